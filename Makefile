@@ -1,0 +1,117 @@
+# `make` lists what there is. Everything lives in $(VENV); nothing is installed outside of it.
+# A second Python, side by side:  make test PYTHON=python3.13 VENV=.venv313
+
+VENV ?= .venv
+ARGS ?=
+
+# The Airflow that `make lock` pins.
+AIRFLOW_VERSION ?= 3.3.2
+
+# The first Python that Airflow and the lock are tested with; failing that, a newer one.
+PYTHON ?= $(shell \
+	for python in python3 python3.13 python3.12 python3.11; do \
+		$$python -c '$(TESTED)' 2>/dev/null && echo $$python && exit; \
+	done; \
+	python3 -c '$(NEW_ENOUGH)' 2>/dev/null && echo python3)
+TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
+
+BIN := $(VENV)/bin
+# Twice quiet: a warning about one of your mirrors is no news, an error still shows.
+INSTALL = -m pip install --quiet --quiet --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+
+# With this variable set, every start of Airflow compiles some 1300 modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): requirements.lock setup.cfg
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		python="$(PYTHON)"; \
+		if [ -z "$$python" ] || ! $$python -c '$(NEW_ENOUGH)'; then \
+			echo "Python 3.11, 3.12 or 3.13 is needed, and none was found on the PATH." >&2; \
+			echo "Install one (Debian and Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.13)," >&2; \
+			echo "or say where it is: make PYTHON=/path/to/python3.13" >&2; \
+			exit 1; \
+		fi; \
+		if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "$$python cannot make virtual environments: its venv module is not installed." >&2; \
+			echo "On Debian and Ubuntu: apt install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+		$$python -m venv --clear $(VENV); \
+	fi
+	@echo "Installing Airflow and the tools into $(VENV) (about a minute, once)"
+	@$(BIN)/python $(INSTALL) --requirement requirements.lock
+	@$(BIN)/python $(INSTALL) --no-deps --editable .
+	@touch $@
+
+.PHONY: demo
+demo: $(INSTALLED) ## watch the gate open and stay shut, on real Airflow
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+.PHONY: airflow
+airflow: $(INSTALLED) ## Airflow and the emulator, to look at in a browser
+	@$(BIN)/python scripts/airflow_standalone.py $(ARGS)
+
+.PHONY: smoke-real
+smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only)
+	@$(BIN)/python scripts/smoke_real.py $(ARGS)
+
+.PHONY: test
+test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only those)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## look for mistakes
+	@$(BIN)/python -m ruff check $(ARGS)
+
+.PHONY: format
+format: $(INSTALLED) ## format the code and sort its imports
+	@$(BIN)/python -m ruff check --quiet --select I --fix
+	@$(BIN)/python -m ruff format
+
+.PHONY: format-check
+format-check: $(INSTALLED) ## is the code formatted?
+	@$(BIN)/python -m ruff format --check --diff
+
+.PHONY: typecheck
+typecheck: $(INSTALLED) ## mypy, strict, on the package
+	@$(BIN)/python -m mypy $(ARGS)
+
+.PHONY: wheel
+wheel: $(INSTALLED) ## build the wheel, and try it in a clean venv beside the locked Airflow
+	@rm -rf dist
+	@log=$$($(BIN)/python -m build 2>&1) || { echo "$$log"; exit 1; }
+	@set -e; \
+	clean=$$(mktemp -d); \
+	trap 'rm -rf "$$clean"' EXIT; \
+	trap 'exit 130' INT TERM; \
+	echo "Installing $$(echo dist/*.whl) into a clean venv"; \
+	$(BIN)/python -m venv "$$clean/venv"; \
+	"$$clean/venv/bin/python" $(INSTALL) \
+		--constraint requirements.lock apache-airflow dist/*.whl; \
+	export AIRFLOW_HOME="$$clean/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False; \
+	"$$clean/venv/bin/airflow" providers get airflow-provider-qianfan; \
+	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl
+
+.PHONY: bench-import
+bench-import: $(INSTALLED) ## what importing us adds to the parse of a DAG file
+	@$(BIN)/python scripts/bench_import.py $(ARGS)
+
+.PHONY: lock
+lock: $(INSTALLED) ## bring requirements.lock up to setup.cfg (ARGS=--upgrade: newest of everything)
+	@$(BIN)/python $(INSTALL) uv
+	@echo "apache-airflow==$(AIRFLOW_VERSION)" | $(BIN)/uv pip compile --quiet --no-config \
+		--universal --python-version 3.11 --extra dev \
+		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS) setup.cfg -
+
+.PHONY: clean
+clean: ## remove everything that make made, the venv too
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,96 @@
+"""
+What Airflow asks an installed provider about itself.
+
+Every Airflow component calls this at its start, so this module imports nothing. The connection form is
+described here for Airflow 3.2 and newer, which draw it without importing the hook.
+"""
+
+_INTEGRATION = "Baidu AI Cloud Qianfan"
+
+
+def get_provider_info() -> dict[str, object]:
+    """Describe the provider in the words of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-qianfan",
+        "name": _INTEGRATION,
+        "description": "Gate deployments on Baidu AI Cloud Qianfan (千帆) model compression tasks.",
+        "versions": ["0.1.0"],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://cloud.baidu.com/doc/WENXINWORKSHOP/index.html",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_qianfan.hooks.qianfan"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_qianfan.operators.model_compression"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_qianfan.sensors.model_compression"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_provider_qianfan.triggers.model_compression"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "qianfan",
+                "hook-class-name": "airflow_provider_qianfan.hooks.qianfan.QianfanHook",
+                "hook-name": _INTEGRATION,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["port", "schema"],
+                    "relabeling": {
+                        "login": "Access Key ID",
+                        "password": "Secret Access Key",
+                        "host": "Endpoint",
+                    },
+                    "placeholders": {
+                        "login": "Access Key ID of an IAM user (not the API key of an application)",
+                        "password": "Secret Access Key of the same IAM user",
+                        "host": "https://qianfan.baidubce.com",
+                        "session_token": "only with temporary (STS) credentials",
+                        "timeout": "30",
+                        "verify": "true",
+                        "proxy": "http://proxy.example.com:3128",
+                    },
+                },
+                # A type without "null" would make the form demand a value.
+                "conn-fields": {
+                    "session_token": {
+                        "label": "Session Token",
+                        "description": "The session token that came with temporary (STS) credentials.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds to wait for a connection, and then for an answer.",
+                        "schema": {"type": ["number", "null"], "default": 30, "minimum": 1},
+                    },
+                    "verify": {
+                        "label": "Verify TLS",
+                        "description": "true, or the path of a CA bundle file. Empty means true.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "proxy": {
+                        "label": "Proxy",
+                        "description": "URL of the HTTP proxy. Empty means the environment's, if any.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                },
+            }
+        ],
+    }
