@@ -1,0 +1,110 @@
+"""
+What can go wrong between us and the platform.
+
+Plain exceptions, so that Airflow retries the task as its ``retries`` say, and ``soft_fail`` does not turn an
+outage into a skipped deployment. No message ever holds a header, a signature or a key.
+"""
+
+from __future__ import annotations
+
+_LONGEST = 300
+
+AUTH_CODES = frozenset(
+    {"SignatureDoesNotMatch", "InvalidHTTPAuthHeader", "InvalidAccessKeyId", "AccessDenied", "OptInRequired"}
+)
+"""Codes that mean the key, not the request: https://cloud.baidu.com/doc/qianfan/s/Pmh4sv5qa."""
+
+_ADVICE = {
+    "SignatureDoesNotMatch": (
+        "Check the connection's password: it must be the Secret Access Key of this Access Key ID."
+    ),
+    "InvalidHTTPAuthHeader": (
+        "Check the connection's login: it must be an IAM Access Key ID, not an application API key."
+    ),
+    "InvalidAccessKeyId": (
+        "Check the connection's login: this Access Key ID is not known (deleted, disabled or mistyped)."
+    ),
+    "AccessDenied": (
+        "Attach QianfanModelTuningReadAccessPolicy (to look) or"
+        " QianfanModelTuningFullControlAccessPolicy (to create,"
+        " cancel, delete) to this key's user."
+    ),
+    "OptInRequired": "Open the Qianfan service for this account in the console.",
+    "RequestExpired": "Correct the clock of the machine that runs this task.",
+}
+
+
+def clean(text: object, longest: int = _LONGEST) -> str:
+    """Make a server's text fit for a log: one line, control characters escaped, cut at ``longest``."""
+    whole = str(text)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:longest])
+    return shown if len(whole) <= longest else shown + "…"
+
+
+class QianfanError(Exception):
+    """Anything that went wrong in talking to the Qianfan platform."""
+
+
+class QianfanAPIError(QianfanError):
+    """
+    The platform answered with an error.
+
+    :param action: the action that was called.
+    :param code: Qianfan's error code, such as ``InappropriateJSON``.
+    :param message: Qianfan's own words.
+    :param request_id: what Baidu's support asks for.
+    :param http_status: the HTTP status; 200 for the legacy error form.
+    """
+
+    def __init__(
+        self, action: str, *, code: str, message: str = "", request_id: str = "", http_status: int = 400
+    ) -> None:
+        self.action = action
+        self.code = clean(code, 80)
+        self.message = clean(message)
+        self.request_id = clean(request_id, 80)
+        self.http_status = http_status
+        advice = _ADVICE.get(self.code)
+        super().__init__(
+            f"{action}: HTTP {http_status} {self.code}"
+            + (f": {self.message}" if self.message else "")
+            + f" (request id {self.request_id or 'not given'})"
+            + (f" {advice}" if advice else "")
+        )
+
+
+class QianfanAuthError(QianfanAPIError):
+    """The platform does not accept the key: signature, key id, permission, or the service is not opened."""
+
+
+class QianfanRateLimitError(QianfanAPIError):
+    """
+    The platform asks for fewer requests (HTTP 429).
+
+    :ivar retry_after: seconds the platform wants to be left alone; None where it does not say.
+    """
+
+    retry_after: float | None = None
+
+
+class QianfanTransientError(QianfanError):
+    """
+    No usable answer this time: no connection, a timeout, HTTP 408 or 5xx, or a body that cannot be read.
+
+    :param action: the action that was called.
+    :param reason: what happened.
+    :param sent: False if the request certainly never reached the platform.
+    :param retry_after: seconds the server wants to be left alone, from ``Retry-After``.
+    """
+
+    def __init__(
+        self, action: str, reason: str, *, sent: bool = True, retry_after: float | None = None
+    ) -> None:
+        self.action = action
+        self.sent = sent
+        self.retry_after = retry_after
+        super().__init__(f"{action}: {clean(reason, 600)}")
+
+
+class QianfanProtocolError(QianfanError):
+    """An answer that contradicts the documentation, such as a list that never ends."""

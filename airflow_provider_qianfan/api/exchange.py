@@ -1,0 +1,377 @@
+"""
+One conversation with the platform: sign, send, read, retry.
+
+Written once as a generator of effects (a :class:`Request` to send, a :class:`Sleep` to take) that a small
+driver carries out, with ``requests`` in a worker and with ``httpx`` in a triggerer, so that both keep the
+same rules.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from airflow_provider_qianfan import __version__
+from airflow_provider_qianfan.api.errors import (
+    AUTH_CODES,
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+    clean,
+)
+from airflow_provider_qianfan.api.signing import Credentials, authorization, timestamp
+from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_after
+
+DEFAULT_ENDPOINT = "https://qianfan.baidubce.com"
+USER_AGENT = f"airflow-provider-qianfan/{__version__}"
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+"""Longer answers are not read: a page of 100 tasks is some 50 KiB."""
+
+LONGEST_PAUSE = 30.0
+LONGEST_RETRY_AFTER = 300.0
+"""Seconds."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request to send as it is: signed, redirects not followed."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """A pause of so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NoResponse:
+    """Nothing usable came back; ``sent`` is False if the request certainly never left."""
+
+    reason: str
+    sent: bool
+
+
+Effect = Request | Sleep
+Reply = Response | NoResponse | None
+Steps = Generator[Effect, Reply, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the platform is: ``https://host[:port]``, or plain ``http`` on a loopback address."""
+
+    scheme: str
+    host: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.host}"
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """
+        Read an endpoint; without a scheme it is https.
+
+        :raises ValueError: if it is not a bare endpoint, or is plain http to another machine.
+        """
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError(
+                f"The endpoint's port is not a number from 0 to 65535: {clean(text)!r}."
+            ) from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"Not an endpoint: {clean(text)!r}. Write it as {DEFAULT_ENDPOINT}.")
+        if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError(
+                f"The endpoint is only a scheme, a host and a port, such as {DEFAULT_ENDPOINT}: leave"
+                " out user, path and query."
+            )
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError(
+                f"Plain http to {parts.hostname} is refused: neither the request's body nor its answer"
+                " is signed. Use https."
+            )
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        standard = {"http": 80, "https": 443}[parts.scheme]
+        return cls(parts.scheme, name if port in (None, standard) else f"{name}:{port}")
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return hostname == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """
+    How often and how patiently one call is tried again.
+
+    :param tries: tries altogether.
+    :param first_pause: seconds; the longest first pause. It doubles with each try, and a random part of it is
+        taken.
+    :param longest_pause: seconds; what the doubling ends at.
+    :param longest_retry_after: seconds; a ``Retry-After`` beyond this is cut to it.
+    :param patience: seconds; rather than pause longer the call fails at once, for callers that have something
+        better to do than to hold a worker slot.
+    """
+
+    tries: int = 4
+    first_pause: float = 1.0
+    longest_pause: float = LONGEST_PAUSE
+    longest_retry_after: float = LONGEST_RETRY_AFTER
+    patience: float = float("inf")
+
+    def pause(self, attempt: int, retry_after: float | None, jitter: float) -> float | None:
+        """
+        Tell how long to pause after the failed try number ``attempt``.
+
+        :param jitter: a random number from 0 to 1.
+        :returns: seconds, or None to give up.
+        """
+        if attempt >= self.tries:
+            return None
+        pause = jitter * min(self.longest_pause, self.first_pause * 2 ** (attempt - 1))
+        if retry_after is not None:
+            pause = max(pause, min(retry_after, self.longest_retry_after))
+        return pause if pause <= self.patience else None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Exchange:
+    """
+    The rules of talking to one endpoint with one key. Remembers only how far the server's clock is from ours.
+
+    :param endpoint: where to send.
+    :param credentials: the key to sign with.
+    :param retry: the retry policy of each call.
+    :param clock: tells the time of each signature.
+    :param jitter: gives a random number from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        *,
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._retry = retry or RetryPolicy()
+        self._clock = clock
+        self._jitter = jitter
+        self._server_ahead = timedelta()
+
+    def call(
+        self, path: str, action: str, body: Mapping[str, Any] | None = None, *, repeatable: bool | None = None
+    ) -> Steps[dict[str, Any]]:
+        """
+        Call an action, and again while that may help.
+
+        :param path: such as ``/v2/model``.
+        :param action: such as ``DescribeModelCompTasks``.
+        :param body: the JSON body.
+        :param repeatable: whether to try again when the request may have been carried out although its answer
+            was lost. Default: only for actions that read (``Describe…``).
+        :returns: the whole JSON object of the answer.
+        :raises QianfanError: the last failure.
+        """
+        repeatable = action.startswith("Describe") if repeatable is None else repeatable
+        attempt, clock_corrected = 1, False
+        while True:
+            reply = yield self._sign(path, action, body or {})
+            try:
+                return self._read(reply, action)
+            except QianfanAPIError as error:
+                if error.code == "RequestExpired" and not clock_corrected and self._adopt_server_clock(reply):
+                    clock_corrected = True
+                    continue
+                if not isinstance(error, QianfanRateLimitError):
+                    raise
+                pause = self._retry.pause(attempt, error.retry_after, self._jitter())
+                if pause is None:
+                    raise
+            except QianfanTransientError as error:
+                if error.sent and not repeatable:
+                    _raise_lost_answer(error)
+                pause = self._retry.pause(attempt, error.retry_after, self._jitter())
+                if pause is None:
+                    raise
+            attempt += 1
+            yield Sleep(pause)
+
+    def _sign(self, path: str, action: str, body: Mapping[str, Any]) -> Request:
+        """Sign now, immediately before sending: a signature made before a pause may have expired after it."""
+        now = self._clock() + self._server_ahead
+        signed = {"Host": self._endpoint.host, "x-bce-date": timestamp(now)}
+        if self._credentials.session_token:
+            signed["x-bce-security-token"] = self._credentials.session_token
+        proof = authorization(
+            self._credentials,
+            method="POST",
+            path=path,
+            query=[("Action", action)],
+            headers=signed,
+            when=now,
+        )
+        headers = {
+            **signed,
+            "Authorization": proof,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": USER_AGENT,
+        }
+        return Request(f"{self._endpoint.url}{path}?Action={action}", headers, json.dumps(body).encode())
+
+    def _adopt_server_clock(self, reply: Reply) -> bool:
+        server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None
+        if server is None:
+            return False
+        self._server_ahead = server - self._clock()
+        return True
+
+    def _read(self, reply: Reply, action: str) -> dict[str, Any]:
+        """Tell the answer from the many forms of failure."""
+        if isinstance(reply, NoResponse):
+            raise QianfanTransientError(action, reply.reason, sent=reply.sent)
+        if not isinstance(reply, Response):
+            raise TypeError(f"A driver must answer a request with a response, not {reply!r}.")
+        document = _json_object(reply.body)
+        retry_after = parse_retry_after(
+            reply.headers.get("retry-after"), parse_http_date(reply.headers.get("date")) or self._clock()
+        )
+        error = _documented_error(reply, document, action)
+        if reply.status == 429:
+            limited = QianfanRateLimitError(
+                action,
+                code=error.code if error else "TooManyRequests",
+                message=error.message if error else "",
+                request_id=error.request_id if error else _request_id(reply, document),
+                http_status=429,
+            )
+            limited.retry_after = retry_after
+            raise limited
+        if reply.status == 408 or reply.status >= 500:
+            reason = (
+                str(error).removeprefix(f"{action}: ") if error else f"HTTP {reply.status} {_excerpt(reply)}"
+            )
+            raise QianfanTransientError(action, reason, retry_after=retry_after)
+        if error:
+            raise error
+        if 300 <= reply.status < 400:
+            raise QianfanProtocolError(
+                f"{action}: HTTP {reply.status}, a redirect to"
+                f" {clean(reply.headers.get('location', 'nowhere'))!r}."
+                " Redirects are not followed; check the connection's host."
+            )
+        if document is None or reply.status >= 400 or reply.status < 200:
+            raise QianfanTransientError(
+                action,
+                f"HTTP {reply.status} with an unreadable answer: {_excerpt(reply)}",
+                retry_after=retry_after,
+            )
+        return document
+
+
+def _raise_lost_answer(error: QianfanTransientError) -> NoReturn:
+    raise QianfanTransientError(
+        error.action,
+        f"{str(error).removeprefix(error.action + ': ')} It is not known whether the platform carried"
+        " this out:"
+        " look before you repeat it.",
+        retry_after=error.retry_after,
+    ) from error
+
+
+def _documented_error(
+    reply: Response, document: dict[str, Any] | None, action: str
+) -> QianfanAPIError | None:
+    """Read ``{requestId, code, message}``, the gateway's headers, or the legacy ``{error_code, …}``."""
+    document = document or {}
+    # An error of the IAM gateway may carry its code only here (seen in the official SDKs).
+    code = document.get("code") or (reply.headers.get("x-bce-error-code") if reply.status >= 400 else None)
+    message = document.get("message") or reply.headers.get("x-bce-error-message") or ""
+    if not code and document.get("error_code"):
+        code, message = document["error_code"], document.get("error_msg") or ""
+    if not code:
+        return None
+    kind = QianfanAuthError if str(code) in AUTH_CODES or reply.status == 401 else QianfanAPIError
+    return kind(
+        action,
+        code=str(code),
+        message=str(message),
+        request_id=_request_id(reply, document),
+        http_status=reply.status,
+    )
+
+
+def _request_id(reply: Response, document: Mapping[str, Any] | None) -> str:
+    document = document or {}
+    return str(
+        document.get("requestId") or document.get("log_id") or reply.headers.get("x-bce-request-id") or ""
+    )
+
+
+def _excerpt(reply: Response) -> str:
+    kind = clean(reply.headers.get("content-type", "no content type"), 60)
+    start = clean(" ".join(reply.body[:400].decode("utf-8", "replace").split()), 120)
+    return f"({kind}, {len(reply.body)} bytes): {start}" if reply.body else f"({kind}, empty)"
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        # NaN and its like are not JSON, and could not be stored as an XCom.
+        document = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def is_transient(error: QianfanError) -> bool:
+    """Tell whether ``error`` says nothing about the request or the key, so that waiting may help."""
+    return isinstance(error, QianfanTransientError | QianfanRateLimitError)
+
+
+def retry_after(error: QianfanError) -> float:
+    """Tell for how many seconds the platform wants to be left alone: 0 if it does not say, 300 at most."""
+    asked = error.retry_after if isinstance(error, QianfanTransientError | QianfanRateLimitError) else None
+    return min(asked or 0.0, LONGEST_RETRY_AFTER)

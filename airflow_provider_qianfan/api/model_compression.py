@@ -1,0 +1,134 @@
+"""
+The model compression actions of ``/v2/model`` and what they return.
+
+https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (list), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi
+(detail), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji (create).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_qianfan.api.errors import QianfanProtocolError, clean
+from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.times import parse_time
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+
+PATH = "/v2/model"
+CREATE = "CreateModelCompTask"
+LIST = "DescribeModelCompTasks"
+DETAIL = "DescribeModelCompTask"
+CANCEL = "CancelModelCompTask"
+DELETE = "DeleteModelCompTask"
+ROWS = "modelCompTaskList"
+
+CREATING, RUNNING, STOPPING = "creating", "running", "stopping"
+SUCCEEDED, FAILED, STOPPED = "succeeded", "failed", "stopped"
+STATUSES = (CREATING, RUNNING, SUCCEEDED, FAILED, STOPPING, STOPPED)
+"""All documented statuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCompTask:
+    """
+    A model compression task as the platform described it. Every value but the id may be missing.
+
+    :param id: the task, ``amva-…``.
+    :param name: the task's name.
+    :param status: one of :data:`STATUSES`, or one that is not documented; empty where there is none.
+    :param source_model_id: the model version being compressed, ``amv-…``.
+    :param model_id: the model version produced, ``amv-…``; None unless the platform names one.
+    :param create_time: when it was created; None where that is not known.
+    :param failed_reason: why it failed; only the detail action tells.
+    :param json: the platform's own object, everything in it.
+    """
+
+    id: str
+    name: str | None = None
+    status: str = ""
+    source_model_id: str | None = None
+    model_id: str | None = None
+    create_time: datetime | None = None
+    failed_reason: str | None = None
+    json: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> ModelCompTask:
+        """
+        Read a row of the list, or the detail action's result.
+
+        :raises QianfanProtocolError: if it has no id.
+        """
+        task_id = _text(row, "id")
+        if task_id is None:
+            raise QianfanProtocolError(f"a model compression task without an id: {clean(row)}")
+        return cls(
+            id=task_id,
+            name=_text(row, "name"),
+            status=_text(row, "status") or "",
+            source_model_id=_text(row, "sourceModelId"),
+            model_id=_text(row, "modelId"),
+            create_time=parse_time(row.get("createTime")),
+            failed_reason=_text(row, "failedReason"),
+            json=dict(row),
+        )
+
+
+def _text(row: Mapping[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
+    """Begin to read the list; ``source_model_id`` is a wish that newer documentation no longer mentions."""
+    return Scan(exchange, PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None)
+
+
+def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[list[ModelCompTask]]:
+    """Read the whole list; a task that comes twice counts once, as it was read last."""
+    scan, tasks, restarts = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask](), 0
+    while not scan.finished:
+        rows = yield from scan.next_page()
+        if scan.restarts != restarts:
+            restarts = scan.restarts
+            tasks.clear()
+        tasks.update((task.id, task) for task in map(ModelCompTask.parse, rows))
+    return list(tasks.values())
+
+
+def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask | None]:
+    """
+    Ask for one task.
+
+    :returns: the task; None if the answer is a success without a task in it.
+    :raises QianfanProtocolError: if the answer is about another task.
+    """
+    answer = yield from exchange.call(PATH, DETAIL, {"modelCompTaskId": model_comp_task_id})
+    result = answer.get("result")
+    if not isinstance(result, dict) or not result:
+        return None
+    task = ModelCompTask.parse(result)
+    if task.id != model_comp_task_id:
+        raise QianfanProtocolError(f"{DETAIL}: asked for {model_comp_task_id}, answered {clean(task.id)}")
+    return task
+
+
+def create_task(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+    """
+    Create a task.
+
+    :returns: its id.
+    :raises QianfanProtocolError: if the answer has no id, although the task may have been created.
+    """
+    answer = yield from exchange.call(PATH, CREATE, body)
+    task_id = answer.get("result")
+    if not isinstance(task_id, str) or not task_id:
+        raise QianfanProtocolError(
+            f"{CREATE}: the answer names no task id, but the task may have been created: {clean(answer)}"
+        )
+    return task_id

@@ -1,0 +1,128 @@
+"""
+Reading a whole list, page by page, without trusting it to end.
+
+Documented: ``marker``, ``maxKeys`` (at most 100), ``isTruncated``, and ``nextMarker`` where there is more
+(https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq). Not documented: the order, and whether the marker's
+own row comes again. So rows may repeat, and nothing is concluded from their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanProtocolError,
+    QianfanTransientError,
+    clean,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+
+PAGE_SIZE = 100
+"""The documented maximum of ``maxKeys``."""
+
+MAX_PAGES = 1000
+"""A list longer than this is taken for one that never ends."""
+
+
+class Scan:
+    """
+    One reading of a list from its first page to its last.
+
+    :param exchange: the rules to talk by.
+    :param path: such as ``/v2/model``.
+    :param action: the list action.
+    :param rows_key: the key of the rows in ``result``.
+    :param body: filters and the like, sent with every page; ``maxKeys`` is set if it is not there.
+    :ivar finished: whether the last page has been read.
+    :ivar restarts: how often the reading began again from the top.
+    """
+
+    def __init__(
+        self, exchange: Exchange, path: str, action: str, rows_key: str, body: Mapping[str, Any] | None = None
+    ) -> None:
+        self._exchange = exchange
+        self._path = path
+        self._action = action
+        self._rows_key = rows_key
+        self._body: dict[str, Any] = {"maxKeys": PAGE_SIZE, **(body or {})}
+        self._first_marker = self._body.get("marker")
+        self._pages = 0
+        self._markers: set[str] = set()
+        self.finished = False
+        self.restarts = 0
+
+    def next_page(self) -> Steps[list[dict[str, Any]]]:
+        """
+        Read the next page.
+
+        :raises QianfanProtocolError: if the list contradicts its documentation or does not end.
+        """
+        try:
+            answer = yield from self._exchange.call(self._path, self._action, self._body)
+        except QianfanAPIError as error:
+            self._restart(error)
+            return []
+        rows, page_info = self._read(answer)
+        self._pages += 1
+        self._advance(page_info)
+        return rows
+
+    def _restart(self, error: QianfanAPIError) -> None:
+        """Begin again when our marker went bad, as when its row is deleted; once may be a coincidence."""
+        if error.code != "InvalidMarker" or not self._markers:
+            raise error
+        if self.restarts:
+            raise QianfanTransientError(
+                self._action, f"the list changed twice while it was read ({error})"
+            ) from error
+        self.restarts += 1
+        self._markers.clear()
+        self._set_marker(self._first_marker)
+
+    def _read(self, answer: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            # Seen from gateways and from services that are starting: success, and nothing in it.
+            raise QianfanTransientError(self._action, "the answer has no result object")
+        page_info = result.get("pageInfo")
+        if not isinstance(page_info, dict) or not isinstance(page_info.get("isTruncated"), bool):
+            raise QianfanProtocolError(
+                f"{self._action}: the answer does not say whether the list goes on (pageInfo.isTruncated):"
+                f" {clean(page_info)}"
+            )
+        rows = result.get(self._rows_key)
+        if rows is None and not self._pages and not page_info["isTruncated"]:
+            rows = []  # how some servers write an empty list; in the middle of one it would hide rows
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise QianfanProtocolError(
+                f"{self._action}: {self._rows_key} is not a list of objects: {clean(rows)}"
+            )
+        return rows, page_info
+
+    def _advance(self, page_info: Mapping[str, Any]) -> None:
+        if not page_info["isTruncated"]:
+            self.finished = True
+            return
+        marker = page_info.get("nextMarker")
+        if not isinstance(marker, str) or not marker:
+            raise QianfanProtocolError(
+                f"{self._action}: the list goes on, but there is no nextMarker: {clean(marker)!r}"
+            )
+        if marker in self._markers or marker == self._first_marker:
+            raise QianfanProtocolError(
+                f"{self._action}: the list goes round in circles at marker {clean(marker)!r}"
+            )
+        if self._pages >= MAX_PAGES:
+            raise QianfanProtocolError(f"{self._action}: the list has not ended after {self._pages} pages")
+        self._markers.add(marker)
+        self._set_marker(marker)
+
+    def _set_marker(self, marker: str | None) -> None:
+        if marker is None:
+            self._body.pop("marker", None)
+        else:
+            self._body["marker"] = marker

@@ -1,0 +1,55 @@
+"""Times as Qianfan and HTTP write them, read without ever raising."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+_EARLIEST = 2000
+"""Years before this are placeholders: Qianfan's siblings write 0000-00-00, others 0001-01-01."""
+
+
+def parse_time(value: object) -> datetime | None:
+    """
+    Read a ``createTime`` or ``finishTime``.
+
+    The documentation shows ``2024-03-22T17:13:33+08:00``; sibling actions write ``…Z``, and a zero date or
+    nothing for a time that is not known. A time without an offset could be Beijing's or UTC, so it counts as
+    not known.
+
+    :returns: the instant in UTC, or None where the value does not tell one.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value.strip())
+        if parsed.tzinfo is None or parsed.year < _EARLIEST:
+            return None
+        return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_http_date(value: str | None) -> datetime | None:
+    """Read an HTTP ``Date`` header; None where it is missing or unreadable."""
+    if not value:
+        return None
+    try:
+        parsed = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """
+    Read a ``Retry-After`` header, in seconds or as a date.
+
+    :param now: the server's time, where it is known: a date is the server's own.
+    :returns: seconds from ``now``, never negative; None where the header is missing or unreadable.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    when = parse_http_date(text)
+    return None if when is None else max(0.0, (when - now).total_seconds())
