@@ -1,0 +1,115 @@
+"""The only place that knows Airflow versions: 2.11 to 3.x."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, PokeReturnValue
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowTaskTimeout,
+    )
+else:
+    try:
+        from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue
+        from airflow.sdk.configuration import conf
+        from airflow.sdk.exceptions import (
+            AirflowFailException,
+            AirflowRescheduleException,
+            AirflowSensorTimeout,
+            AirflowTaskTimeout,
+        )
+    except ModuleNotFoundError:  # Airflow 2.11
+        from airflow.configuration import conf
+        from airflow.exceptions import (
+            AirflowFailException,
+            AirflowRescheduleException,
+            AirflowSensorTimeout,
+            AirflowTaskTimeout,
+        )
+        from airflow.hooks.base import BaseHook
+        from airflow.models import BaseOperator
+        from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+
+__all__ = [
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowTaskTimeout",
+    "BaseHook",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "PokeReturnValue",
+    "conf",
+    "first_reschedule_date",
+    "mapped_arguments",
+    "mask_secret",
+    "read_connection",
+]
+
+
+def first_reschedule_date(context: Context) -> datetime | None:
+    """Tell when a reschedule-mode sensor took its first look; None if it has not been rescheduled yet."""
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):
+        first: datetime | None = ti.get_first_reschedule_date(context)
+        return first
+    # Airflow 2.11 counts a sensor's timeout from the first look of its first try, and so do we there.
+    from airflow.sensors.base import _orig_start_date
+
+    first_try = (ti.max_tries or 0) - (ti.task.retries or 0) + 1
+    found: datetime | None = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
+    return found
+
+
+def mapped_arguments(operator: BaseOperator) -> frozenset[str]:
+    """
+    Name the arguments that a task made by ``partial().expand()`` was given; none for any other task.
+
+    Airflow makes such a task from the values that upstream tasks returned. It is the only trace by which a
+    None that an upstream task returned can be told from an argument that was left out.
+    """
+    if not getattr(operator, "_BaseOperator__from_mapped", False):
+        return frozenset()
+    return frozenset(getattr(operator, "_BaseOperator__init_kwargs", ()))
+
+
+def mask_secret(secret: str | None) -> None:
+    """Have Airflow replace ``secret`` by stars wherever it is logged."""
+    if not secret:
+        return
+    try:
+        masker = import_module("airflow.sdk.log")
+    except ModuleNotFoundError:  # Airflow 2.11
+        masker = import_module("airflow.utils.log.secrets_masker")
+    masker.mask_secret(secret)
+
+
+async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
+    """
+    Read a connection and its extra in a triggerer.
+
+    Before Airflow 3.3.2 ``aget_connection`` and ``extra_dejson`` mask secrets by a synchronous call to the
+    triggerer's supervisor, which can dead-lock when others are under way on the same event loop; there a
+    thread reads it.
+    """
+    from airflow.models.connection import Connection as _Connection
+
+    if hasattr(BaseHook, "aget_connection") and hasattr(_Connection, "aextra_dejson"):
+        connection = await BaseHook.aget_connection(conn_id)
+        return connection, await connection.aextra_dejson()
+
+    from asgiref.sync import sync_to_async
+
+    def read() -> tuple[Connection, dict[str, Any]]:
+        connection = BaseHook.get_connection(conn_id)
+        return connection, connection.extra_dejson
+
+    return await sync_to_async(read)()

@@ -1,0 +1,197 @@
+"""What one wait remembers between its looks, the limits it keeps, and the lines it writes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, QianfanTransientError
+from airflow_provider_qianfan.api.exchange import is_transient
+from airflow_provider_qianfan.gate.verdict import Note, Verdict, Wait
+from airflow_provider_qianfan.gate.wording import duration
+
+HEARTBEAT = 600.0
+"""Seconds between two lines while nothing changes."""
+
+ALARM = 300.0
+"""Seconds between two lines while the platform is lost."""
+
+DEFAULT_MAX_UNHEALTHY = 3600.0
+DEFAULT_AUTH_GRACE = 600.0
+
+_NOTES_KEPT = 50
+_KINDS: dict[str, tuple[type, ...]] = {
+    "float": (int, float),
+    "float | None": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "Mapping[str, float]": (dict,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """
+    The memory of one wait. All times are seconds since the epoch.
+
+    It travels from the worker to the trigger and back as JSON, between versions of this provider that may
+    differ.
+
+    :param started: when the first look of this try was taken.
+    :param deadline: when the wait must end; None where Airflow itself sees to that.
+    :param deadline_is_execution_timeout: which limit the deadline comes from.
+    :param state: what was last seen.
+    :param said: what the last line was about.
+    :param selected: the task that counted at the last look.
+    :param last_healthy: when the platform last gave a complete answer; None if it has not yet.
+    :param absent_since: since when no task fits; None while one does.
+    :param auth_failing_since: since when the key is refused; None while it is not.
+    :param spoke: when the last line was written.
+    :param noted: when each warning was last given.
+    """
+
+    started: float
+    deadline: float | None = None
+    deadline_is_execution_timeout: bool = False
+    state: str = ""
+    said: str = ""
+    selected: str = ""
+    last_healthy: float | None = None
+    absent_since: float | None = None
+    auth_failing_since: float | None = None
+    spoke: float = 0.0
+    noted: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object, *, now: float) -> Memory:
+        """Read what :meth:`to_json` wrote, maybe in another version: unknown keys are ignored."""
+        given = value if isinstance(value, Mapping) else {}
+        known = {
+            each.name: given[each.name]
+            for each in fields(cls)
+            if isinstance(given.get(each.name), _KINDS[str(each.type)])
+        }
+        return cls(**{"started": now, **known})
+
+    @property
+    def expired_at(self) -> float:
+        return float("inf") if self.deadline is None else self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How long trouble may last. By default for ever, that is until the wait's own ``timeout``.
+
+    :param max_unhealthy: seconds without one healthy answer.
+    :param auth_grace: seconds for which a key that once worked may be refused.
+    """
+
+    max_unhealthy: float = float("inf")
+    auth_grace: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line for the log."""
+
+    level: int
+    text: str
+
+
+def after_look(memory: Memory, verdict: Verdict, now: float, next_look: float) -> tuple[Memory, list[Line]]:
+    """
+    Remember a healthy look that left the gate shut or ended the wait, and say what is worth saying.
+
+    :param next_look: seconds to the next look.
+    """
+    memory, lines = _give_notes(memory, verdict.notes, now)
+    memory = replace(memory, last_healthy=now, auth_failing_since=None)
+    if not isinstance(verdict, Wait):
+        return memory, lines
+    absent_since = (memory.absent_since or now) if verdict.absent else None
+    memory = replace(memory, absent_since=absent_since, selected=verdict.selected or memory.selected)
+    if verdict.state != memory.said:
+        lines.insert(0, Line(logging.INFO, f"Waiting: {verdict.state}. Next look in {duration(next_look)}."))
+    elif now - memory.spoke >= HEARTBEAT:
+        elapsed = duration(now - memory.started)
+        text = f"Still waiting after {elapsed}: {verdict.state}. Next look in {duration(next_look)}."
+        lines.insert(0, Line(logging.INFO, text))
+    else:
+        return memory, lines
+    return replace(memory, state=verdict.state, said=verdict.state, spoke=now), lines
+
+
+def after_failure(
+    memory: Memory, error: QianfanError, now: float, limits: Limits
+) -> tuple[Memory, list[Line]]:
+    """
+    Remember a look that failed.
+
+    :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused
+        before it ever worked or for longer than ``auth_grace``, or there was no healthy answer for
+        ``max_unhealthy``.
+    """
+    if isinstance(error, QianfanAuthError):
+        if memory.last_healthy is None:
+            raise error
+        since = memory.auth_failing_since or now
+        if now - since >= limits.auth_grace:
+            raise error
+        left = limits.auth_grace - (now - since)
+        end = "at its timeout" if left == float("inf") else f"in {duration(left)}"
+        text = (
+            f"The key is refused; reading the connection again, and failing {end} unless that helps. {error}"
+        )
+        memory = replace(memory, auth_failing_since=since)
+        return _alarm(memory, "the key is refused", logging.ERROR, text, now)
+    if not is_transient(error):
+        raise error
+    lost_for = now - (memory.last_healthy or memory.started)
+    if lost_for >= limits.max_unhealthy:
+        raise QianfanTransientError(
+            "Waiting for a model compression task",
+            f"no healthy answer from the platform for {duration(lost_for)} (max_unhealthy). The last"
+            f" look: {error}",
+        ) from error
+    text = f"The platform gave no healthy answer ({health(memory, now)}); looking again. {error}"
+    return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
+
+
+def health(memory: Memory, now: float) -> str:
+    """Say how long ago the platform last gave a healthy answer."""
+    if memory.last_healthy is None:
+        return f"none in the {duration(now - memory.started)} since the first look"
+    return f"the last one was {duration(now - memory.last_healthy)} ago"
+
+
+def timeout_message(memory: Memory, now: float) -> str:
+    """Say what the wait ended with when its time was up."""
+    state = memory.state or "nothing was seen"
+    return (
+        f"Timed out after {duration(now - memory.started)}; the gate stays shut. Last seen: {state}."
+        " Healthy answers:"
+        f" {health(memory, now)}."
+    )
+
+
+def _alarm(memory: Memory, about: str, level: int, text: str, now: float) -> tuple[Memory, list[Line]]:
+    if about == memory.said and now - memory.spoke < ALARM:
+        return memory, []
+    return replace(memory, said=about, spoke=now), [Line(level, text)]
+
+
+def _give_notes(memory: Memory, notes: tuple[Note, ...], now: float) -> tuple[Memory, list[Line]]:
+    noted, lines = dict(memory.noted), []
+    for note in notes:
+        last = noted.get(note.key)
+        if last is None or (note.again_after is not None and now - last >= note.again_after):
+            noted[note.key] = now
+            lines.append(Line(logging.WARNING, note.text))
+    return replace(memory, noted=dict(list(noted.items())[-_NOTES_KEPT:])), lines

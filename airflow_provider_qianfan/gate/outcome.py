@@ -1,0 +1,257 @@
+"""What the gate concludes from what was read: wait, open, fail, or ask for detail first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.model_compression import (
+    CREATING,
+    FAILED,
+    RUNNING,
+    STATUSES,
+    STOPPED,
+    STOPPING,
+    SUCCEEDED,
+    ModelCompTask,
+)
+from airflow_provider_qianfan.exceptions import (
+    QianfanModelIdMissingError,
+    QianfanTaskAmbiguousError,
+    QianfanTaskFailedError,
+    QianfanTaskNotFoundError,
+)
+from airflow_provider_qianfan.gate.selection import Selector, describe_seen, matches, newest, undated
+from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Note, Open, Verdict, Wait
+from airflow_provider_qianfan.gate.wording import describe, duration, name_of
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.gate.memory import Memory
+
+HOUR = 3600.0
+DEFAULT_SETTLE = 120.0
+"""Seconds in which a task id that was just given out may still be missing."""
+
+Details = Mapping[str, ModelCompTask | None]
+
+
+def decide(
+    tasks: Sequence[ModelCompTask],
+    selector: Selector,
+    memory: Memory,
+    now: float,
+    *,
+    details: Details | None = None,
+    settle: float = DEFAULT_SETTLE,
+    absence: str = "",
+) -> Verdict | NeedDetail:
+    """
+    Draw the verdict from one complete reading.
+
+    :param tasks: all tasks that were read, each once.
+    :param selector: which one is meant.
+    :param memory: what this wait remembers.
+    :param now: seconds since the epoch.
+    :param details: answers of the detail action; None for one that told nothing.
+    :param settle: seconds for which a given task id may be missing.
+    :param absence: what the platform said about the given task id, if it was an error.
+    """
+    details = details or {}
+    if selector.model_comp_task_id is not None:
+        pinned = next((task for task in tasks if task.id == selector.model_comp_task_id), None)
+        if pinned is None:
+            return _pinned_absent(selector, memory, now, settle, absence)
+        if not matches(pinned, selector):
+            return Fail(_not_as_described(pinned, selector), pinned)
+        return _outcome(pinned, selector, details, ())
+
+    found = [task for task in tasks if matches(task, selector)]
+    notes = _undated_notes(tasks, selector)
+    if not found:
+        seen = Note("absent", f"No task fits yet ({selector}): {describe_seen(tasks, selector)}.", HOUR)
+        return Wait("no task fits yet", (*notes, seen), absent=True)
+    under_way = [task for task in found if task.status in (CREATING, RUNNING)]
+    if len(under_way) > 1:
+        if selector.if_several == "fail":
+            return Fail(_ambiguous("are under way at once", under_way), notes=notes)
+        listed = "; ".join(map(describe, under_way))
+        notes += (
+            Note("several", f"{len(under_way)} tasks are under way at once; the newest counts: {listed}."),
+        )
+    candidates = newest(found)
+    if len(candidates) > 1:
+        return _outcome_of_all(candidates, selector, details, notes)
+    return _outcome(
+        candidates[0], selector, details, notes + _selection_notes(candidates[0], selector, memory)
+    )
+
+
+def _outcome(
+    task: ModelCompTask, selector: Selector, details: Details, notes: tuple[Note, ...]
+) -> Verdict | NeedDetail:
+    """Look up the outcome table for one selected task."""
+    if task.status == SUCCEEDED:
+        return _succeeded(task, selector, details, notes)
+    if task.status == FAILED:
+        if task.failed_reason is None and task.id not in details:
+            return NeedDetail(task.id, required=False)
+        detail = details.get(task.id)
+        reason = task.failed_reason or (detail.failed_reason if detail else None)
+        if reason:
+            task = replace(task, json={**task.json, "failedReason": reason})
+        return Fail(_failed(task, reason), task, notes)
+    if task.status == STOPPED:
+        message = (
+            f"Model compression task {name_of(task)} was stopped. Nothing was produced; create it again."
+        )
+        return Fail(QianfanTaskFailedError(message), task, notes)
+    if task.status not in (CREATING, RUNNING, STOPPING):
+        status = clean(task.status, 40)
+        unknown = Note(
+            f"status:{status}",
+            f"{name_of(task)} has the undocumented status {status!r} (documented:"
+            f" {', '.join(STATUSES)}); the gate"
+            " stays shut and goes on waiting.",
+        )
+        return Wait(f"{name_of(task)} has the unknown status {status!r}", (*notes, unknown), task.id)
+    return Wait(f"{name_of(task)} is {task.status}", notes, task.id)
+
+
+def _succeeded(
+    task: ModelCompTask, selector: Selector, details: Details, notes: tuple[Note, ...]
+) -> Verdict | NeedDetail:
+    if usable_model_id(task, selector):
+        return Open(task, notes)
+    if task.id not in details:
+        return NeedDetail(task.id, required=True)
+    detail = details[task.id]
+    if detail is not None and detail.source_model_id == task.source_model_id:
+        if detail.status != SUCCEEDED:
+            return _outcome(detail, selector, details, notes)
+        if usable_model_id(detail, selector):
+            return Open(detail, notes)
+    latest = detail or task
+    return Fail(
+        QianfanModelIdMissingError(
+            f"Model compression task {name_of(task)} succeeded, but names no usable produced model (modelId"
+            f" {clean(latest.json.get('modelId'), 80)!r}, source model"
+            f" {clean(latest.source_model_id, 80)!r}). Look at it"
+            " in the Qianfan console; deploy by hand or create the task again."
+        ),
+        latest,
+        notes,
+    )
+
+
+def _outcome_of_all(
+    candidates: Sequence[ModelCompTask], selector: Selector, details: Details, notes: tuple[Note, ...]
+) -> Verdict | NeedDetail:
+    """Each of several might be the newest: open only if it makes no difference which."""
+    outcomes = []
+    for task in candidates:
+        outcome = _outcome(task, selector, details, ())
+        if isinstance(outcome, NeedDetail) and not outcome.required:
+            outcome = Fail(_failed(task, None), task)
+        if isinstance(outcome, Wait):
+            listed = ", ".join(map(name_of, candidates))
+            why = Note(
+                "tied", f"It is not known which of these is the newest, so all of them must finish: {listed}."
+            )
+            return Wait(f"waiting for all of {listed}", (*notes, why, *outcome.notes))
+        outcomes.append(outcome)
+    unclear = next((outcome for outcome in outcomes if isinstance(outcome, NeedDetail)), None)
+    if unclear and not any(isinstance(outcome, Fail) for outcome in outcomes):
+        return unclear
+    opened = [outcome for outcome in outcomes if isinstance(outcome, Open)]
+    if len(opened) == len(candidates) and len({outcome.model_id for outcome in opened}) == 1:
+        return Open(opened[0].task, notes)
+    return Fail(_ambiguous("might each be the newest, and they do not agree", candidates), notes=notes)
+
+
+def usable_model_id(task: ModelCompTask, selector: Selector) -> bool:
+    """Tell whether the task names a produced model that is not the model it was made from."""
+    model_id = task.model_id
+    return (
+        model_id is not None
+        and bool(model_id.strip())
+        and model_id == model_id.strip()
+        and model_id not in (task.source_model_id, selector.source_model_id)
+    )
+
+
+def _pinned_absent(
+    selector: Selector, memory: Memory, now: float, settle: float, absence: str
+) -> Wait | Fail:
+    missing_for = now - (memory.absent_since if memory.absent_since is not None else now)
+    said = f" The platform said: {absence}" if absence else ""
+    if missing_for >= settle:
+        return Fail(
+            QianfanTaskNotFoundError(
+                f"There is no model compression task {selector.model_comp_task_id}, and there has been"
+                " none for"
+                f" {duration(missing_for)}. Check the id, and that the connection's key belongs to the"
+                " account that"
+                f" owns it.{said}"
+            )
+        )
+    text = (
+        f"Model compression task {selector.model_comp_task_id} is not there; failing unless it appears within"
+    )
+    note = Note("absent", f"{text} {duration(settle - missing_for)}.{said}", HOUR)
+    return Wait(f"{selector.model_comp_task_id} is not there yet", (note,), absent=True)
+
+
+def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNotFoundError:
+    return QianfanTaskNotFoundError(
+        f"Model compression task {task.id} is there, but it is not the one described ({selector}): it is"
+        f" {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments."
+    )
+
+
+def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
+    why = clean(reason) if reason else "the platform gives no reason"
+    return QianfanTaskFailedError(
+        f"Model compression task {name_of(task)} failed: {why}. The gate stays shut."
+    )
+
+
+def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguousError:
+    listed = "; ".join(describe(task) for task in tasks[:10]) + ("; …" if len(tasks) > 10 else "")
+    return QianfanTaskAmbiguousError(
+        f"{len(tasks)} model compression tasks {why}: {listed}. Say which one is meant by"
+        " model_comp_task_id, or"
+        " narrow them down by name or created_after."
+    )
+
+
+def _undated_notes(tasks: Sequence[ModelCompTask], selector: Selector) -> tuple[Note, ...]:
+    left_out = undated(tasks, selector)
+    if not left_out:
+        return ()
+    listed = ", ".join(map(name_of, left_out[:5]))
+    return (Note("undated", f"Left out, as they do not say when they were created: {listed}."),)
+
+
+def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) -> tuple[Note, ...]:
+    notes: tuple[Note, ...] = ()
+    if memory.selected and memory.selected != task.id:
+        notes += (
+            Note(
+                f"selected:{task.id}",
+                f"The newest task that fits is now {name_of(task)}; it was {memory.selected}.",
+            ),
+        )
+    started = selector.run_started and selector.run_started.replace(microsecond=0)
+    if selector.created_after is None and started and task.create_time and task.create_time < started:
+        age = duration((started - task.create_time).total_seconds())
+        notes += (
+            Note(
+                f"older:{task.id}",
+                f"{name_of(task)} was created {age} before this DAG run started. If it may be left over"
+                " from an earlier"
+                " run, set created_after.",
+            ),
+        )
+    return notes

@@ -1,0 +1,268 @@
+"""
+Which task is meant.
+
+The list's order is not documented and its filter may be ignored, so every row is checked here and the newest
+is found by its ``createTime``, never by its place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Literal
+
+from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.times import parse_time
+from airflow_provider_qianfan.gate.wording import count_of, duration, name_of
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+
+IfSeveral = Literal["fail", "newest"]
+CRITERIA = ("source_model_id", "model_comp_task_id", "name", "created_after")
+_NOT_A_VALUE = frozenset({"", "none", "null", "nan", "undefined"})
+_MISSES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """
+    What tells the meant task from all others; every given criterion must hold.
+
+    :param source_model_id: the model version being compressed.
+    :param model_comp_task_id: the task itself.
+    :param name: the task's name.
+    :param created_after: the task was not created before this, compared at whole seconds.
+    :param if_several: whether two tasks that are under way at once are an error, or the newest of all counts.
+    :param run_started: when the DAG run started; only to warn of a task that is older.
+    """
+
+    source_model_id: str | None = None
+    model_comp_task_id: str | None = None
+    name: str | None = None
+    created_after: datetime | None = None
+    if_several: IfSeveral = "fail"
+    run_started: datetime | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return plain JSON values."""
+        return {
+            "source_model_id": self.source_model_id,
+            "model_comp_task_id": self.model_comp_task_id,
+            "name": self.name,
+            "created_after": self.created_after.isoformat() if self.created_after else None,
+            "if_several": self.if_several,
+            "run_started": self.run_started.isoformat() if self.run_started else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Selector | None:
+        """Read what :meth:`to_json` wrote; None unless it is whole: no criterion may be lost on the way."""
+        if not isinstance(value, Mapping) or not {*CRITERIA, "if_several"} <= value.keys():
+            return None
+        if value["source_model_id"] is None and value["model_comp_task_id"] is None:
+            return None
+        selector = cls.check(**{key: value[key] for key in (*CRITERIA, "if_several")})
+        return selector.starting(parse_time(value.get("run_started")))
+
+    @classmethod
+    def check(
+        cls,
+        *,
+        source_model_id: object = None,
+        model_comp_task_id: object = None,
+        name: object = None,
+        created_after: object = None,
+        if_several: object = "fail",
+    ) -> Selector:
+        """
+        Make a selector from what a DAG author gave; None is what was left out.
+
+        :raises ValueError: if a value cannot be meant.
+        """
+
+        def text(argument: str, value: object) -> str | None:
+            return None if value is None else check_text(argument, value)
+
+        return cls(
+            source_model_id=text("source_model_id", source_model_id),
+            model_comp_task_id=text("model_comp_task_id", model_comp_task_id),
+            name=text("name", name),
+            created_after=None if created_after is None else check_time("created_after", created_after),
+            if_several=check_if_several(if_several),
+        )
+
+    def starting(self, run_started: datetime | None) -> Selector:
+        """Return the same selector for a DAG run that started at ``run_started``."""
+        return replace(self, run_started=run_started)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.model_comp_task_id:
+            parts.append(f"model compression task {self.model_comp_task_id}")
+        if self.source_model_id:
+            parts.append(f"source model {self.source_model_id}")
+        if self.name:
+            parts.append(f"name {self.name!r}")
+        if self.created_after:
+            parts.append(f"created at or after {self.created_after.isoformat()}")
+        return ", ".join(parts)
+
+
+def check_literal(argument: str, value: object) -> None:
+    """
+    Check a criterion at parse, unless it is a template or what an upstream task returns.
+
+    :raises ValueError: if it cannot be meant.
+    """
+    if hasattr(value, "resolve") or (isinstance(value, str) and ("{{" in value or "{%" in value)):
+        return
+    if argument == "created_after":
+        check_time(argument, value)
+    else:
+        check_text(argument, value)
+
+
+def check_rendered(values: Mapping[str, object], given: Collection[str]) -> None:
+    """
+    Check at start that what was given is there: an upstream task may have returned None.
+
+    :param given: the arguments that the author gave. To take one for left out would widen the choice.
+    :raises ValueError: naming those that came out as None.
+    """
+    empty = [argument for argument, value in values.items() if value is None and argument in given]
+    if empty:
+        raise ValueError(
+            f"{', '.join(empty)} came out as None. Check what the upstream task returned, or leave it out."
+        )
+
+
+def check_text(argument: str, value: object) -> str:
+    """
+    Check an id or a name.
+
+    :raises ValueError: if it is not text that can be meant, such as what an empty XCom renders to.
+    """
+    if not isinstance(value, str) or value.strip().lower() in _NOT_A_VALUE:
+        raise ValueError(
+            f"{argument}={clean(value)!r} tells nothing. Pass the value itself, or leave {argument} out;"
+            " if it comes from an upstream task, check what that task returned."
+        )
+    if value != value.strip():
+        raise ValueError(f"{argument}={clean(value)!r} has blanks around it. Remove them.")
+    return value
+
+
+def check_time(argument: str, value: object) -> datetime:
+    """
+    Read a point in time: ISO 8601 text, a date or a datetime. Without an offset it is UTC.
+
+    :raises ValueError: if it is none of them.
+    """
+    parsed: datetime | None = None
+    if isinstance(value, datetime):
+        parsed = value
+    elif isinstance(value, date):
+        parsed = datetime.combine(value, time())
+    elif isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value.strip())
+        except ValueError:
+            parsed = None
+    if parsed is None:
+        raise ValueError(
+            f"{argument}={clean(value)!r} is not a time. Write ISO 8601, such as"
+            " 2026-01-31T08:00:00+08:00 (UTC if it"
+            " has no offset), or pass a date or datetime."
+        )
+    try:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{argument}={clean(value)!r} is out of range.") from None
+
+
+def check_if_several(value: object) -> IfSeveral:
+    """
+    Check ``if_several``.
+
+    :raises ValueError: if it is neither of its values.
+    """
+    if value == "fail":
+        return "fail"
+    if value == "newest":
+        return "newest"
+    raise ValueError(f"if_several={clean(value)!r} is neither 'fail' nor 'newest'.")
+
+
+def matches(task: ModelCompTask, selector: Selector) -> bool:
+    """Tell whether ``task`` meets every criterion; what it does not say, it does not meet."""
+    return (
+        selector.model_comp_task_id in (None, task.id)
+        and selector.source_model_id in (None, task.source_model_id)
+        and selector.name in (None, task.name)
+        and (selector.created_after is None or not _too_old(task, selector.created_after))
+    )
+
+
+def _too_old(task: ModelCompTask, limit: datetime) -> bool:
+    """Compare at whole seconds: Qianfan shows no smaller ones."""
+    return task.create_time is None or task.create_time.replace(microsecond=0) < limit.replace(microsecond=0)
+
+
+def newest(tasks: Sequence[ModelCompTask]) -> list[ModelCompTask]:
+    """
+    Return the tasks of which each might be the newest.
+
+    That is one, unless several were created at the same instant or some do not say when.
+    """
+    undated = [task for task in tasks if task.create_time is None]
+    latest = max((task.create_time for task in tasks if task.create_time), default=None)
+    return [task for task in tasks if latest and task.create_time == latest] + undated
+
+
+def undated(tasks: Iterable[ModelCompTask], selector: Selector) -> list[ModelCompTask]:
+    """Return the tasks that fail ``created_after`` only because they do not say when they were created."""
+    if selector.created_after is None:
+        return []
+    return [task for task in tasks if task.create_time is None and _matches_but_for_time(task, selector)]
+
+
+def _matches_but_for_time(task: ModelCompTask, selector: Selector) -> bool:
+    return selector.source_model_id in (None, task.source_model_id) and selector.name in (None, task.name)
+
+
+def describe_seen(tasks: Sequence[ModelCompTask], selector: Selector) -> str:
+    """Say what was there instead of the meant task: how many of each status, and what came nearest."""
+    same_source = [task for task in tasks if selector.source_model_id in (None, task.source_model_id)]
+    if not same_source:
+        others = f", though {count_of(len(tasks), 'task')} of others" if tasks else ""
+        return f"the platform lists no task of this source model{others}"
+    counts = Counter(clean(task.status, 40) or "no status" for task in same_source)
+    seen = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    misses = "; ".join(_near_misses(same_source, selector))
+    whose = "of this source model" if selector.source_model_id else "in the list"
+    return f"{count_of(len(same_source), 'task')} {whose} ({seen})" + (
+        f"; nearest: {misses}" if misses else ""
+    )
+
+
+def _near_misses(tasks: Sequence[ModelCompTask], selector: Selector) -> list[str]:
+    limit = selector.created_after
+    epoch = datetime.min.replace(tzinfo=UTC)
+    ordered = sorted(
+        tasks, key=lambda task: (task.name == selector.name, task.create_time or epoch), reverse=True
+    )
+    misses = []
+    for task in ordered[:_MISSES_SHOWN]:
+        why = []
+        if selector.name is not None and task.name != selector.name:
+            why.append("has another name")
+        if limit is not None and task.create_time is None:
+            why.append("does not say when it was created")
+        elif limit is not None and task.create_time is not None and _too_old(task, limit):
+            why.append(f"was created {duration((limit - task.create_time).total_seconds())} too early")
+        if why:
+            misses.append(f"{name_of(task)} {' and '.join(why)}")
+    return misses

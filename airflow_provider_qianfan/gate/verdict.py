@@ -1,0 +1,63 @@
+"""What a look may conclude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+    from airflow_provider_qianfan.exceptions import QianfanGateError
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A warning to give once in a wait, or again after so many seconds."""
+
+    key: str
+    text: str
+    again_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not yet. ``state`` says what is being waited for."""
+
+    state: str
+    notes: tuple[Note, ...] = ()
+    selected: str = ""
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The task succeeded: ``task.model_id`` may be deployed."""
+
+    task: ModelCompTask
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def model_id(self) -> str:
+        if not self.task.model_id:
+            raise ValueError(f"{self.task.id} names no produced model")
+        return self.task.model_id
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The gate stays shut for good."""
+
+    error: QianfanGateError
+    task: ModelCompTask | None = None
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NeedDetail:
+    """The list does not tell enough about this task; if not ``required``, only the reason is missing."""
+
+    task_id: str
+    required: bool
+
+
+Verdict = Wait | Open | Fail

@@ -1,0 +1,36 @@
+"""How tasks and times are written in logs and messages."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from airflow_provider_qianfan.api.errors import clean
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+
+
+def duration(seconds: float) -> str:
+    """Write a span of time in words, at whole seconds."""
+    import pendulum  # Airflow has it loaded; a DAG file's parse need not load it for us
+
+    whole = max(0, round(seconds))
+    return pendulum.duration(seconds=whole).in_words(locale="en") if whole else "0 seconds"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def name_of(task: ModelCompTask) -> str:
+    """Write a task's id and name."""
+    return f"{clean(task.id, 80)} ({clean(task.name, 80)!r})" if task.name else clean(task.id, 80)
+
+
+def describe(task: ModelCompTask) -> str:
+    """Write what tells a task from its like."""
+    created = task.create_time.isoformat() if task.create_time else "at an unknown time"
+    config = clean(json.dumps(task.json.get("config"), ensure_ascii=False), 120)
+    return f"{name_of(task)}, {clean(task.status, 40) or 'no status'}, created {created}, config {config}"
