@@ -1,0 +1,152 @@
+"""The driver for workers: carries out effects with ``requests``. Imported only where it is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.auth import AuthBase
+
+from airflow_provider_qianfan.api.exchange import (
+    MAX_ANSWER_BYTES,
+    USER_AGENT,
+    Effect,
+    NoResponse,
+    Reply,
+    Request,
+    Response,
+    Sleep,
+    Steps,
+    T,
+)
+from airflow_provider_qianfan.api.signing import authorization, timestamp
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.hooks.qianfan import Settings
+
+
+class SigningSession(requests.Session):
+    """
+    A session that signs what it sends, to one endpoint only.
+
+    Urls may be paths (``/v2/model``). Redirects are not followed: the signature is for one host.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._endpoint = settings.endpoint.url
+        self._timeout = (settings.connect_timeout, settings.timeout)
+        self.auth = _Signature(settings)
+        self.verify = settings.verify
+        self.headers["User-Agent"] = USER_AGENT
+        if settings.proxy:
+            self.proxies = {"http": settings.proxy, "https": settings.proxy}
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`."""
+        kwargs.setdefault("timeout", self._timeout)
+        kwargs["allow_redirects"] = False
+        text = url.decode() if isinstance(url, bytes) else url
+        return super().request(method, urljoin(self._endpoint + "/", text), *args, **kwargs)
+
+
+class _Signature(AuthBase):
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        url = urlsplit(request.url or "")
+        ours = self._settings.endpoint
+        if f"{url.scheme}://{url.netloc}" != ours.url:
+            raise ValueError(
+                f"This session signs requests to {ours.url} only, not to {url.scheme}://{url.netloc}."
+            )
+        now = datetime.now(UTC)
+        signed = {"Host": ours.host, "x-bce-date": timestamp(now)}
+        if self._settings.credentials.session_token:
+            signed["x-bce-security-token"] = self._settings.credentials.session_token
+        request.headers.update(signed)
+        request.headers["Authorization"] = authorization(
+            self._settings.credentials,
+            method=request.method or "GET",
+            path=unquote(url.path),
+            query=parse_qsl(url.query, keep_blank_values=True),
+            headers=signed,
+            when=now,
+        )
+        return request
+
+
+def run(
+    steps: Steps[T],
+    session: requests.Session,
+    settings: Settings,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Carry out ``steps``."""
+    reply: Reply = None
+    while True:
+        try:
+            effect: Effect = steps.send(reply)
+        except StopIteration as finished:
+            result: T = finished.value
+            return result
+        if isinstance(effect, Sleep):
+            sleep(effect.seconds)
+            reply = None
+        else:
+            reply = _send(effect, session, settings)
+
+
+def _send(request: Request, session: requests.Session, settings: Settings) -> Reply:
+    # Prepared by hand, without the session's own auth: the exchange has signed it, and ~/.netrc has no say.
+    prepared = requests.Request(
+        request.method, request.url, headers=dict(request.headers), data=request.body
+    ).prepare()
+    options = session.merge_environment_settings(request.url, {}, True, None, None)
+    try:
+        with session.send(
+            prepared, timeout=(settings.connect_timeout, settings.timeout), allow_redirects=False, **options
+        ) as answer:
+            body = _read_body(answer, time.monotonic() + settings.timeout)
+            if isinstance(body, NoResponse):
+                return body
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return Response(answer.status_code, headers, body)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        return NoResponse(_reason(error), sent=not _never_sent(error))
+
+
+def _read_body(answer: requests.Response, deadline: float) -> bytes | NoResponse:
+    """Read what has arrived, piece by piece: the read timeout alone lets a server drip for ever."""
+    body = bytearray()
+    while piece := answer.raw.read1(65536, decode_content=True):
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            return NoResponse(f"the answer is longer than {MAX_ANSWER_BYTES} bytes", sent=True)
+        if time.monotonic() > deadline:
+            return NoResponse("the answer took too long to arrive", sent=True)
+    return bytes(body)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Tell whether no connection was made at all."""
+    if isinstance(
+        error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError
+    ):
+        return True
+    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else error
+    return isinstance(getattr(cause, "reason", None), urllib3.exceptions.NewConnectionError)
+
+
+def _reason(error: BaseException) -> str:
+    """Name the error and its root; the text between them repeats the URL and object addresses."""
+    root = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    return type(error).__name__ if root is error else f"{type(error).__name__}: {root}"

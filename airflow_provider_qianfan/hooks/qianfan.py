@@ -1,0 +1,379 @@
+"""From an Airflow connection to answers of the Qianfan platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_qianfan._compat import BaseHook, mask_secret, read_connection
+from airflow_provider_qianfan.api import model_compression
+from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, clean
+from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy, Steps, T
+from airflow_provider_qianfan.api.model_compression import ModelCompTask
+from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.signing import Credentials
+
+if TYPE_CHECKING:
+    import httpx
+    import requests
+    from airflow.sdk import Connection
+
+DEFAULT_TIMEOUT = 30.0
+LONGEST_CONNECT = 10.0
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class UnusableConnectionError(ValueError):
+    """The Airflow connection is incomplete or wrong. Not final: it may be corrected before the next try."""
+
+
+def reread_failed(error: Exception) -> QianfanTransientError:
+    """Make a failure to read a connection that once worked transient: secrets backends have outages, too."""
+    # Only our own message is known to hold no secret: that of a malformed connection URI may quote the
+    # password.
+    told = str(error) if isinstance(error, UnusableConnectionError) else type(error).__name__
+    return QianfanTransientError("Reading the connection again", told, sent=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a connection of type ``qianfan`` says."""
+
+    endpoint: Endpoint
+    credentials: Credentials
+    timeout: float = DEFAULT_TIMEOUT
+    verify: bool | str = True
+    proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def connect_timeout(self) -> float:
+        return min(self.timeout, LONGEST_CONNECT)
+
+    @classmethod
+    def read(cls, connection: Connection, extra: Mapping[str, Any]) -> Settings:
+        """
+        Read a connection.
+
+        :raises UnusableConnectionError: naming everything that is missing or wrong, at once.
+        """
+        problems: list[str] = []
+        if not connection.login:
+            problems.append("login (Access Key ID) is missing")
+        if not connection.password:
+            problems.append("password (Secret Access Key) is missing")
+        endpoint = Endpoint.parse(DEFAULT_ENDPOINT)
+        try:
+            endpoint = Endpoint.parse(_address(connection))
+        except ValueError as error:
+            problems.append(f"host: {error}")
+        timeout, verify = _timeout(extra, problems), _verify(extra, problems)
+        if problems:
+            raise UnusableConnectionError(
+                f"Connection {connection.conn_id!r} cannot be used: {'; '.join(problems)}. An Access Key"
+                " pair is made at"
+                " https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the application API key)."
+            )
+        return cls(
+            endpoint=endpoint,
+            credentials=Credentials(
+                str(connection.login), str(connection.password), _text(extra.get("session_token"))
+            ),
+            timeout=timeout,
+            verify=verify,
+            proxy=_text(extra.get("proxy")),
+        )
+
+
+def _address(connection: Connection) -> str:
+    host = (connection.host or "").strip() or DEFAULT_ENDPOINT
+    if "://" not in host and connection.schema in ("http", "https"):
+        host = f"{connection.schema}://{host}"
+    authority = host.split("://")[-1]
+    if connection.port and not authority.rpartition("]")[2].count(":"):
+        host = f"{host.rstrip('/')}:{connection.port}"
+    return host
+
+
+def _text(value: object) -> str | None:
+    text = str(value).strip() if value is not None else ""
+    return text or None
+
+
+def _timeout(extra: Mapping[str, Any], problems: list[str]) -> float:
+    value = _text(extra.get("timeout"))
+    try:
+        timeout = float(value) if value is not None else DEFAULT_TIMEOUT
+    except ValueError:
+        timeout = -1.0
+    if not 0 < timeout <= 600:
+        problems.append(f"extra timeout={clean(value)!r} is not a number of seconds between 0 and 600")
+    return timeout
+
+
+def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
+    from pathlib import Path
+
+    value = _text(extra.get("verify"))
+    if value is None or value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        problems.append(
+            "extra verify=false is refused, as it would hand the key's requests to anybody: leave it"
+            " out, or give the"
+            " path of a CA bundle"
+        )
+    elif not Path(value).is_file():
+        problems.append(f"extra verify={clean(value)!r} is neither true nor the path of a CA bundle")
+    return value
+
+
+class QianfanHook(BaseHook):
+    """
+    Talk to the Baidu AI Cloud Qianfan platform: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/um4uzml11.
+
+    Every request is signed with the connection's Access Key (BCE auth v1) immediately before it is sent. What
+    may pass is tried again as ``retry`` says; actions that change something are tried again only if they
+    certainly did not arrive. The connection is read once per hook.
+
+    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param retry: how often and how patiently a call is tried again. Default: 4 tries, pauses of up to 1, 2
+        and 4 s, ``Retry-After`` obeyed up to 300 s.
+    """
+
+    conn_name_attr = "qianfan_conn_id"
+    default_conn_name = "qianfan_default"
+    conn_type = "qianfan"
+    hook_name = "Baidu AI Cloud Qianfan"
+
+    def __init__(self, qianfan_conn_id: str = default_conn_name, *, retry: RetryPolicy | None = None) -> None:
+        super().__init__()
+        self.qianfan_conn_id = qianfan_conn_id
+        self._retry = retry or RetryPolicy()
+        self._settings: Settings | None = None
+        self._exchange: Exchange | None = None
+        self._session: requests.Session | None = None
+        self._client: httpx.AsyncClient | None = None
+
+    # -- connection
+    # ---------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """
+        What the connection says.
+
+        :raises UnusableConnectionError: if it is incomplete, naming everything that is missing or wrong.
+        """
+        if self._settings is None:
+            connection = self.get_connection(self.qianfan_conn_id)
+            self._settings = Settings.read(connection, connection.extra_dejson)
+            mask_secret(self._settings.credentials.secret_access_key)
+            mask_secret(self._settings.credentials.session_token)
+        return self._settings
+
+    @property
+    def exchange(self) -> Exchange:
+        """The rules of talking to this connection's endpoint."""
+        if self._exchange is None:
+            self._exchange = Exchange(self.settings.endpoint, self.settings.credentials, retry=self._retry)
+        return self._exchange
+
+    def get_conn(self) -> requests.Session:
+        """
+        Return a session that signs each request, for actions that this hook does not know.
+
+        Urls may be paths: ``post("/v2/model", params={"Action": …}, json={…})``. It verifies TLS, does
+        not follow redirects, and does not try again.
+        """
+        from airflow_provider_qianfan.hooks._requests import SigningSession  # loads requests
+
+        if self._session is None:
+            self._session = SigningSession(self.settings)
+        return self._session
+
+    def close(self) -> None:
+        """Close the session's connections. The hook can still be used."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for one model compression task, once, and say what came of it."""
+        try:
+            probe = Exchange(self.settings.endpoint, self.settings.credentials, retry=RetryPolicy(tries=1))
+            self.run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
+        except (QianfanError, UnusableConnectionError) as error:
+            return False, str(error)
+        return True, f"{self.settings.endpoint.url} accepts the key, and it may read model compression tasks."
+
+    # -- calls
+    # ----------------------------------------------------------------------------------------------------
+
+    def run(self, steps: Steps[T]) -> T:
+        """Carry out the steps of an exchange."""
+        from airflow_provider_qianfan.hooks._requests import run  # loads requests
+
+        return run(steps, self.get_conn(), self.settings)
+
+    def call(
+        self,
+        path: str,
+        action: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        repeatable: bool | None = None,
+    ) -> dict[str, Any]:
+        """
+        Call any action of the platform.
+
+        :param path: such as ``/v2/model`` or ``/v2/service``.
+        :param action: such as ``DescribeModel``.
+        :param body: the JSON body.
+        :param repeatable: whether to try again although the platform may have carried the request out.
+            Default: only for ``Describe…`` actions.
+        :returns: the whole answer; what is asked for is under ``result``.
+        :raises QianfanError: if no try succeeded.
+        """
+        return self.run(self.exchange.call(path, action, body, repeatable=repeatable))
+
+    def iter_rows(
+        self, path: str, action: str, rows_key: str, body: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """
+        Iterate over the rows of any list action, following its pages as they are needed.
+
+        :param rows_key: the key of the rows in ``result``, such as ``modelCompTaskList``.
+        :param body: filters; ``maxKeys`` is 100 unless given.
+        :returns: each row with an ``id`` once, in the platform's order, which is not documented.
+        :raises QianfanProtocolError: if the list does not end.
+        """
+        yield from self._unseen(Scan(self.exchange, path, action, rows_key, body))
+
+    def iter_model_comp_tasks(self, source_model_id: str | None = None) -> Iterator[ModelCompTask]:
+        """
+        Iterate over model compression tasks, following the pages as they are needed.
+
+        :param source_model_id: only those of this model version (``amv-…``), checked here as well.
+        :returns: each task once, in the platform's order, which is not documented.
+        """
+        for row in self._unseen(model_compression.scan_tasks(self.exchange, source_model_id)):
+            task = ModelCompTask.parse(row)
+            if source_model_id in (None, task.source_model_id):
+                yield task
+
+    def _unseen(self, scan: Scan) -> Iterator[dict[str, Any]]:
+        seen: set[str] = set()
+        while not scan.finished:
+            for row in self.run(scan.next_page()):
+                row_id = row.get("id")
+                if not isinstance(row_id, str):
+                    yield row
+                elif row_id not in seen:
+                    seen.add(row_id)
+                    yield row
+
+    def list_model_comp_tasks(self, source_model_id: str | None = None) -> list[ModelCompTask]:
+        """
+        Read the whole list of model compression tasks: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
+
+        :param source_model_id: only those of this model version (``amv-…``), checked here as well.
+        :returns: each task once, as it was read last.
+        """
+        tasks = self.run(model_compression.read_tasks(self.exchange, source_model_id))
+        return [task for task in tasks if source_model_id in (None, task.source_model_id)]
+
+    def get_model_comp_task(self, model_comp_task_id: str) -> ModelCompTask | None:
+        """
+        Ask for one model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi.
+
+        :param model_comp_task_id: the task, ``amva-…``.
+        :returns: the task; None if the platform answers without one.
+        """
+        return self.run(
+            model_compression.read_task(self.exchange, _required("model_comp_task_id", model_comp_task_id))
+        )
+
+    def create_model_comp_task(
+        self,
+        *,
+        name: str,
+        source_model_id: str,
+        model_set_id: str,
+        config: Mapping[str, Any],
+        description: str | None = None,
+    ) -> str:
+        """
+        Create a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
+
+        It is not sent again once it may have arrived: the action has no idempotency key, and a second task
+        costs money.
+
+        :param name: the task's name.
+        :param source_model_id: the model version to compress, ``amv-…``.
+        :param model_set_id: the model that will own the produced version, ``am-…``.
+        :param config: such as ``{"strategy": "Quantization", "weight": "INT8-PTQ"}``.
+        :param description: free text.
+        :returns: the task's id, ``amva-…``.
+        :raises QianfanTransientError: also if the answer was lost; look for the task before creating another.
+        """
+        body = {
+            "name": _required("name", name),
+            "sourceModelId": _required("source_model_id", source_model_id),
+            "modelSetId": _required("model_set_id", model_set_id),
+            "config": dict(config),
+            **({"description": description} if description is not None else {}),
+        }
+        return self.run(model_compression.create_task(self.exchange, body))
+
+    def cancel_model_comp_task(self, model_comp_task_id: str) -> None:
+        """
+        Stop a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
+
+        :param model_comp_task_id: the task, ``amva-…``. It becomes ``stopping``, then ``stopped``.
+        """
+        self._change(model_compression.CANCEL, model_comp_task_id)
+
+    def delete_model_comp_task(self, model_comp_task_id: str) -> None:
+        """
+        Delete a model compression task: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/Slxcndblq.
+
+        What this does to the model it produced is not documented.
+
+        :param model_comp_task_id: the task, ``amva-…``.
+        """
+        self._change(model_compression.DELETE, model_comp_task_id)
+
+    def _change(self, action: str, model_comp_task_id: str) -> None:
+        body = {"modelCompTaskId": _required("model_comp_task_id", model_comp_task_id)}
+        self.call(model_compression.PATH, action, body)
+
+    # -- for triggers
+    # -----------------------------------------------------------------------------------------------
+
+    async def aconnect(self) -> Exchange:
+        """Read the connection without blocking the event loop; :meth:`arun` needs it."""
+        if self._settings is None:
+            self._settings = Settings.read(*await read_connection(self.qianfan_conn_id))
+        return self.exchange
+
+    async def arun(self, steps: Steps[T]) -> T:
+        """Carry out the steps of an exchange on the running event loop. Call :meth:`aconnect` first."""
+        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
+
+        if self._client is None:
+            self._client = _httpx.make_client(self.settings)
+        return await _httpx.run(steps, self._client, self.settings)
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+
+def _required(argument: str, value: str) -> str:
+    # The documentation calls some ids optional that cannot be.
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{argument} is empty: {clean(value)!r}")
+    return value
