@@ -1,0 +1,324 @@
+"""The gate: a sensor that waits for a model compression task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from inspect import unwrap
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_qianfan._compat import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+    first_reschedule_date,
+    mapped_arguments,
+)
+from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, clean
+from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
+from airflow_provider_qianfan.gate.memory import (
+    DEFAULT_AUTH_GRACE,
+    DEFAULT_MAX_UNHEALTHY,
+    HEARTBEAT,
+    Limits,
+    Line,
+    Memory,
+    after_failure,
+    after_look,
+    timeout_message,
+)
+from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.selection import (
+    CRITERIA,
+    Selector,
+    check_if_several,
+    check_literal,
+    check_rendered,
+    check_text,
+)
+from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
+from airflow_provider_qianfan.gate.wording import name_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_qianfan.gate.selection import IfSeveral
+    from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+
+BACKSTOP = 600.0
+"""Seconds after the deadline at which Airflow itself ends a deferral that no trigger has ended."""
+
+
+class QianfanModelCompTaskSensor(BaseSensorOperator):
+    """
+    Wait until a model compression task has succeeded, and push the model it produced.
+
+    Rests on https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq. Which task is meant is safest told by
+    ``model_comp_task_id``, then by a ``name`` of this run, then by ``source_model_id`` with
+    ``created_after``. Every criterion that is given must hold. Of several tasks that fit, the newest counts.
+
+    XComs: ``return_value`` and ``modelId``, the produced model, if the task succeeded; ``model_comp_task``,
+    the task as the platform described it, also if it failed or was stopped.
+
+    :param source_model_id: the model version being compressed, ``amv-…`` (templated).
+    :param model_comp_task_id: the task, ``amva-…`` (templated). One that is not there for ``settle`` seconds
+        is an error.
+    :param name: the task's name (templated).
+    :param created_after: the task was not created before this: ISO 8601 text, a date or a datetime; UTC if it
+        has no offset; compared at whole seconds (templated).
+    :param if_several: what to do if several tasks that fit are ``creating`` or ``running`` at once:
+        ``"fail"`` (default), or ``"newest"``, to let the newest count and warn.
+    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
+        default_deferrable``, unless ``mode="reschedule"`` is given.
+    :param settle: seconds for which a given task id may be missing, default 120.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+        ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
+    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), default
+        600; likewise.
+    :param poke_interval: seconds between two looks, default 60. Baidu's own SDK takes 15; at least 1 if
+        deferrable.
+    :param timeout: seconds for one try, default ``[sensors] default_timeout`` (7 days). Deferrable: the wait
+        also ends at ``execution_timeout``, which Airflow does not enforce on a deferred task.
+    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
+    :raises QianfanGateError: the task failed, was stopped, cannot be told from others, or is not there.
+        Final; skipped under ``soft_fail``.
+    :raises QianfanError: the platform refuses the request or the key, or gives no healthy answer. Retried as
+        ``retries`` say, and not skipped under ``soft_fail``.
+    :raises AirflowSensorTimeout: the time is up.
+    """
+
+    template_fields: Sequence[str] = CRITERIA
+    ui_color = "#d7e3fc"
+
+    def __init__(
+        self,
+        *,
+        source_model_id: str | None = None,
+        model_comp_task_id: str | None = None,
+        name: str | None = None,
+        created_after: str | date | datetime | None = None,
+        if_several: IfSeveral = "fail",
+        qianfan_conn_id: str = "qianfan_default",
+        deferrable: bool | None = None,
+        settle: float | timedelta = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source_model_id = source_model_id
+        self.model_comp_task_id = model_comp_task_id
+        self.name = name
+        self.created_after = created_after
+        self.if_several = check_if_several(if_several)
+        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
+        self.deferrable = self._choose_deferrable(deferrable)
+        self.settle = _seconds("settle", settle)
+        self.max_unhealthy = _seconds("max_unhealthy", max_unhealthy)
+        self.auth_grace = _seconds("auth_grace", auth_grace)
+        if source_model_id is None and model_comp_task_id is None:
+            raise ValueError(
+                "Give source_model_id or model_comp_task_id: nothing else tells which task is meant."
+            )
+        self._given = tuple(argument for argument in CRITERIA if getattr(self, argument) is not None)
+        for argument in self._given:
+            check_literal(argument, getattr(self, argument))
+
+    def _choose_deferrable(self, deferrable: bool | None) -> bool:
+        if deferrable and self.reschedule:
+            raise ValueError(
+                "deferrable=True and mode='reschedule' contradict each other. Drop mode to wait in a"
+                " triggerer, or"
+                " deferrable to wait by rescheduling."
+            )
+        if deferrable is None:
+            deferrable = not self.reschedule and conf.getboolean(
+                "operators", "default_deferrable", fallback=False
+            )
+        if deferrable and self.exponential_backoff:
+            raise ValueError(
+                "exponential_backoff is not supported with deferrable=True. Set poke_interval instead."
+            )
+        return deferrable
+
+    def _selector(self, context: Context) -> Selector:
+        """Make the selector from the rendered values."""
+        values = {argument: getattr(self, argument) for argument in CRITERIA}
+        check_rendered(values, {*self._given, *mapped_arguments(self)})
+        started = getattr(context.get("dag_run"), "start_date", None)
+        return Selector.check(**values, if_several=self.if_several).starting(started)
+
+    # -- the wait
+    # -----------------------------------------------------------------------------------------------
+
+    _wait: _Wait | None = None
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Take one look: the same in every mode, and on the resume of a deferral."""
+        wait = self._wait
+        if wait is None or wait.context is not context:  # the first look of this run of execute
+            wait = self._begin(context)
+        verdict, pause = None, 0.0
+        try:
+            verdict = self._look(wait)
+        except QianfanError as error:
+            pause = self._outlast(wait, error)
+        if isinstance(verdict, Open):
+            return self._open(context, verdict)
+        if isinstance(verdict, Fail):
+            self._fail(context, verdict)
+        self._end_if_late(wait)
+        if self.deferrable:
+            self._defer(wait, pause)
+        if self.reschedule and pause > self.poke_interval and not self.silent_fail:
+            # Asked to stay away for longer than an interval: hand the slot back for as long.
+            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=pause))
+        return False
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Resume after a deferral, whatever the event says: its only message is "look again"."""
+        event = event if isinstance(event, Mapping) else {}
+        # As in the other modes a wait keeps the values it began with; templates were rendered again for the
+        # resume.
+        selector = Selector.from_json(event.get("selector")) or self._selector(context)
+        memory = Memory.from_json(event.get("memory"), now=time.time())
+        self._wait = _Wait(context, selector, memory if memory.deadline else self._with_deadline(memory))
+        # The undecorated execute: Airflow takes a call of the decorated one for a mistake, and warns.
+        return unwrap(type(self).execute)(self, context)
+
+    def _begin(self, context: Context) -> _Wait:
+        now = time.time()
+        first = first_reschedule_date(context) if self.reschedule else None
+        wait = _Wait(context, self._selector(context), self._with_deadline(Memory(started=now)))
+        if first is not None:
+            # Between two looks reschedule mode remembers only when it began. It began well: a look that ended
+            # otherwise would have been the last. A line is written when ten minutes have been completed.
+            started = first.timestamp()
+            wait.memory = self._with_deadline(
+                Memory(started=started, last_healthy=started, absent_since=started)
+            )
+            wait.quiet = (now - started) // HEARTBEAT == (now - started - self.poke_interval) // HEARTBEAT
+        self._wait = wait
+        return wait
+
+    def _with_deadline(self, memory: Memory) -> Memory:
+        limit, execution = self.timeout, self.execution_timeout
+        # Airflow enforces execution_timeout on a running task, but not on a deferred one.
+        if self.deferrable and execution is not None and execution.total_seconds() < limit:
+            return replace(
+                memory,
+                deadline=memory.started + execution.total_seconds(),
+                deadline_is_execution_timeout=True,
+            )
+        return replace(memory, deadline=memory.started + limit)
+
+    def _look(self, wait: _Wait) -> Verdict:
+        from airflow_provider_qianfan.gate.look import look  # as late as the hook, which loads requests
+
+        hook = wait.hook = wait.hook or self._connect(wait)
+        try:
+            verdict = hook.run(
+                look(hook.exchange, wait.selector, wait.memory, settle=self.settle, clock=time.time)
+            )
+        finally:
+            hook.close()  # until the next look the platform would close it anyway
+        wait.memory, lines = after_look(wait.memory, verdict, time.time(), self.poke_interval)
+        if not wait.quiet or not isinstance(verdict, Wait):
+            self._say(lines)
+        return verdict
+
+    def _connect(self, wait: _Wait) -> QianfanHook:
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
+
+        # Only poke mode has nothing better to do than to sleep through a long Retry-After.
+        left = wait.memory.expired_at - time.time()
+        patience = LONGEST_PAUSE if self.deferrable or self.reschedule else max(LONGEST_PAUSE, left)
+        hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=patience))
+        try:
+            hook.settings  # noqa: B018  reads the connection
+        except Exception as error:
+            if wait.memory.last_healthy is None:
+                raise
+            raise reread_failed(error) from None
+        return hook
+
+    def _outlast(self, wait: _Wait, error: QianfanError) -> float:
+        """
+        Tell for how many seconds the platform wants to be left alone after a look that failed.
+
+        :raises QianfanError: if the wait must not go on.
+        """
+        limits = Limits() if self.reschedule else Limits(self.max_unhealthy, self.auth_grace)
+        wait.memory, lines = after_failure(wait.memory, error, time.time(), limits)
+        if isinstance(error, QianfanAuthError):
+            wait.hook = None  # the next look reads the connection again: the key may have been rotated
+        self._say(lines)
+        return retry_after(error)
+
+    def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
+        self.log.info("%s succeeded and produced model %s.", name_of(verdict.task), verdict.model_id)
+        context["ti"].xcom_push(key="modelId", value=verdict.model_id)
+        context["ti"].xcom_push(key="model_comp_task", value=dict(verdict.task.json))
+        return PokeReturnValue(is_done=True, xcom_value=verdict.model_id)
+
+    def _fail(self, context: Context, verdict: Fail) -> NoReturn:
+        if verdict.task is not None:
+            context["ti"].xcom_push(key="model_comp_task", value=dict(verdict.task.json))
+        raise verdict.error
+
+    def _end_if_late(self, wait: _Wait) -> None:
+        now = time.time()
+        if now >= wait.memory.expired_at:
+            execution = wait.memory.deadline_is_execution_timeout
+            raise (AirflowTaskTimeout if execution else AirflowSensorTimeout)(
+                timeout_message(wait.memory, now)
+            )
+
+    def _defer(self, wait: _Wait, pause: float) -> NoReturn:
+        from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+
+        now = time.time()
+        self.defer(
+            trigger=QianfanModelCompTaskTrigger(
+                qianfan_conn_id=self.qianfan_conn_id,
+                selector=wait.selector.to_json(),
+                memory=wait.memory.to_json(),
+                poke_interval=self.poke_interval,
+                next_look=now + max(self.poke_interval, pause),
+                settle=self.settle,
+                max_unhealthy=self.max_unhealthy,
+                auth_grace=self.auth_grace,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=wait.memory.expired_at - now + BACKSTOP),
+        )
+
+    def _say(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            self.log.log(line.level, "%s", line.text)
+
+
+@dataclass(slots=True)
+class _Wait:
+    """One run of ``execute``: what lasts from look to look."""
+
+    context: Context
+    selector: Selector
+    memory: Memory
+    hook: QianfanHook | None = None
+    quiet: bool = False
+
+
+def _seconds(argument: str, value: float | timedelta) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+        raise ValueError(
+            f"{argument}={clean(value)!r} is not a number of seconds, or a timedelta, from 0 up."
+        )
+    return float(seconds)
