@@ -1,0 +1,165 @@
+"""
+The emulator's own API under ``/_emulator``, for people and for tests in other processes.
+
+Not signed, and only as reachable as the server: it listens on loopback alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_qianfan.emulator.faults import Fault  # noqa: TC001 - the schema reads the hints
+from airflow_provider_qianfan.emulator.scenario import Account, Behaviour, Scenario, Step, TaskSpec
+from airflow_provider_qianfan.emulator.schema import ScenarioError, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from airflow_provider_qianfan.emulator.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """``POST /_emulator/clock``: move world time forward."""
+
+    advance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultChange:
+    """``POST /_emulator/faults``: first clear all, then add some."""
+
+    clear: bool = False
+    add: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """``POST /_emulator/credentials``: the accounts from now on."""
+
+    accounts: tuple[Account, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """``POST /_emulator/reset``: back to the beginning of the scenario."""
+
+
+def control_routes(world: World) -> list[Route]:
+    """Return the routes of the control API."""
+
+    async def get_state(_: Request) -> Response:
+        return JSONResponse(state(world))
+
+    def post(path: str, change: Callable[[World, Any], None]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await _changed(world, request, lambda data: change(world, data))
+
+        return Route(f"/_emulator/{path}", endpoint, methods=["POST"])
+
+    async def set_task(request: Request) -> Response:
+        task_id = request.path_params["task_id"]
+        if task_id not in world.tasks:
+            return JSONResponse({"error": f"there is no task {task_id!r}"}, 404)
+        if request.method == "DELETE":
+            world.remove_task(task_id)
+            return JSONResponse(state(world))
+        return await _changed(world, request, lambda data: world.divert(task_id, read(Step, data, "task")))
+
+    return [
+        Route("/_emulator/state", get_state, methods=["GET"]),
+        post("clock", _advance),
+        post("tasks", lambda world, data: _put(world, read(TaskSpec, data, "task"))),
+        Route("/_emulator/tasks/{task_id}", set_task, methods=["POST", "DELETE"]),
+        post("faults", _change_faults),
+        post("behaviour", _change_behaviour),
+        post("credentials", _change_credentials),
+        post("reset", _reset),
+    ]
+
+
+async def _changed(world: World, request: Request, change: Callable[[Any], None]) -> Response:
+    try:
+        raw = await request.body()
+        change(json.loads(raw) if raw else {})
+    except ValueError as error:
+        return JSONResponse({"error": str(error)}, 400)
+    return JSONResponse(state(world))
+
+
+def _advance(world: World, data: object) -> None:
+    world.advance(read(Advance, data, "clock").advance)
+
+
+def _put(world: World, spec: TaskSpec) -> None:
+    world.put(spec)
+
+
+def _change_faults(world: World, data: object) -> None:
+    change = read(FaultChange, data, "faults")
+    kept = [] if change.clear else list(world.faults)
+    world.faults = [*kept, *change.add]
+
+
+def _change_behaviour(world: World, data: object) -> None:
+    if not isinstance(data, dict):
+        raise ScenarioError("behaviour: expected a mapping")
+    world.change_behaviour(read(Behaviour, {**asdict(world.behaviour), **data}, "behaviour"))
+
+
+def _change_credentials(world: World, data: object) -> None:
+    accounts = read(Credentials, data, "credentials").accounts
+    # The rules for several accounts are the scenario's.
+    world.accounts = list(Scenario(accounts=accounts).accounts)
+
+
+def _reset(world: World, data: object) -> None:
+    read(Nothing, data, "reset")
+    world.reset()
+
+
+def state(world: World) -> dict[str, Any]:
+    """Return what there is to know about a world, without secrets."""
+    now, calls = world.now, list(world.calls)
+    actions: dict[str, Counter[int]] = {}
+    for call in calls:
+        actions.setdefault(call.action, Counter())[call.status] += 1
+    return {
+        "scenario": world.scenario.name,
+        "now": now.isoformat(),
+        "elapsed": world.elapsed,
+        "tasks": [world.row(task, "detail", now) for task in world.existing()],
+        "calls": {
+            action: {"count": sum(statuses.values()), "by_status": {str(k): v for k, v in statuses.items()}}
+            for action, statuses in actions.items()
+        },
+        "behaviour": asdict(world.behaviour),
+        "faults": [describe_fault(fault) for fault in world.faults],
+        "accounts": [
+            {"access_key_id": account.access_key_id, "permission": account.permission}
+            for account in world.accounts
+        ],
+    }
+
+
+def describe_fault(fault: Fault) -> str:
+    """Return a fault as one line: its action and what is not as usual."""
+    parts = [f"{name.rstrip('_')}={value}" for name, value in unusual(fault).items() if name != "action"]
+    return " ".join([fault.action, *parts])
+
+
+def unusual(value: Fault | Behaviour) -> dict[str, object]:
+    """Return the fields that differ from their default."""
+    return {
+        item.name: getattr(value, item.name)
+        for item in fields(value)
+        if item.init and getattr(value, item.name) not in (item.default, {})
+    }

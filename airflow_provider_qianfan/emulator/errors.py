@@ -1,0 +1,27 @@
+"""The error an emulated action answers with."""
+
+from __future__ import annotations
+
+
+class ApiError(Exception):
+    """
+    An error answer of the platform API.
+
+    Shape and codes: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (section 错误码) and
+    https://cloud.baidu.com/doc/qianfan/s/Pmh4sv5qa.
+
+    :param http_status: HTTP status, 400 or above.
+    :param code: the string in the answer's ``code``.
+    :param message: the text in the answer's ``message``.
+    """
+
+    def __init__(self, http_status: int, code: str, message: str) -> None:
+        super().__init__(f"{http_status} {code}: {message}")
+        self.http_status = http_status
+        self.code = code
+        self.message = message
+
+
+def inappropriate_json(message: str) -> ApiError:
+    """Return the documented error for valid JSON with a missing item or a wrong type."""
+    return ApiError(400, "InappropriateJSON", message)

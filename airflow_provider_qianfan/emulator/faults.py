@@ -1,0 +1,270 @@
+"""Faults on demand: when one is due, and what it makes of an answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ACTIONS = (
+    "CreateModelCompTask",
+    "DescribeModelCompTasks",
+    "DescribeModelCompTask",
+    "CancelModelCompTask",
+    "DeleteModelCompTask",
+)
+
+_ENDLESS_PREFIX = "amva-endless"
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+def html_page(title: str) -> bytes:
+    """Return the kind of page a gateway in front of the platform answers with."""
+    return f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>".encode()
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """
+    One disturbance: for which calls, and what happens to them.
+
+    *When*: all conditions given must hold; without any, always. Calls are counted per fault: 1 is the first
+    call of ``action`` after the fault was put in place. *What*: ``latency``, ``skew`` and ``headers`` combine
+    with anything; at most one of the others, except that ``status`` also sets the status of ``body``,
+    ``empty_body``, ``not_json`` and ``redirect``.
+
+    Faults that replace the answer do so before the signature is looked at, as a gateway would; the action is
+    then not performed unless ``performs`` says so. Of several replacing faults the first in the list counts.
+
+    :param action: name of the action, or ``*`` for all (default).
+    :param calls: numbers of the calls concerned, from 1.
+    :param from_: first call concerned (``from`` in YAML).
+    :param count: how many calls are concerned; default: no end.
+    :param after: from this world second on, counted from the start of the world.
+    :param until: up to and without this world second.
+    :param always: says in so many words that there is no condition.
+    :param latency: real seconds to wait before answering; clients' timeouts are real, too.
+    :param skew: seconds by which the server's clock (signature check, ``Date``) is ahead.
+    :param performs: the action takes effect although its answer is replaced.
+    :param status: HTTP status of the answer.
+    :param body: text, or anything else to send as JSON.
+    :param headers: more response headers.
+    :param rate_limit: HTTP 429. The platform documents neither its body nor its code.
+    :param retry_after: seconds in a ``Retry-After`` header of the replaced answer.
+    :param retry_after_date: write ``Retry-After`` as an HTTP date of the server's clock instead.
+    :param server_error: a 5xx status with an HTML body.
+    :param truncated_body: ``content_length``: more bytes promised than sent; ``cut_json``: half of the JSON,
+        with the right length.
+    :param empty_body: no body.
+    :param not_json: an HTML body; status 200 unless ``status`` is given.
+    :param legacy_error: HTTP 200 with ``{"error_code", "error_msg"}`` as the platform's V1 API answers; the
+        code.
+    :param endless_paging: a listing that never ends: ``same_marker``, ``looping_marker`` (two in turn),
+        ``missing_marker``, ``fresh_markers`` (the same rows for ever), ``fresh_rows`` (new rows for ever).
+    :param redirect: URL in ``Location``; status 302 unless ``status`` is given.
+    :param huge_body: bytes by which a JSON answer is padded.
+    :param null_list: ``modelCompTaskList`` is null.
+    """
+
+    action: str = "*"
+    calls: tuple[int, ...] = ()
+    from_: int | None = None
+    count: int | None = None
+    after: float | None = None
+    until: float | None = None
+    always: bool = False
+    latency: float = 0.0
+    skew: float = 0.0
+    performs: bool = False
+    status: int | None = None
+    body: object = None
+    headers: dict[str, str] = field(default_factory=dict)
+    rate_limit: bool = False
+    retry_after: float | None = None
+    retry_after_date: bool = False
+    server_error: int | None = None
+    truncated_body: Literal["content_length", "cut_json"] | None = None
+    empty_body: bool = False
+    not_json: bool = False
+    legacy_error: int | None = None
+    endless_paging: (
+        Literal["same_marker", "looping_marker", "missing_marker", "fresh_markers", "fresh_rows"] | None
+    ) = None
+    redirect: str | None = None
+    huge_body: int | None = None
+    null_list: bool = False
+    seen: int = field(default=0, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be meant."""
+        self._check_condition()
+        if self.latency < 0:
+            raise ValueError("'latency' cannot be negative")
+        if self.server_error is not None and not 500 <= self.server_error <= 599:
+            raise ValueError(f"'server_error' is a status from 500 to 599, not {self.server_error}")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"'status' is from 200 to 599, not {self.status}")
+        self._check_effects()
+
+    def _check_condition(self) -> None:
+        if self.action != "*" and self.action not in ACTIONS:
+            raise ValueError(f"unknown action {self.action!r}; allowed: *, {', '.join(ACTIONS)}")
+        conditions = self.calls or any(
+            v is not None for v in (self.from_, self.count, self.after, self.until)
+        )
+        if self.always and conditions:
+            raise ValueError("'always' and a condition exclude each other")
+
+    def _check_effects(self) -> None:
+        if len(self.effects) > 1:
+            raise ValueError(f"only one of {', '.join(self.effects)} at a time")
+        if self.status is not None and self.effects and self.effects[0] not in _TAKES_STATUS:
+            raise ValueError(f"'status' does not go with {self.effects[0]!r}")
+        if not (self.replaces or self.effects or self.latency or self.skew or self.headers):
+            raise ValueError("the fault says when, but not what happens")
+        if self.retry_after is not None and not self.replaces:
+            raise ValueError("'retry_after' needs an answer to go with: rate_limit, server_error or status")
+        if self.performs and not self.replaces:
+            raise ValueError("'performs' needs a replaced answer")
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """Return the keys that decide what the answer looks like, without ``status``."""
+        return tuple(name for name in _REPLACING + _SPOILING if getattr(self, name) not in (None, False))
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the platform's own answer is replaced."""
+        return self.status is not None or any(name in _REPLACING for name in self.effects)
+
+    def due(self, elapsed: float) -> bool:
+        """
+        Count a call of this fault's action and tell if the fault strikes it.
+
+        :param elapsed: world seconds since the start of the world.
+        """
+        self.seen += 1
+        first = self.from_ or 1
+        return (
+            (not self.calls or self.seen in self.calls)
+            and self.seen >= first
+            and (self.count is None or self.seen < first + self.count)
+            and (self.after is None or elapsed >= self.after)
+            and (self.until is None or elapsed < self.until)
+        )
+
+
+_REPLACING = ("body", "rate_limit", "server_error", "empty_body", "not_json", "legacy_error", "redirect")
+_SPOILING = ("truncated_body", "endless_paging", "huge_body", "null_list")
+_TAKES_STATUS = ("body", "empty_body", "not_json", "redirect")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """
+    An HTTP answer before it is sent.
+
+    :param missing: bytes by which the promised Content-Length exceeds the body.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    missing: int = 0
+
+
+def replacement(fault: Fault, request_id: str, now: datetime) -> Reply:
+    """
+    Return the answer of a fault that replaces the platform's.
+
+    :param now: the server's clock, for a ``Retry-After`` date.
+    """
+    reply = _replacement(fault, request_id)
+    extra = dict(fault.headers)
+    if fault.retry_after is not None:
+        date = format_datetime(now + timedelta(seconds=fault.retry_after), usegmt=True)
+        extra["Retry-After"] = date if fault.retry_after_date else f"{fault.retry_after:g}"
+    return replace(reply, headers={**reply.headers, **extra})
+
+
+def _replacement(fault: Fault, request_id: str) -> Reply:
+    if fault.rate_limit:
+        # Undocumented for the platform API; only the inference API documents a 429, with another body.
+        return json_reply(
+            429, {"requestId": request_id, "code": "RateLimited", "message": "Rate limit reached."}
+        )
+    if fault.server_error is not None:
+        return Reply(
+            status=fault.server_error, body=html_page(f"{fault.server_error} Server Error"), headers=HTML
+        )
+    if fault.legacy_error is not None:
+        return json_reply(
+            200, {"error_code": fault.legacy_error, "error_msg": "legacy error", "log_id": request_id}
+        )
+    if fault.redirect is not None:
+        return Reply(status=fault.status or 302, body=b"", headers={"Location": fault.redirect})
+    if fault.not_json:
+        return Reply(status=fault.status or 200, body=html_page("Please wait"), headers=HTML)
+    if fault.empty_body or fault.body is None:
+        return Reply(status=fault.status or 200, body=b"", headers=JSON)
+    if isinstance(fault.body, str):
+        return Reply(status=fault.status or 200, body=fault.body.encode(), headers=JSON)
+    return json_reply(fault.status or 200, fault.body)
+
+
+def json_reply(status: int, payload: object) -> Reply:
+    """Return an answer with a JSON body."""
+    return Reply(status=status, body=json.dumps(payload, ensure_ascii=False).encode(), headers=JSON)
+
+
+def spoil(fault: Fault, reply: Reply) -> Reply:
+    """Return the platform's own answer as this fault lets it through."""
+    body, missing = reply.body, 0
+    if fault.truncated_body == "cut_json":
+        body = body[: len(body) // 2]
+    elif fault.truncated_body == "content_length":
+        missing = len(body) - len(body) // 2
+        body = body[: len(body) // 2]
+    elif fault.huge_body is not None:
+        body = body[:-1] + b', "padding": "' + b"x" * fault.huge_body + b'"}'
+    return replace(reply, body=body, missing=missing, headers={**reply.headers, **fault.headers})
+
+
+def without_invented_marker(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a listing without a marker that only an endless listing can have given out."""
+    marker = body.get("marker")
+    if isinstance(marker, str) and marker.startswith(_ENDLESS_PREFIX):
+        return {key: value for key, value in body.items() if key != "marker"}
+    return body
+
+
+def twist_listing(fault: Fault, result: dict[str, Any], marker: object) -> dict[str, Any]:
+    """
+    Return the ``result`` of a listing as an endless or null listing.
+
+    :param marker: the marker of the request, None without one.
+    """
+    if fault.null_list:
+        return {**result, "modelCompTaskList": None}
+    if fault.endless_paging is None:
+        return result
+    rows = result["modelCompTaskList"]
+    page = {key: value for key, value in result["pageInfo"].items() if key != "nextMarker"}
+    page.update(isTruncated=True, marker=marker or "")
+    fresh = f"{_ENDLESS_PREFIX}{fault.seen:05d}"
+    if fault.endless_paging == "same_marker":
+        page["nextMarker"] = marker or f"{_ENDLESS_PREFIX}00000"
+    elif fault.endless_paging == "looping_marker":
+        page["nextMarker"] = f"{_ENDLESS_PREFIX}{fault.seen % 2:05d}"
+    elif fault.endless_paging != "missing_marker":
+        page["nextMarker"] = fresh
+    if fault.endless_paging == "fresh_rows":
+        rows = [{**row, "id": f"{fresh}-{index}"} for index, row in enumerate(rows)]
+    return {**result, "modelCompTaskList": rows, "pageInfo": page}

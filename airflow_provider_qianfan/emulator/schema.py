@@ -1,0 +1,155 @@
+"""Read plain data (YAML, JSON) into dataclasses, strictly: the dataclasses are the schema."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, Literal, TypeVar, Union
+
+T = TypeVar("T")
+
+
+class ScenarioError(ValueError):
+    """Data that does not fit the schema; the message names the place and what is allowed there."""
+
+
+def read(cls: type[T], data: object, where: str) -> T:
+    """
+    Build a dataclass from a mapping; unknown keys, missing keys and wrong types are errors.
+
+    A field that would be a Python keyword carries a trailing underscore that its key does not have.
+
+    :param cls: the dataclass.
+    :param data: what was read from YAML or JSON.
+    :param where: the place of ``data``, for messages.
+    :raises ScenarioError: if ``data`` does not fit.
+    """
+    if not isinstance(data, Mapping):
+        raise ScenarioError(f"{where}: expected a mapping, not {_show(data)}")
+    known = {field.name.rstrip("_"): field for field in fields(cls) if field.init}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise ScenarioError(f"{where}: unknown key {key!r}; allowed: {', '.join(sorted(known))}")
+    for key, field in known.items():
+        if key not in data and field.default is MISSING and field.default_factory is MISSING:
+            raise ScenarioError(f"{where}: {key!r} is missing")
+    hints = typing.get_type_hints(cls)
+    values = {
+        known[key].name: read_as(hints[known[key].name], raw, f"{where}.{key}") for key, raw in data.items()
+    }
+    try:
+        return cls(**values)
+    except ScenarioError:
+        raise
+    except ValueError as error:
+        raise ScenarioError(f"{where}: {error}") from error
+
+
+def read_as(hint: Any, data: object, where: str) -> Any:
+    """
+    Check one value against a type hint and return it, converted where YAML needs it.
+
+    :param hint: ``str``, ``bool``, ``int``, ``float``, ``datetime``, ``object`` (any JSON), a ``Literal``, a
+        dataclass, ``X | None``, ``tuple[X, ...]`` or ``dict[str, X]``.
+    :raises ScenarioError: if the value does not fit.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _read_union(args, data, where)
+    if origin is Literal:
+        if data in args and isinstance(data, str):
+            return data
+        raise ScenarioError(f"{where}: {_show(data)} is not one of {', '.join(map(str, args))}")
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ScenarioError(f"{where}: expected a list, not {_show(data)}")
+        return tuple(read_as(args[0], item, f"{where}[{index}]") for index, item in enumerate(data))
+    if origin is dict:
+        if not isinstance(data, Mapping):
+            raise ScenarioError(f"{where}: expected a mapping, not {_show(data)}")
+        return {read_as(str, k, where): read_as(args[1], v, f"{where}.{k}") for k, v in data.items()}
+    if is_dataclass(hint):
+        return read(typing.cast("type[Any]", hint), data, where)
+    return _read_scalar(hint, data, where)
+
+
+def _read_union(args: tuple[Any, ...], data: object, where: str) -> Any:
+    if data is None and type(None) in args:
+        return None
+    options = [arg for arg in args if arg is not type(None)]
+    if len(options) == 1:
+        return read_as(options[0], data, where)
+    for option in options:
+        try:
+            return read_as(option, data, where)
+        except ScenarioError:
+            continue
+    names = " or ".join(_SCALARS.get(option, str(option)) for option in options)
+    raise ScenarioError(f"{where}: expected {names}, not {_show(data)}")
+
+
+_SCALARS: dict[Any, str] = {
+    str: "a string",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    datetime: "an ISO 8601 time",
+    object: "JSON",
+}
+
+
+def _read_scalar(hint: Any, data: object, where: str) -> Any:
+    if hint is object:
+        return _json(data, where)
+    if hint is datetime:
+        moment = _moment(data)
+        if moment is not None:
+            return moment
+    elif hint is float:
+        if isinstance(data, int | float) and not isinstance(data, bool) and math.isfinite(data):
+            return float(data)
+    elif hint is int:
+        if isinstance(data, int) and not isinstance(data, bool):
+            return data
+    elif isinstance(data, hint):
+        return data
+    raise ScenarioError(f"{where}: expected {_SCALARS[hint]}, not {_show(data)}")
+
+
+def _moment(data: object) -> datetime | None:
+    if isinstance(data, str):
+        try:
+            data = datetime.fromisoformat(data)
+        except ValueError:
+            return None
+    if isinstance(data, date) and not isinstance(data, datetime):
+        data = datetime.combine(data, time.min)
+    if not isinstance(data, datetime):
+        return None
+    return data.replace(tzinfo=UTC) if data.tzinfo is None else data.astimezone(UTC)
+
+
+def _json(data: object, where: str) -> object:
+    """Return ``data`` if an answer can carry it; YAML reads an unquoted time as a datetime."""
+    if isinstance(data, date):
+        raise ScenarioError(f"{where}: put quotes around the time {data}")
+    if isinstance(data, Mapping):
+        return {read_as(str, key, where): _json(value, f"{where}.{key}") for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_json(item, f"{where}[{index}]") for index, item in enumerate(data)]
+    if (
+        data is None
+        or isinstance(data, str | bool | int)
+        or (isinstance(data, float) and math.isfinite(data))
+    ):
+        return data
+    raise ScenarioError(f"{where}: {_show(data)} cannot be written as JSON")
+
+
+def _show(data: object) -> str:
+    text = repr(data)
+    return text if len(text) <= 60 else text[:57] + "..."

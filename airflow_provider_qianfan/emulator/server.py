@@ -1,0 +1,156 @@
+"""The emulator in a thread, for tests and for the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import uvicorn
+
+from airflow_provider_qianfan.emulator.app import create_app
+from airflow_provider_qianfan.emulator.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from airflow_provider_qianfan.emulator.clock import Clock
+    from airflow_provider_qianfan.emulator.scenario import Scenario
+
+_PATIENCE = 5.0
+
+
+class EmulatorServer:
+    """
+    An emulator on a loopback port, as a context manager.
+
+    :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
+    :param clock: world time; default: the real one.
+    :param port: default 0, any free port.
+    :param host: a loopback address.
+    :raises ValueError: if ``host`` is not a loopback address.
+    :raises OSError: if the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario | Mapping[str, object] | str | Path | None = None,
+        clock: Clock | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
+    ) -> None:
+        address = loopback(host)
+        self.world = World(scenario, clock)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        # Without the protocol's number, asyncio leaves Nagle's algorithm on: 40 ms more for an answer.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((address, port))
+        except BaseException:
+            self._socket.close()
+            raise
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://[{address}]:{self.port}" if ":" in address else f"http://{address}:{self.port}"
+        self._server = _Server(
+            uvicorn.Config(
+                create_app(self.world),
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                # It calls an answer that was cut short on purpose an error.
+                log_level="critical",
+                # The Date header is the emulated server's.
+                date_header=False,
+                server_header=False,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name=f"qianfan-emulator-{self.port}", daemon=True)
+
+    @property
+    def connection_uri(self) -> str:
+        """The Airflow connection to this emulator, with the first account, in URI form."""
+        account = self.world.account
+        login, password, host = (
+            quote(part, safe="") for part in (account.access_key_id, account.secret_access_key, self.url)
+        )
+        extra = f"/?session_token={quote(account.session_token, safe='')}" if account.session_token else ""
+        return f"qianfan://{login}:{password}@{host}{extra}"
+
+    def start(self) -> None:
+        """Serve, and return once the port answers."""
+        self._thread.start()
+        deadline = time.monotonic() + _PATIENCE
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError("the emulator did not start")
+            time.sleep(0.002)
+
+    def stop(self) -> None:
+        """Stop serving, also requests on their way, and return when the port is free again."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(_PATIENCE)
+        self._socket.close()
+        if self._thread.is_alive():
+            raise RuntimeError("the emulator did not stop")
+
+    def __enter__(self) -> EmulatorServer:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its tenths of a second at the end, which add up over a test run."""
+
+    async def main_loop(self) -> None:
+        while not self.should_exit:  # noqa: ASYNC110 - it is set from another thread
+            await asyncio.sleep(0.005)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            with contextlib.suppress(AttributeError):
+                connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        if self.server_state.tasks:
+            await asyncio.wait(list(self.server_state.tasks), timeout=1)
+
+
+def loopback(host: str) -> str:
+    """
+    Return the address of a host that only this machine can reach.
+
+    :raises ValueError: if it is another one. The control API is not signed, and plain HTTP belongs on
+        loopback.
+    """
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host
+    except ValueError:
+        pass
+    raise ValueError(f"{host!r} is not a loopback address; use 127.0.0.1, ::1 or localhost")

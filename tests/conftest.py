@@ -1,0 +1,53 @@
+"""Airflow in a temporary folder, and the emulator on a real socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports Airflow, which reads these once.
+HOME = Path(tempfile.mkdtemp(prefix="qianfan-tests-"))
+for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[name]
+os.environ |= {
+    "AIRFLOW_HOME": str(HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+}
+(HOME / "dags").mkdir()
+
+from airflow_provider_qianfan.emulator.server import EmulatorServer  # noqa: E402
+from tests.dag_runs import DagRunner  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """An Airflow database."""
+    airflow = Path(sys.executable).parent / "airflow"
+    subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorServer]:
+    """An emulator without tasks; the connection ``qianfan_default`` points to it."""
+    with EmulatorServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", server.connection_uri)
+        yield server
+
+
+@pytest.fixture
+def dag_runner(airflow_db: None) -> DagRunner:
+    """Runs DAGs on real Airflow, in this process."""
+    return DagRunner()

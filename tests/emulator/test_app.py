@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_provider_qianfan.emulator.scenario import ACCESS_KEY_ID, Account
+from tests.emulator.client import Client, error
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.world import World
+
+ACTIONS = [
+    "CreateModelCompTask",
+    "DescribeModelCompTasks",
+    "DescribeModelCompTask",
+    "CancelModelCompTask",
+    "DeleteModelCompTask",
+]
+CREATE: dict[str, Any] = {
+    "name": "demo",
+    "description": "test",
+    "sourceModelId": "amv-d1zx1iwdarfr",
+    "modelSetId": "am-adbuasyfaf",
+    "config": {"strategy": "Quantization", "weight": "int8-ptq"},
+}
+
+
+def test_life_of_a_task(world: World, client: Client) -> None:
+    task_id = client.result("CreateModelCompTask", **CREATE)
+    assert client.detail(task_id)["status"] == "creating"
+    world.advance(2)
+    (row,) = client.page(sourceModelId="amv-d1zx1iwdarfr")["modelCompTaskList"]
+    assert (row["id"], row["status"], row["config"]) == (task_id, "running", CREATE["config"])
+    assert set(client.post("CancelModelCompTask", {"modelCompTaskId": task_id}).json()) == {"requestId"}
+    assert client.detail(task_id)["status"] == "stopping"
+    world.advance(2)
+    assert client.detail(task_id)["status"] == "stopped"
+    assert set(client.post("DeleteModelCompTask", {"modelCompTaskId": task_id}).json()) == {"requestId"}
+    assert client.ids() == []
+    assert error(client.post("DescribeModelCompTask", {"modelCompTaskId": task_id})) == (404, "NoSuchKey")
+
+
+def test_every_answer_has_an_id_and_a_date(client: Client) -> None:
+    for action in [*ACTIONS, "Nonsense"]:
+        response = client.post(action)
+        assert response.json()["requestId"] == response.headers["x-bce-request-id"]
+        assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+        date = parsedate_to_datetime(response.headers["Date"])
+        assert abs(date - datetime.now(UTC)) < timedelta(seconds=5)
+        assert len(response.headers.get_list("Date")) == 1
+
+
+@pytest.mark.parametrize("action", ["", "Nonsense", "StopModelCompTask"])
+def test_unknown_action(client: Client, action: str) -> None:
+    assert error(client.post(action)) == (400, "InvalidHTTPRequest")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"<html>"])
+def test_not_json(client: Client, content: bytes) -> None:
+    assert error(client.post("DescribeModelCompTasks", content=content)) == (400, "MalformedJSON")
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("DescribeModelCompTasks", []),
+        ("DescribeModelCompTasks", "text"),
+        ("DescribeModelCompTasks", {"marker": 1}),
+        ("DescribeModelCompTasks", {"maxKeys": "10"}),
+        ("DescribeModelCompTasks", {"maxKeys": True}),
+        ("DescribeModelCompTasks", {"maxKeys": 0}),
+        ("DescribeModelCompTasks", {"pageReverse": "true"}),
+        ("DescribeModelCompTasks", {"sourceModelId": None}),
+        ("DescribeModelCompTask", {}),
+        ("CancelModelCompTask", {"modelCompTaskId": ""}),
+        ("DeleteModelCompTask", {"modelCompTaskId": 5}),
+        *[("CreateModelCompTask", {**CREATE, key: None}) for key in CREATE],
+        ("CreateModelCompTask", {**CREATE, "config": {"strategy": "Quantization"}}),
+        ("CreateModelCompTask", {**CREATE, "config": {"strategy": "Quantization", "weight": "wint8"}}),
+        ("CreateModelCompTask", {**CREATE, "config": {"strategy": "Squeezing"}}),
+    ],
+)
+def test_wrong_body(client: Client, action: str, body: Any) -> None:
+    assert error(client.post(action, body)) == (400, "InappropriateJSON")
+
+
+@pytest.mark.parametrize("missing", ["name", "sourceModelId", "modelSetId", "config"])
+def test_create_needs(client: Client, missing: str) -> None:
+    body = {key: value for key, value in CREATE.items() if key != missing}
+    assert error(client.post("CreateModelCompTask", body)) == (400, "InappropriateJSON")
+
+
+def test_case_of_the_weight(world: World, client: Client) -> None:
+    world.behaviour.any_weight_case = False
+    assert error(client.post("CreateModelCompTask", CREATE)) == (400, "InappropriateJSON")
+    client.result(
+        "CreateModelCompTask", **{**CREATE, "config": {"strategy": "Quantization", "weight": "W4A16C16"}}
+    )
+    client.result("CreateModelCompTask", **{**CREATE, "config": {"strategy": "Sparsity"}})
+
+
+def test_unknown_marker(client: Client) -> None:
+    assert error(client.post("DescribeModelCompTasks", {"marker": "amva-x"})) == (400, "InvalidMarker")
+
+
+def test_null_result(world: World, client: Client) -> None:
+    world.behaviour.not_found = "null_result"
+    body = client.post("DescribeModelCompTask", {"modelCompTaskId": "amva-x"}).json()
+    assert body["result"] is None
+
+
+@pytest.mark.parametrize(
+    ("permission", "allowed"),
+    [("full", ACTIONS), ("read", ACTIONS[1:3]), ("none", [])],
+)
+def test_permissions(world: World, client: Client, permission: Any, allowed: list[str]) -> None:
+    world.account.permission = permission
+    for action in ACTIONS:
+        response = client.post(action)
+        if action in allowed:
+            assert response.status_code != 403
+        else:
+            assert error(response) == (403, "AccessDenied")
+            # The key is fine: this is not the identity service speaking.
+            assert "X-Bce-Error-Code" not in response.headers
+
+
+def test_several_accounts(world: World, client: Client) -> None:
+    world.accounts.append(Account(access_key_id="second", secret_access_key="s", permission="none"))
+    client.access_key_id, client.secret = "second", "s"
+    assert error(client.post("DescribeModelCompTasks")) == (403, "AccessDenied")
+
+
+def test_unknown_path_and_method(client: Client) -> None:
+    response = client.http.post(f"{client.url}/v2/service?Action=DescribeServices")
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert client.http.get(f"{client.url}/v2/model").status_code == 405
+
+
+def test_call_log(world: World, client: Client) -> None:
+    client.page(maxKeys=5)
+    client.post("DescribeModelCompTask", content=b"oops")
+    httpx.post(f"{client.url}/v2/model", trust_env=False)
+    first, second, third = world.calls
+    assert (first.action, first.body, first.status, first.code) == (
+        "DescribeModelCompTasks",
+        {"maxKeys": 5},
+        200,
+        None,
+    )
+    assert (first.access_key_id, first.time) == (ACCESS_KEY_ID, world.now)
+    assert (second.action, second.body, second.code) == ("DescribeModelCompTask", "oops", "MalformedJSON")
+    assert (third.action, third.status, third.code, third.access_key_id) == ("", 403, "AccessDenied", None)
+    assert world.count("DescribeModelCompTasks") == 1

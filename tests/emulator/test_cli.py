@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from airflow_provider_qianfan.emulator.__main__ import main
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.emulator.client import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "airflow_provider_qianfan.emulator", "--port", "0"]
+
+
+def start(*options: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start the emulator and return it with what it said until it was ready."""
+    process = subprocess.Popen(
+        [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if lines[-1] == "ready":
+            break
+    return process, lines
+
+
+def url_of(lines: list[str]) -> str:
+    name, _, uri = lines[0].partition("=")
+    assert name == "AIRFLOW_CONN_QIANFAN_DEFAULT"
+    return unquote(urlsplit(uri).netloc.rpartition("@")[2])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_starts_answers_and_stops(number: signal.Signals) -> None:
+    process, lines = start("--speed", "1000")
+    try:
+        with Client(url_of(lines)) as client:
+            assert len(client.ids()) == 3
+            client.post("DescribeModelCompTask")
+    finally:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert lines[-1] == "ready"
+    assert (
+        "amva-demogood0001 'compress-good' source amv-demogood0001: "
+        "creating → running at 2 s → succeeded at 8 s, modelId amv-demoquant001"
+    ) in lines
+    first, second = errors.splitlines()
+    assert first.endswith(" DescribeModelCompTasks 200")
+    assert second.endswith(" DescribeModelCompTask 400 InappropriateJSON")
+
+
+def test_says_what_is_unusual_and_can_be_quiet(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("behaviour: {marker: exclusive}\nfaults: [{calls: [2], server_error: 502}]\n")
+    process, lines = start("--quiet", "--scenario", str(path))
+    try:
+        with Client(url_of(lines)) as client:
+            client.page()
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=5)
+    assert errors == ""
+    assert lines[1:] == ["behaviour marker: exclusive", "fault * calls=(2,) server_error=502", "ready"]
+
+
+def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-scenarios"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["busy", "demo", "history", "stormy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (["--host", "0.0.0.0"], "'0.0.0.0' is not a loopback address"),
+        (["--scenario", "nope"], "nope: neither a readable file"),
+        (["--speed", "0"], "speed must be above 0"),
+        (["--port", "70000"], "port"),
+    ],
+)
+def test_refusals(capsys: pytest.CaptureFixture[str], options: list[str], hint: str) -> None:
+    assert main(options) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert hint in said.err
+
+
+def test_bad_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("faults: [{latncy: 1}]")
+    assert main(["--scenario", str(path)]) == 2
+    assert f"{path}.faults[0]: unknown key 'latncy'; allowed: action, after" in capsys.readouterr().err
+
+
+def test_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with EmulatorServer() as emulator:
+        assert main(["--port", str(emulator.port)]) == 2
+    assert (
+        f"cannot listen on 127.0.0.1 port {emulator.port}: Address already in use" in capsys.readouterr().err
+    )

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.emulator.clock import ManualClock
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.emulator.client import Client, error
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.world import World
+
+TASK: dict[str, Any] = {"id": "amva-one", "source_model_id": "amv-source000001", "status": "running"}
+
+
+def test_state(world: World, client: Client) -> None:
+    world.add_task("amv-source000001", task_id="amva-one", status="failed", failed_reason="why")
+    client.page()
+    client.post("DescribeModelCompTask")
+    state = client.control("state").json()
+    assert state["scenario"] == "empty"
+    assert state["now"] == world.now.isoformat()
+    assert [(task["id"], task["status"], task["failedReason"]) for task in state["tasks"]] == [
+        ("amva-one", "failed", "why")
+    ]
+    assert state["calls"] == {
+        "DescribeModelCompTasks": {"count": 1, "by_status": {"200": 1}},
+        "DescribeModelCompTask": {"count": 1, "by_status": {"400": 1}},
+    }
+    assert state["behaviour"]["marker"] == "inclusive"
+    assert "emulator-secret-access-key" not in client.control("state").text
+
+
+@pytest.mark.parametrize("clock", [ManualClock(), None])
+def test_clock(clock: ManualClock | None) -> None:
+    with EmulatorServer("demo", clock) as emulator, Client(emulator.url) as client:
+        state = client.control("clock", {"advance": 10}).json()
+        assert 10 <= state["elapsed"] < 15
+        assert {task["status"] for task in state["tasks"]} == {"succeeded", "failed"}
+
+
+def test_tasks(world: World, client: Client) -> None:
+    assert client.control("tasks", TASK).status_code == 200
+    assert client.ids() == ["amva-one"]
+    assert client.control("tasks/amva-one", {"status": "succeeded", "model_id": "amv-x"}).status_code == 200
+    assert client.detail("amva-one")["modelId"] == "amv-x"
+    assert client.http.delete(f"{client.url}/_emulator/tasks/amva-one").status_code == 200
+    assert client.ids() == []
+    assert client.control("tasks/amva-one", {"status": "failed"}).status_code == 404
+
+
+def test_faults(client: Client) -> None:
+    state = client.control("faults", {"add": [{"server_error": 503, "from": 1, "count": 5}]}).json()
+    assert state["faults"] == ["* from=1 count=5 server_error=503"]
+    assert client.post("DescribeModelCompTasks").status_code == 503
+    client.control("faults", {"clear": True})
+    assert client.post("DescribeModelCompTasks").status_code == 200
+
+
+def test_behaviour_changes_only_what_is_named(world: World, client: Client) -> None:
+    world.behaviour.order = "oldest_first"
+    state = client.control("behaviour", {"marker": "exclusive"}).json()
+    assert (state["behaviour"]["marker"], state["behaviour"]["order"]) == ("exclusive", "oldest_first")
+    assert world.behaviour.marker == "exclusive"
+
+
+def test_credentials(client: Client) -> None:
+    client.control("credentials", {"accounts": [{"access_key_id": "new", "secret_access_key": "s"}]})
+    assert error(client.post("DescribeModelCompTasks")) == (403, "InvalidAccessKeyId")
+    client.access_key_id, client.secret = "new", "s"
+    assert client.post("DescribeModelCompTasks").status_code == 200
+
+
+def test_reset(world: World, client: Client) -> None:
+    client.control("tasks", TASK)
+    client.page()
+    state = client.control("reset", {}).json()
+    assert (state["tasks"], state["calls"], state["elapsed"]) == ([], {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "hint"),
+    [
+        ("clock", {"advance": "5"}, "clock.advance: expected a number"),
+        ("clock", {"advance": -5}, "only moves forward"),
+        ("clock", {}, "'advance' is missing"),
+        ("tasks", {**TASK, "statsu": "x"}, "unknown key 'statsu'"),
+        ("tasks", {**TASK, "id": "amva-old"}, "already a task 'amva-old'"),
+        ("tasks/amva-old", {"status": "done"}, "not one of creating"),
+        ("faults", {"add": [{"latency": "x"}]}, "faults.add[0].latency"),
+        ("behaviour", {"order": "random"}, "behaviour.order"),
+        ("behaviour", [], "expected a mapping"),
+        ("credentials", {"accounts": []}, "needs at least one"),
+        ("reset", {"now": True}, "unknown key 'now'"),
+    ],
+)
+def test_mistakes_change_nothing(world: World, client: Client, path: str, body: Any, hint: str) -> None:
+    world.add_task("amv-source000001", task_id="amva-old")
+    before = client.control("state").json()
+    response = client.control(path, body)
+    assert response.status_code == 400
+    assert hint in response.json()["error"]
+    assert client.control("state").json() == before
+
+
+def test_not_json(client: Client) -> None:
+    assert client.http.post(f"{client.url}/_emulator/reset", content=b"{").status_code == 400

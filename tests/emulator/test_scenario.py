@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_qianfan.emulator.clock import ManualClock
+from airflow_provider_qianfan.emulator.scenario import Scenario, builtin_scenarios, load
+from airflow_provider_qianfan.emulator.schema import ScenarioError
+from airflow_provider_qianfan.emulator.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", ["demo", "busy", "stormy", "history"])
+def test_builtin(name: str) -> None:
+    scenario = load(name)
+    assert scenario.name == name
+    assert scenario.description
+    assert name in builtin_scenarios()
+    World(scenario)
+
+
+def test_demo_tells_its_story() -> None:
+    world = World("demo", ManualClock())
+
+    def look() -> dict[str, tuple[str, str | None]]:
+        rows = world.list_tasks()["modelCompTaskList"]
+        return {row["id"]: (row["status"], row.get("modelId")) for row in rows}
+
+    stale = ("succeeded", "amv-demostale001")
+    good, bad = "amva-demogood0001", "amva-demofail0001"
+    assert look() == {good: ("creating", None), bad: ("creating", None), "amva-demostale001": stale}
+    world.advance(2)
+    assert look()[good] == look()[bad] == ("running", None)
+    world.advance(6)
+    assert look()[good] == ("succeeded", "amv-demoquant001")
+    assert look()[bad] == ("failed", None)
+    detail = world.describe_task(bad)
+    assert detail is not None
+    assert detail["failedReason"]
+
+
+def test_busy_has_two_running_tasks_of_one_source() -> None:
+    rows = World("busy").list_tasks()["modelCompTaskList"]
+    assert [row["status"] for row in rows] == ["running", "running"]
+    assert len({row["sourceModelId"] for row in rows}) == 1
+
+
+def test_history_is_long() -> None:
+    assert len(World("history").existing()) == 257
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_everything_a_file_may_say(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+description: all of it
+accounts:
+  - {access_key_id: a, secret_access_key: b, session_token: c, permission: read}
+behaviour: {marker: exclusive, order: shuffled, list_lag: 3, time_format: z}
+created_tasks:
+  timeline: [{status: creating}, {after: 60, status: succeeded, model_id: "amv-{n}"}]
+tasks:
+  - source_model_id: amv-one
+    created: 2026-01-02T03:04:05+08:00
+    status: succeeded
+    model_id: amv-two
+    set: {createTime: "later"}
+    omit: [config]
+    in_list: {omit: [modelId]}
+  - id: amva-{n}
+    source_model_id: amv-{n}
+    created: -100
+    repeat: {count: 3, every: 10}
+    timeline:
+      - {after: 0, status: running, set: {status: pondering}}
+      - {after: 5, status: failed, failed_reason: none at all, in_detail: {set: {x: 1}}}
+faults:
+  - {action: "*", from: 2, count: 1, rate_limit: true, retry_after: 1, retry_after_date: true}
+  - {after: 5, until: 9, status: 500, body: {code: X}, headers: {A: b}}
+""",
+    )
+    scenario = load(path)
+    assert scenario.name == "mine"
+    assert scenario.accounts[0].session_token == "c"
+    assert scenario.behaviour.list_lag == 3
+    assert scenario.tasks[0].created == datetime(2026, 1, 1, 19, 4, 5, tzinfo=UTC)
+    assert scenario.faults[0].from_ == 2
+    assert scenario.faults[1].body == {"code": "X"}
+    assert list(World(scenario).tasks)[1:] == ["amva-0001", "amva-0002", "amva-0003"]
+
+
+def test_an_empty_file_is_an_empty_world(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "")) == Scenario(name="mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("tsks: []", "mine.yaml", "unknown key 'tsks'; allowed: accounts, behaviour, created_tasks"),
+        ("- 1", "mine.yaml", "expected a mapping, not [1]"),
+        ("{", "mine.yaml", "not YAML"),
+        ("tasks: {}", "tasks", "expected a list"),
+        ("tasks: [{status: running}]", "tasks[0]", "'source_model_id' is missing"),
+        (
+            "tasks: [{source_model_id: 5, status: running}]",
+            "tasks[0].source_model_id",
+            "expected a string, not 5",
+        ),
+        ("tasks: [{source_model_id: x}]", "tasks[0]", "either 'timeline' or 'status'"),
+        (
+            "tasks: [{source_model_id: x, status: runing}]",
+            "tasks[0].status",
+            "'runing' is not one of creating, running, succeeded, failed, stopping, stopped",
+        ),
+        (
+            "tasks: [{source_model_id: x, timeline: [{after: 1, status: running}]}]",
+            "tasks[0]",
+            "first step of 'timeline' is at 'after: 0'",
+        ),
+        (
+            "tasks: [{source_model_id: x, timeline: [{status: creating}, {after: -1, status: failed}]}]",
+            "tasks[0]",
+            "not in order: [0.0, -1.0]",
+        ),
+        (
+            "tasks: [{source_model_id: x, timeline: [{status: running, model_id: y}]}]",
+            "tasks[0].timeline[0]",
+            "needs status succeeded",
+        ),
+        (
+            "tasks: [{source_model_id: x, status: running, created: soon}]",
+            "tasks[0].created",
+            "expected a number or an ISO 8601 time",
+        ),
+        (
+            "tasks: [{source_model_id: x, status: running, set: {createTime: 2026-01-01T00:00:00Z}}]",
+            "tasks[0].set.createTime",
+            "put quotes around the time",
+        ),
+        (
+            "tasks: [{source_model_id: x, status: running, id: y, repeat: {count: 2}}]",
+            "tasks[0]",
+            "'id' needs a {n}",
+        ),
+        (
+            "tasks: [&t {id: y, source_model_id: x, status: failed}, *t]",
+            "mine.yaml",
+            "two tasks have the id 'y'",
+        ),
+        ("behaviour: {marker: both}", "behaviour.marker", "not one of inclusive, exclusive, overlapping"),
+        ("behaviour: {list_lag: -1}", "behaviour", "cannot be negative"),
+        ("behaviour: {list_lag: true}", "behaviour.list_lag", "expected a number, not True"),
+        ("behaviour: {list_lag: .inf}", "behaviour.list_lag", "expected a number, not inf"),
+        ("behaviour: {ignore_source_filter: 1}", "behaviour.ignore_source_filter", "expected true or false"),
+        ("accounts: []", "mine.yaml", "needs at least one"),
+        ("accounts: [{permission: some}]", "accounts[0].permission", "not one of full, read, none"),
+        ("faults: [{calls: 2, latency: 1}]", "faults[0].calls", "expected a list, not 2"),
+        ("faults: [{calls: [1]}]", "faults[0]", "not what happens"),
+        ("faults: [{action: List, latency: 1}]", "faults[0]", "allowed: *, CreateModelCompTask"),
+        ("faults: [{seen: 1, latency: 1}]", "faults[0]", "unknown key 'seen'"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, place: str, hint: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert place in message
+    assert hint in message
+
+
+def test_no_such_scenario() -> None:
+    with pytest.raises(
+        ScenarioError, match=r"nope: neither a readable file .* nor a built-in scenario .*demo"
+    ):
+        load("nope")
