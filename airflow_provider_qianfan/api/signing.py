@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+_BLANKS = " \t\n\r\v\f"
+
 EXPIRES_IN = 1800
 """Seconds a signature is valid: the documented default."""
 
@@ -57,7 +59,7 @@ def canonical_query(query: Iterable[tuple[str, str]]) -> str:
 
 def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
     """Return the canonical block of ``headers`` and the list of their names; empty values are left out."""
-    values = {name.lower().strip(): value.strip() for name, value in headers.items()}
+    values = {name.strip(_BLANKS).lower(): value.strip(_BLANKS) for name, value in headers.items()}
     lines = sorted(f"{encode(name)}:{encode(value)}" for name, value in values.items() if value)
     return "\n".join(lines), ";".join(sorted(name for name, value in values.items() if value))
 

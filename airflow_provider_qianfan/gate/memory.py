@@ -173,7 +173,7 @@ def health(memory: Memory, now: float) -> str:
 
 def timeout_message(memory: Memory, now: float) -> str:
     """Say what the wait ended with when its time was up."""
-    state = memory.state or "nothing was seen"
+    state = memory.state or "nothing"
     return (
         f"Timed out after {duration(now - memory.started)}; the gate stays shut. Last seen: {state}."
         " Healthy answers:"

@@ -50,6 +50,8 @@ class SigningSession(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`."""
         kwargs.setdefault("timeout", self._timeout)
+        kwargs.setdefault("verify", self.verify)
+        kwargs.setdefault("proxies", dict(self.proxies))
         kwargs["allow_redirects"] = False
         text = url.decode() if isinstance(url, bytes) else url
         return super().request(method, urljoin(self._endpoint + "/", text), *args, **kwargs)
@@ -108,7 +110,10 @@ def _send(request: Request, session: requests.Session, settings: Settings) -> Re
     prepared = requests.Request(
         request.method, request.url, headers=dict(request.headers), data=request.body
     ).prepare()
-    options = session.merge_environment_settings(request.url, {}, True, None, None)
+    # What the connection says, requests would let the environment overrule unless it is said with each request.
+    options = session.merge_environment_settings(
+        request.url, dict(session.proxies), True, settings.verify, None
+    )
     try:
         with session.send(
             prepared, timeout=(settings.connect_timeout, settings.timeout), allow_redirects=False, **options

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_qianfan.api.errors import AUTH_CODES, QianfanAPIError, QianfanAuthError, clean
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain 千帆", "plain 千帆"),
+        ("two\nlines\x1b[31m", r"two\nlines\x1b[31m"),
+        ("turned \u202e round", r"turned \u202e round"),
+        ("x" * 11, "x" * 10 + "…"),
+    ],
+)
+def test_clean(text: str, shown: str) -> None:
+    assert clean(text, 10 if text.startswith("x") else 300) == shown
+
+
+def test_an_error_says_what_happened() -> None:
+    error = QianfanAPIError(
+        "DescribeModelCompTasks",
+        code="InappropriateJSON",
+        message="no\nway",
+        request_id="r-1",
+        http_status=400,
+    )
+
+    assert str(error) == r"DescribeModelCompTasks: HTTP 400 InappropriateJSON: no\nway (request id r-1)"
+
+
+@pytest.mark.parametrize("code", sorted(AUTH_CODES))
+def test_an_auth_error_says_what_to_do(code: str) -> None:
+    error = str(QianfanAuthError("DescribeModelCompTasks", code=code, http_status=403))
+
+    assert len(error.partition("(request id not given) ")[2]) > 20

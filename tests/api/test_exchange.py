@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_qianfan import __version__
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.api.exchange import (
+    Endpoint,
+    Exchange,
+    NoResponse,
+    Reply,
+    Response,
+    RetryPolicy,
+    retry_after,
+)
+from airflow_provider_qianfan.api.signing import Credentials
+from tests.api.steps import Drive, answer, error, page
+
+NOW = datetime(2024, 12, 23, 8, tzinfo=UTC)
+GOOD = answer({"requestId": "r", "result": {}})
+ACTION = "DescribeModelCompTasks"
+SECRET = "the-secret-access-key"
+TOKEN = "the-session-token"
+
+
+def exchange(*, token: str | None = None, **arguments: Any) -> Exchange:
+    return Exchange(
+        Endpoint.parse("https://qianfan.baidubce.com"),
+        Credentials("ALTAK", SECRET, token),
+        clock=lambda: NOW,
+        jitter=lambda: 1.0,
+        **arguments,
+    )
+
+
+def call(*replies: Reply, action: str = ACTION, repeatable: bool | None = None, **arguments: Any) -> Drive:
+    return Drive(exchange(**arguments).call("/v2/model", action, {"a": "千"}, repeatable=repeatable), replies)
+
+
+def test_a_request_is_signed_and_says_who_we_are() -> None:
+    (request,) = call(GOOD).requests
+
+    assert request.method == "POST"
+    assert request.url == "https://qianfan.baidubce.com/v2/model?Action=DescribeModelCompTasks"
+    assert json.loads(request.body) == {"a": "千"}
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["User-Agent"] == f"airflow-provider-qianfan/{__version__}"
+    assert request.headers["Host"] == "qianfan.baidubce.com"
+    assert request.headers["x-bce-date"] == "2024-12-23T08:00:00Z"
+    assert request.headers["Authorization"].startswith(
+        "bce-auth-v1/ALTAK/2024-12-23T08:00:00Z/1800/host;x-bce-date/"
+    )
+
+
+def test_a_session_token_is_sent_and_signed() -> None:
+    (request,) = call(GOOD, token=TOKEN).requests
+
+    assert request.headers["x-bce-security-token"] == TOKEN
+    assert "/host;x-bce-date;x-bce-security-token/" in request.headers["Authorization"]
+
+
+def test_a_request_does_not_show_its_headers() -> None:
+    (request,) = call(GOOD, token=TOKEN).requests
+
+    assert TOKEN not in repr(request)
+    assert "bce-auth-v1" not in repr(request)
+
+
+TRANSIENT = {
+    "408": page(408),
+    "429": error(429, "Throttled"),
+    "429 without JSON": page(429),
+    "500 documented": error(500, "InternalError"),
+    "502 with a page": page(502),
+    "503": error(503, "ServiceUnavailable"),
+    "200 with a page": page(200),
+    "200 cut": Response(200, {}, b'{"requestId": "r", "res'),
+    "200 empty": Response(200, {}, b""),
+    "200 with a list": answer([]),
+    "200 with NaN": Response(200, {}, b'{"result": NaN}'),
+    "200 nested without end": Response(200, {}, b"[" * 100_000),
+    "404 with a gateway's page": page(404),
+    "403 with a gateway's page": page(403),
+    "no answer": NoResponse("ReadTimeout", sent=True),
+    "no connection": NoResponse("ConnectError", sent=False),
+}
+
+
+@pytest.mark.parametrize("reply", TRANSIENT.values(), ids=TRANSIENT)
+def test_what_may_pass_is_tried_again(reply: Reply) -> None:
+    drive = call(reply, reply, reply, GOOD)
+
+    assert drive.result == {"requestId": "r", "result": {}}
+    assert drive.slept == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("reply", TRANSIENT.values(), ids=TRANSIENT)
+def test_after_four_tries_it_is_given_up(reply: Reply) -> None:
+    drive = call(reply, reply, reply, reply)
+
+    assert isinstance(drive.error, QianfanTransientError | QianfanRateLimitError)
+    assert len(drive.requests) == 4
+
+
+FINAL = {
+    "SignatureDoesNotMatch": (error(400, "SignatureDoesNotMatch"), QianfanAuthError),
+    "InvalidHTTPAuthHeader": (error(400, "InvalidHTTPAuthHeader"), QianfanAuthError),
+    "InvalidAccessKeyId": (error(403, "InvalidAccessKeyId"), QianfanAuthError),
+    "AccessDenied": (error(403, "AccessDenied"), QianfanAuthError),
+    "OptInRequired": (error(403, "OptInRequired"), QianfanAuthError),
+    "401 of any code": (error(401, "Unauthorized"), QianfanAuthError),
+    "code only in the gateway's header": (
+        Response(403, {"x-bce-error-code": "AccessDenied", "x-bce-error-message": "no"}, b"<html>"),
+        QianfanAuthError,
+    ),
+    "400 of another code": (error(400, "InappropriateJSON"), QianfanAPIError),
+    "404 documented": (error(404, "NoSuchKey"), QianfanAPIError),
+    "200 with a code": (error(200, "InappropriateJSON"), QianfanAPIError),
+    "200 in the legacy form": (answer({"error_code": 6, "error_msg": "No permission"}), QianfanAPIError),
+    "a redirect": (Response(302, {"location": "https://elsewhere"}, b""), QianfanProtocolError),
+}
+
+
+@pytest.mark.parametrize(("reply", "kind"), FINAL.values(), ids=FINAL)
+def test_what_will_not_pass_is_not_tried_again(reply: Reply, kind: type[QianfanError]) -> None:
+    drive = call(reply)
+
+    assert type(drive.error) is kind
+    assert drive.slept == []
+
+
+def test_an_api_error_carries_what_support_asks_for() -> None:
+    failure = call(error(400, "InappropriateJSON", "wrong\ntype")).error
+
+    assert isinstance(failure, QianfanAPIError)
+    assert (failure.code, failure.message, failure.request_id, failure.http_status, failure.action) == (
+        "InappropriateJSON",
+        r"wrong\ntype",
+        "r-1",
+        400,
+        ACTION,
+    )
+
+
+def test_no_error_holds_a_secret() -> None:
+    for reply in [*TRANSIENT.values(), *(reply for reply, _ in FINAL.values())]:
+        shown = repr(call(*[reply] * 4, token=TOKEN).error)
+        assert not any(secret in shown for secret in (SECRET, TOKEN, "bce-auth-v1", "host;x-bce-date"))
+
+
+@pytest.mark.parametrize(
+    ("value", "slept"),
+    [
+        ("7", [7.0]),
+        ("Mon, 23 Dec 2024 08:00:40 GMT", [40.0]),
+        ("4000", [300.0]),  # no longer than this
+        ("0", [1.0]),  # not sooner than we would have anyway
+        ("soon", [1.0]),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_obeyed(status: int, value: str, slept: list[float]) -> None:
+    assert call(error(status, "Busy", retry_after=value), GOOD).slept == slept
+
+
+def test_a_retry_after_date_is_of_the_servers_clock() -> None:
+    busy = error(
+        429, "Busy", retry_after="Mon, 23 Dec 2024 09:00:05 GMT", date="Mon, 23 Dec 2024 09:00:00 GMT"
+    )
+
+    assert call(busy, GOOD).slept == [5.0]
+
+
+def test_a_pause_beyond_the_callers_patience_is_not_slept() -> None:
+    drive = call(error(429, "Busy", retry_after="31"), retry=RetryPolicy(patience=30))
+
+    assert drive.slept == []
+    assert isinstance(drive.error, QianfanRateLimitError)
+    assert retry_after(drive.error) == 31.0
+
+
+@pytest.mark.parametrize(
+    ("attempt", "asked", "jitter", "pause"),
+    [
+        (1, None, 1.0, 1.0),
+        (1, None, 0.25, 0.25),  # full jitter
+        (2, None, 1.0, 2.0),
+        (6, None, 1.0, 30.0),  # the cap
+        (9, None, 1.0, 30.0),
+        (1, 12.0, 1.0, 12.0),
+        (10, None, 1.0, None),
+    ],
+)
+def test_retry_policy(attempt: int, asked: float | None, jitter: float, pause: float | None) -> None:
+    assert RetryPolicy(tries=10).pause(attempt, asked, jitter) == pause
+
+
+def test_an_expired_request_is_signed_again_at_once_with_the_servers_clock() -> None:
+    talk = exchange()
+    expired = error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")
+    drive = Drive(talk.call("/v2/model", ACTION), [expired, GOOD])
+
+    assert drive.result
+    assert drive.slept == []
+    assert drive.requests[1].headers["x-bce-date"] == "2024-12-23T08:20:00Z"
+    # What was learned stays: the next call need not fail first.
+    assert Drive(talk.call("/v2/model", ACTION), [GOOD]).requests[0].headers["x-bce-date"] == (
+        "2024-12-23T08:20:00Z"
+    )
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")] * 2,
+        [error(400, "RequestExpired")],  # and no clock to go by
+    ],
+)
+def test_a_request_that_stays_expired_fails(replies: list[Reply]) -> None:
+    drive = call(*replies)
+
+    assert isinstance(drive.error, QianfanAPIError)
+    assert "clock" in str(drive.error)
+    assert len(drive.requests) == len(replies)
+
+
+@pytest.mark.parametrize(
+    ("reply", "requests"),
+    [
+        pytest.param(NoResponse("ReadTimeout", sent=True), 1, id="the answer was lost"),
+        pytest.param(page(502), 1, id="a gateway's error"),
+        pytest.param(error(500, "InternalError"), 1, id="an error of its own"),
+        pytest.param(NoResponse("ConnectError", sent=False), 2, id="never sent"),
+        pytest.param(error(429, "Busy"), 2, id="turned away"),
+    ],
+)
+def test_a_change_is_repeated_only_if_it_did_not_arrive(reply: Reply, requests: int) -> None:
+    drive = call(reply, GOOD, action="CreateModelCompTask")
+
+    assert len(drive.requests) == requests
+    if requests == 1:
+        assert "look before you repeat it" in str(drive.error)
+
+
+def test_a_caller_may_say_that_a_change_is_repeatable() -> None:
+    assert call(page(502), GOOD, action="ModifyService", repeatable=True).result
+
+
+def test_each_attempt_is_signed_anew() -> None:
+    times = iter([NOW, NOW + timedelta(minutes=5)])
+    talk = Exchange(
+        Endpoint.parse("https://h"), Credentials("a", "b"), clock=lambda: next(times), jitter=lambda: 0.0
+    )
+    drive = Drive(talk.call("/v2/model", ACTION), [NoResponse("x", sent=True), GOOD])
+
+    assert [request.headers["x-bce-date"] for request in drive.requests] == [
+        "2024-12-23T08:00:00Z",
+        "2024-12-23T08:05:00Z",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://qianfan.baidubce.com", "https://qianfan.baidubce.com"),
+        ("qianfan.baidubce.com", "https://qianfan.baidubce.com"),
+        ("https://qianfan.baidubce.com:443/", "https://qianfan.baidubce.com"),
+        ("https://gateway:8443", "https://gateway:8443"),
+        ("http://127.0.0.1:8787", "http://127.0.0.1:8787"),
+        ("http://localhost", "http://localhost"),
+        ("http://[::1]:8787", "http://[::1]:8787"),
+        ("http://127.8.9.1", "http://127.8.9.1"),
+    ],
+)
+def test_endpoints(text: str, url: str) -> None:
+    assert Endpoint.parse(text).url == url
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("http://qianfan.baidubce.com", "Use https"),
+        ("http://127.0.0.1.example.com", "Use https"),
+        ("http://10.0.0.1", "Use https"),
+        ("ftp://qianfan.baidubce.com", "Write it as"),
+        ("https://", "Write it as"),
+        ("https://h:99999", "port"),
+        ("https://h:x", "port"),
+        ("https://user:pw@h", "leave out"),
+        ("https://h/v2/model", "leave out"),
+        ("https://h?a=b", "leave out"),
+    ],
+)
+def test_what_is_no_endpoint(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Endpoint.parse(text)

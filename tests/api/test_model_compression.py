@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_qianfan.api.errors import QianfanProtocolError
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange
+from airflow_provider_qianfan.api.model_compression import (
+    ModelCompTask,
+    create_task,
+    read_task,
+    read_tasks,
+)
+from airflow_provider_qianfan.api.signing import Credentials
+from tests.api.steps import Drive, answer, error
+
+# The example of https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq, to the letter.
+DOCUMENTED = json.loads(
+    """{"requestId": "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "result": {"modelCompTaskList": [{
+    "id": "amva-j05zi5ebfqf1", "name": "demo", "description": "test", "status": "succeeded",
+    "sourceModelId": "amv-m45zi5edgff1", "modelId": "amv-s4678i5edgff",
+    "config": {"strategy": "Quantization", "quantConf": "wint8"}, "createTime": "2024-03-22T17:13:33+08:00"}],
+    "pageInfo": {"marker": "amva-n50985crhqq3", "maxKeys": 1, "isTruncated": false}}}"""
+)
+EXAMPLE = DOCUMENTED["result"]["modelCompTaskList"][0]
+
+
+def exchange() -> Exchange:
+    return Exchange(Endpoint.parse("https://h"), Credentials("a", "b"))
+
+
+def test_the_documented_example() -> None:
+    drive = Drive(read_tasks(exchange(), "amv-m45zi5edgff1"), [answer(DOCUMENTED)])
+
+    (task,) = drive.result
+    assert task == ModelCompTask(
+        id="amva-j05zi5ebfqf1",
+        name="demo",
+        status="succeeded",
+        source_model_id="amv-m45zi5edgff1",
+        model_id="amv-s4678i5edgff",
+        create_time=datetime(2024, 3, 22, 9, 13, 33, tzinfo=UTC),
+    )
+    assert task.json == EXAMPLE
+    assert drive.bodies == [{"maxKeys": 100, "sourceModelId": "amv-m45zi5edgff1"}]
+
+
+@pytest.mark.parametrize("key", [key for key in EXAMPLE if key != "id"])
+@pytest.mark.parametrize("value", [None, "", 7, [], "missing"])
+def test_every_value_but_the_id_may_be_missing_or_odd(key: str, value: Any) -> None:
+    row = {**EXAMPLE, key: value}
+    if value == "missing":
+        del row[key]
+
+    assert ModelCompTask.parse(row).id == EXAMPLE["id"]
+
+
+def test_unknown_statuses_and_keys_are_kept() -> None:
+    task = ModelCompTask.parse({"id": "amva-1", "status": "paused", "progress": "37%"})
+
+    assert task.status == "paused"
+    assert task.json["progress"] == "37%"
+
+
+@pytest.mark.parametrize("row", [{}, {"id": ""}, {"id": None}, {"id": 7}])
+def test_a_task_without_an_id(row: dict[str, Any]) -> None:
+    with pytest.raises(QianfanProtocolError, match="without an id"):
+        ModelCompTask.parse(row)
+
+
+def listing(*rows: dict[str, Any], next_marker: str | None = None) -> Any:
+    info = {"isTruncated": next_marker is not None, "nextMarker": next_marker}
+    return answer({"result": {"modelCompTaskList": list(rows), "pageInfo": info}})
+
+
+def test_a_task_that_comes_twice_counts_as_read_last() -> None:
+    drive = Drive(
+        read_tasks(exchange()),
+        [
+            listing({"id": "a", "status": "running"}, {"id": "b"}, next_marker="a"),
+            listing({"id": "a", "status": "failed"}),
+        ],
+    )
+
+    assert {task.id: task.status for task in drive.result} == {"a": "failed", "b": ""}
+
+
+def test_what_was_read_before_a_restart_does_not_count() -> None:
+    drive = Drive(
+        read_tasks(exchange()),
+        [
+            listing({"id": "deleted"}, next_marker="deleted"),
+            error(400, "InvalidMarker"),
+            listing({"id": "a"}),
+        ],
+    )
+
+    assert [task.id for task in drive.result] == ["a"]
+
+
+@pytest.mark.parametrize("result", [None, {}, [], "x"])
+def test_a_detail_without_a_task(result: Any) -> None:
+    assert Drive(read_task(exchange(), "amva-1"), [answer({"result": result})]).result is None
+
+
+def test_a_detail_of_another_task() -> None:
+    drive = Drive(read_task(exchange(), "amva-1"), [answer({"result": {"id": "amva-2"}})])
+
+    assert type(drive.error) is QianfanProtocolError
+
+
+def test_a_created_task_has_an_id() -> None:
+    def create(result: Any) -> Drive:
+        return Drive(create_task(exchange(), {}), [answer({"result": result})])
+
+    assert create("amva-1").result == "amva-1"
+    for result in (None, "", {"id": "amva-1"}):
+        assert "may have been created" in str(create(result).error)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_qianfan.api import paging
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Steps
+from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.signing import Credentials
+from tests.api.steps import Drive, answer, error
+
+
+def rows_page(*ids: str, next_marker: Any = None, truncated: Any = None) -> Reply:
+    info = {"isTruncated": next_marker is not None if truncated is None else truncated}
+    if next_marker is not None:
+        info["nextMarker"] = next_marker
+    return answer({"result": {"rows": [{"id": each} for each in ids], "pageInfo": info}})
+
+
+def read(*replies: Reply, body: dict[str, Any] | None = None) -> Drive:
+    scan = Scan(
+        Exchange(Endpoint.parse("https://h"), Credentials("a", "b")), "/v2/model", "List", "rows", body
+    )
+
+    def all_rows() -> Steps[list[str]]:
+        rows: list[str] = []
+        while not scan.finished:
+            rows += [row["id"] for row in (yield from scan.next_page())]
+        return rows
+
+    return Drive(all_rows(), replies)
+
+
+def test_pages_are_followed_by_marker() -> None:
+    drive = read(rows_page("a", "b", next_marker="b"), rows_page("c", next_marker="c"), rows_page("d"))
+
+    assert drive.result == ["a", "b", "c", "d"]
+    assert [body.get("marker") for body in drive.bodies] == [None, "b", "c"]
+    assert {body["maxKeys"] for body in drive.bodies} == {100}
+
+
+def test_filters_go_with_every_page() -> None:
+    drive = read(rows_page("a", next_marker="m"), rows_page("b"), body={"sourceModelId": "s", "maxKeys": 1})
+
+    assert [(body["sourceModelId"], body["maxKeys"]) for body in drive.bodies] == [("s", 1)] * 2
+
+
+def test_an_empty_page_is_not_the_last() -> None:
+    assert read(rows_page(next_marker="m"), rows_page("a")).result == ["a"]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        pytest.param([rows_page("a", truncated=True)], id="no marker"),
+        pytest.param([rows_page("a", next_marker="", truncated=True)], id="empty marker"),
+        pytest.param([rows_page("a", next_marker=7, truncated=True)], id="a marker that is no text"),
+        pytest.param([rows_page("a", next_marker="m")] * 2, id="the same marker"),
+        pytest.param(
+            [rows_page("a", next_marker=marker) for marker in ("m", "n", "m")], id="markers in a circle"
+        ),
+        pytest.param([answer({"result": {"rows": [], "pageInfo": {}}})], id="no isTruncated"),
+        pytest.param([rows_page("a", truncated="false")], id="isTruncated as text"),
+        pytest.param([answer({"result": {"rows": []}})], id="no pageInfo"),
+        pytest.param(
+            [answer({"result": {"pageInfo": {"isTruncated": True}}})], id="no rows, but more to come"
+        ),
+        pytest.param(
+            [
+                rows_page("a", next_marker="m"),
+                answer({"result": {"rows": None, "pageInfo": {"isTruncated": False}}}),
+            ],
+            id="no rows on the second page",
+        ),
+        pytest.param(
+            [answer({"result": {"rows": ["a"], "pageInfo": {"isTruncated": False}}})], id="rows of text"
+        ),
+    ],
+)
+def test_a_list_that_contradicts_its_documentation(replies: list[Reply]) -> None:
+    drive = read(*replies)
+
+    assert type(drive.error) is QianfanProtocolError
+    assert len(drive.requests) == len(replies)
+
+
+def test_a_list_that_is_null_is_empty() -> None:
+    assert read(answer({"result": {"rows": None, "pageInfo": {"isTruncated": False}}})).result == []
+
+
+def test_a_list_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "MAX_PAGES", 20)
+    drive = read(*[rows_page(f"r{number}", next_marker=f"m{number}") for number in range(30)])
+
+    assert type(drive.error) is QianfanProtocolError
+    assert len(drive.requests) == 20
+
+
+@pytest.mark.parametrize("result", [None, [], "x"])
+def test_a_success_with_nothing_in_it_may_pass(result: Any) -> None:
+    assert type(read(answer({"result": result})).error) is QianfanTransientError
+
+
+def test_a_marker_that_went_bad_restarts_the_list_once() -> None:
+    bad = error(400, "InvalidMarker")
+    once = read(rows_page("a", next_marker="m"), bad, rows_page("a", next_marker="m"), rows_page("b"))
+    twice = read(rows_page("a", next_marker="m"), bad, rows_page("a", next_marker="m"), bad)
+
+    assert once.result == ["a", "a", "b"]
+    assert [body.get("marker") for body in once.bodies] == [None, "m", None, "m"]
+    assert type(twice.error) is QianfanTransientError
+
+
+@pytest.mark.parametrize("code", ["InvalidMarker", "InappropriateJSON"])
+def test_an_error_that_is_not_about_our_marker_is_not_swallowed(code: str) -> None:
+    drive = read(error(400, code))
+
+    assert type(drive.error) is QianfanAPIError

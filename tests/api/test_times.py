@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_after, parse_time
+
+NOON = datetime(2024, 3, 22, 9, 13, 33, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("2024-03-22T17:13:33+08:00", NOON),
+        ("2024-03-22T09:13:33Z", NOON),
+        (" 2024-03-22 09:13:33+00:00 ", NOON),
+        ("2024-03-22T17:13:33+0800", NOON),
+        ("2024-03-22T09:13:33.250Z", NOON.replace(microsecond=250_000)),
+        ("2024-03-22T17:13:33", None),  # Beijing's or UTC?
+        ("2024-03-22", None),
+        ("0000-00-00T00:00:00Z", None),
+        ("0000-00-00 00:00:00", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("1970-01-01T00:00:00Z", None),
+        ("9999-12-31T23:59:59-14:00", None),  # out of range in UTC
+        ("", None),
+        ("soon", None),
+        (None, None),
+        (1711098813, None),
+        ({}, None),
+    ],
+)
+def test_parse_time(value: object, instant: datetime | None) -> None:
+    assert parse_time(value) == instant
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("Fri, 22 Mar 2024 09:13:33 GMT", NOON),
+        ("Fri, 22 Mar 2024 09:13:33 -0000", NOON),
+        ("Fri, 22 Mar 2024 17:13:33 +0800", NOON),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_parse_http_date(value: str | None, instant: datetime | None) -> None:
+    assert parse_http_date(value) == instant
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30", 30.0),
+        (" 0 ", 0.0),
+        ("Fri, 22 Mar 2024 09:14:33 GMT", 60.0),
+        ("Fri, 22 Mar 2024 09:00:00 GMT", 0.0),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_parse_retry_after(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, NOON) == seconds

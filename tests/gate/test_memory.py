@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.gate.memory import (
+    Limits,
+    Line,
+    Memory,
+    after_failure,
+    after_look,
+    timeout_message,
+)
+from airflow_provider_qianfan.gate.verdict import Note, Open, Wait
+from tests.gate.tasks import NOW, made
+
+RUNNING = Wait("amva-1 is running", selected="amva-1")
+LIMITS = Limits(max_unhealthy=3600, auth_grace=600)
+LOST = QianfanTransientError("DescribeModelCompTasks", "HTTP 503")
+REFUSED = QianfanAuthError("DescribeModelCompTasks", code="AccessDenied", http_status=403)
+HEALTHY = Memory(
+    started=NOW, last_healthy=NOW, state="amva-1 is running", said="amva-1 is running", spoke=NOW
+)
+
+
+def looks(*verdicts: tuple[float, Wait]) -> list[tuple[float, str]]:
+    """The lines of looks that were taken so many seconds after the first."""
+    memory, told = Memory(started=NOW), []
+    for after, verdict in verdicts:
+        memory, lines = after_look(memory, verdict, NOW + after, next_look=60)
+        told += [(after, line.text) for line in lines]
+    return told
+
+
+def test_a_line_per_change_of_state_and_one_per_ten_minutes() -> None:
+    creating = Wait("amva-1 is creating")
+
+    told = looks((0, creating), *((60.0 * minute, RUNNING) for minute in range(1, 25)))
+
+    assert told == [
+        (0, "Waiting: amva-1 is creating. Next look in 1 minute."),
+        (60, "Waiting: amva-1 is running. Next look in 1 minute."),
+        (660, "Still waiting after 11 minutes: amva-1 is running. Next look in 1 minute."),
+        (1260, "Still waiting after 21 minutes: amva-1 is running. Next look in 1 minute."),
+    ]
+
+
+def test_a_note_is_given_once_or_again_after_its_time() -> None:
+    wait = Wait("state", (Note("once", "Once."), Note("hourly", "Hourly.", 3600)))
+
+    told = [
+        (after, text) for after, text in looks((0, wait), (3599, wait), (3600, wait)) if "ait" not in text
+    ]
+
+    assert told == [(0, "Once."), (0, "Hourly."), (3600, "Hourly.")]
+
+
+def test_notes_are_warnings() -> None:
+    _, lines = after_look(Memory(NOW), Wait("state", (Note("once", "Once."),)), NOW, 60)
+
+    assert lines[1:] == [Line(logging.WARNING, "Once.")]
+
+
+def test_notes_do_not_grow_without_end() -> None:
+    memory = Memory(NOW)
+    for number in range(200):
+        memory, _ = after_look(memory, Wait("state", (Note(f"n{number}", "."),)), NOW, 60)
+
+    assert len(memory.noted) == 50
+    assert "n199" in memory.noted
+
+
+def test_a_healthy_look_is_remembered() -> None:
+    memory, _ = after_look(Memory(NOW, auth_failing_since=NOW), RUNNING, NOW + 5, 60)
+
+    assert (memory.last_healthy, memory.auth_failing_since, memory.selected) == (NOW + 5, None, "amva-1")
+
+
+def test_since_when_no_task_fits() -> None:
+    absent = Wait("no task fits yet", absent=True)
+    memory, _ = after_look(Memory(NOW), absent, NOW + 1, 60)
+    memory, _ = after_look(memory, absent, NOW + 2, 60)
+    assert memory.absent_since == NOW + 1
+
+    memory, _ = after_look(memory, RUNNING, NOW + 3, 60)
+    assert memory.absent_since is None
+
+
+def test_the_last_look_gives_its_notes_but_no_state() -> None:
+    _, lines = after_look(Memory(NOW), Open(made(), (Note("n", "Note."),)), NOW, 60)
+
+    assert [line.text for line in lines] == ["Note."]
+
+
+def fail_for(error: QianfanError, *seconds: float, memory: Memory = HEALTHY) -> list[tuple[float, str]]:
+    """The lines of looks that failed so many seconds after the last healthy one."""
+    told = []
+    for after in seconds:
+        memory, lines = after_failure(memory, error, NOW + after, LIMITS)
+        told += [(after, line.text) for line in lines]
+    return told
+
+
+def test_a_lost_platform_is_told_at_once_and_every_five_minutes() -> None:
+    told = fail_for(LOST, *range(60, 720, 60))
+
+    assert [after for after, _ in told] == [60, 360, 660]
+    assert told[1][1] == (
+        "The platform gave no healthy answer (the last one was 6 minutes ago); looking again."
+        " DescribeModelCompTasks: HTTP 503"
+    )
+
+
+@pytest.mark.parametrize("error", [LOST, QianfanRateLimitError("Describe", code="Busy", http_status=429)])
+def test_a_lost_platform_fails_the_wait_after_max_unhealthy(error: QianfanError) -> None:
+    fail_for(error, 3599)
+    with pytest.raises(QianfanTransientError, match=r"for 1 hour \(max_unhealthy\)"):
+        fail_for(error, 3600)
+
+
+def test_a_platform_that_never_answered_counts_from_the_first_look() -> None:
+    fail_for(LOST, 3599, memory=Memory(NOW))
+    with pytest.raises(QianfanTransientError):
+        fail_for(LOST, 3600, memory=Memory(NOW))
+
+
+def test_a_refused_key_fails_at_once_if_it_never_worked() -> None:
+    with pytest.raises(QianfanAuthError):
+        fail_for(REFUSED, 0, memory=Memory(NOW))
+
+
+def test_a_refused_key_that_worked_has_a_grace() -> None:
+    told = fail_for(REFUSED, 60, 120, 360, 659)
+
+    assert [after for after, _ in told] == [60, 360]
+    assert "failing in 5 minutes unless that helps" in told[1][1]
+    with pytest.raises(QianfanAuthError):
+        fail_for(REFUSED, 60, 660)
+
+
+def test_the_grace_begins_anew_after_a_healthy_look() -> None:
+    memory, _ = after_failure(HEALTHY, REFUSED, NOW + 60, LIMITS)
+    memory, _ = after_look(memory, RUNNING, NOW + 500, 60)
+    fail_for(REFUSED, 700, memory=memory)
+
+
+def test_a_wait_that_keeps_no_memory_is_bounded_by_its_timeout_alone() -> None:
+    day = 86400.0
+    memory, (line,) = after_failure(Memory(NOW, last_healthy=NOW), REFUSED, NOW + day, Limits())
+    assert "failing at its timeout" in line.text
+
+    after_failure(memory, LOST, NOW + day, Limits())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        QianfanAPIError("Describe", code="InappropriateJSON"),
+        QianfanProtocolError("the list never ends"),
+    ],
+)
+def test_what_waiting_does_not_help_ends_the_wait(error: QianfanError) -> None:
+    with pytest.raises(type(error)):
+        fail_for(error, 1)
+
+
+def test_the_state_is_told_again_after_a_failure() -> None:
+    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
+    _, (line,) = after_look(memory, RUNNING, NOW + 120, 60)
+
+    assert line.text.startswith("Waiting: amva-1 is running.")
+
+
+def test_the_timeout_tells_the_last_state_and_the_last_healthy_answer() -> None:
+    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
+
+    assert timeout_message(memory, NOW + 7200) == (
+        "Timed out after 2 hours; the gate stays shut. Last seen: amva-1 is running."
+        " Healthy answers: the last one was 2 hours ago."
+    )
+    assert timeout_message(Memory(NOW), NOW + 60) == (
+        "Timed out after 1 minute; the gate stays shut. Last seen: nothing."
+        " Healthy answers: none in the 1 minute since the first look."
+    )
+
+
+def test_a_memory_survives_json() -> None:
+    memory = replace(HEALTHY, deadline=NOW + 9, absent_since=NOW, noted={"absent": NOW})
+
+    assert Memory.from_json(json.loads(json.dumps(memory.to_json())), now=0) == memory
+
+
+@pytest.mark.parametrize(
+    ("value", "memory"),
+    [
+        (None, Memory(NOW)),
+        ([], Memory(NOW)),
+        ({}, Memory(NOW)),
+        ({"started": 5, "colour": "red"}, Memory(5)),
+        ({"started": "soon", "state": 7, "noted": [], "deadline": "x"}, Memory(NOW)),
+    ],
+)
+def test_the_memory_of_another_version(value: object, memory: Memory) -> None:
+    assert Memory.from_json(value, now=NOW) == memory

@@ -1,0 +1,314 @@
+"""Both drivers against real sockets: whatever goes wrong, they give the same answer to the exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import certifi
+import pytest
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy, Steps
+from airflow_provider_qianfan.api.model_compression import LIST, create_task, read_tasks
+from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.hooks import _httpx, _requests
+from airflow_provider_qianfan.hooks.qianfan import Settings
+from tests.faults import proxy
+from tests.faults.proxy import FaultProxy
+from tests.faults.tls import TlsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+
+TIMEOUT = 0.5
+
+
+def settings(url: str, account: Account, **more: Any) -> Settings:
+    return Settings(
+        Endpoint.parse(url),
+        Credentials(account.access_key_id, account.secret_access_key, account.session_token),
+        **{"timeout": TIMEOUT, **more},
+    )
+
+
+def with_requests(steps: Steps[Any], given: Settings) -> Any:
+    with _requests.SigningSession(given) as session:
+        return _requests.run(steps, session, given)
+
+
+def with_httpx(steps: Steps[Any], given: Settings) -> Any:
+    async def run() -> Any:
+        async with _httpx.make_client(given) as client:
+            return await _httpx.run(steps, client, given)
+
+    return asyncio.run(run())
+
+
+@dataclass
+class Talk:
+    """A conversation through one of the drivers."""
+
+    run: Callable[[Steps[Any], Settings], Any]
+    server: EmulatorServer
+    url: str
+
+    def __call__(
+        self,
+        steps: Callable[[Exchange], Steps[Any]] = read_tasks,
+        *,
+        tries: int = 1,
+        account: Account | None = None,
+        **more: Any,
+    ) -> Any:
+        given = settings(self.url, account or self.server.world.account, **more)
+        retry = RetryPolicy(tries=tries, first_pause=0.01)
+        return self.run(steps(Exchange(given.endpoint, given.credentials, retry=retry)), given)
+
+
+@pytest.fixture(params=[with_requests, with_httpx], ids=["requests", "httpx"])
+def driver(request: pytest.FixtureRequest) -> Callable[[Steps[Any], Settings], Any]:
+    return request.param
+
+
+@pytest.fixture
+def talk(emulator: EmulatorServer, driver: Callable[..., Any]) -> Talk:
+    emulator.world.add_task("amv-source000001", task_id="amva-1")
+    return Talk(driver, emulator, emulator.url)
+
+
+@pytest.fixture
+def through(emulator: EmulatorServer, talk: Talk) -> Iterator[FaultProxy]:
+    """A proxy that ``talk`` talks through."""
+    with FaultProxy(emulator.url) as between:
+        talk.url = between.url
+        yield between
+
+
+def test_the_server_accepts_what_we_send(talk: Talk) -> None:
+    assert [task.id for task in talk()] == ["amva-1"]
+
+
+def test_temporary_keys(talk: Talk) -> None:
+    account = Account(access_key_id="temporary", secret_access_key="s", session_token="to/ken+1==")
+    talk.server.world.accounts = [account]
+
+    assert talk(account=account)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], type[QianfanError]]] = {
+    "429": ({"rate_limit": True}, QianfanRateLimitError),
+    "502 with a page": ({"server_error": 502}, QianfanTransientError),
+    "fewer bytes than promised": ({"truncated_body": "content_length"}, QianfanTransientError),
+    "cut JSON": ({"truncated_body": "cut_json"}, QianfanTransientError),
+    "no body": ({"empty_body": True}, QianfanTransientError),
+    "a page": ({"not_json": True}, QianfanTransientError),
+    "a gateway's 404": ({"not_json": True, "status": 404}, QianfanTransientError),
+    "later than the timeout": ({"latency": TIMEOUT * 1.5}, QianfanTransientError),
+    "longer than anything": ({"huge_body": 9 * 1024 * 1024}, QianfanTransientError),
+    "legacy": ({"legacy_error": 6}, QianfanAPIError),
+    "a redirect": ({"redirect": "http://127.0.0.1:1/"}, QianfanProtocolError),
+    **{
+        f"endless paging, {kind}": ({"endless_paging": kind}, QianfanProtocolError)
+        for kind in ("same_marker", "looping_marker", "missing_marker")
+    },
+}
+
+
+@pytest.mark.parametrize(("fault", "kind"), FAULTS.values(), ids=FAULTS)
+def test_faults(talk: Talk, fault: dict[str, Any], kind: type[QianfanError]) -> None:
+    talk.server.world.faults.append(Fault(action=LIST, **fault))
+
+    with pytest.raises(QianfanError) as failure:
+        talk()
+
+    assert type(failure.value) is kind
+    assert talk.server.world.account.secret_access_key not in str(failure.value)
+
+
+SOCKET_FAULTS = {
+    "nobody listens": proxy.REFUSE,
+    "dropped": proxy.DROP,
+    "reset at once": proxy.reset(),
+    "reset in the headers": proxy.reset(20),
+    "reset in the body": proxy.reset(300),
+    "closed in the headers": proxy.cut(20),
+    "closed in the body": proxy.cut(300),
+    "never answered": proxy.HANG,
+    "a byte at a time": proxy.drip(0.05),
+}
+
+
+@pytest.mark.parametrize("mode", SOCKET_FAULTS.values(), ids=SOCKET_FAULTS)
+def test_socket_faults(talk: Talk, through: FaultProxy, mode: proxy.Mode) -> None:
+    through.mode = mode
+
+    with pytest.raises(QianfanTransientError):
+        talk()
+
+
+@pytest.mark.parametrize("mode", [proxy.DROP, proxy.reset(), proxy.cut(300)], ids=lambda mode: mode.kind)
+def test_what_passes_is_outlasted(talk: Talk, through: FaultProxy, mode: proxy.Mode) -> None:
+    through.script([mode, mode])
+
+    assert talk(tries=4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "sent"), [(proxy.REFUSE, False), (proxy.DROP, True), (proxy.HANG, True), (proxy.cut(20), True)]
+)
+def test_whether_a_request_may_have_arrived(
+    talk: Talk, through: FaultProxy, mode: proxy.Mode, sent: bool
+) -> None:
+    through.mode = mode
+
+    with pytest.raises(QianfanTransientError) as failure:
+        talk()
+
+    assert failure.value.sent is sent
+
+
+def test_a_lost_create_is_not_repeated(talk: Talk) -> None:
+    talk.server.world.faults.append(Fault(action="CreateModelCompTask", server_error=502, performs=True))
+    body = {
+        "name": "n",
+        "sourceModelId": "amv-source000001",
+        "modelSetId": "am-1",
+        "config": {"strategy": "Quantization", "weight": "INT8-PTQ"},
+    }
+
+    with pytest.raises(QianfanTransientError, match="look before you repeat it"):
+        talk(lambda exchange: create_task(exchange, body), tries=4)
+
+    assert talk.server.world.count("CreateModelCompTask") == 1
+
+
+@pytest.mark.parametrize(
+    ("account", "code"),
+    [
+        (Account(access_key_id="unknown"), "InvalidAccessKeyId"),
+        (Account(secret_access_key="wrong"), "SignatureDoesNotMatch"),
+        (Account(access_key_id="not/an/id"), "InvalidHTTPAuthHeader"),
+    ],
+)
+def test_refused_keys(talk: Talk, account: Account, code: str) -> None:
+    with pytest.raises(QianfanAuthError) as failure:
+        talk(account=account, tries=4)
+
+    assert failure.value.code == code
+    assert talk.server.world.count(LIST) == 1
+
+
+def test_a_key_without_permission(talk: Talk) -> None:
+    talk.server.world.account.permission = "none"
+
+    with pytest.raises(QianfanAuthError, match="QianfanModelTuningReadAccessPolicy"):
+        talk()
+
+
+@pytest.mark.parametrize("skew", [7200, -7200])
+def test_a_skewed_clock_is_made_up_for(talk: Talk, skew: float) -> None:
+    talk.server.world.faults.append(Fault(skew=skew))
+
+    assert talk()
+    assert [call.code for call in talk.server.world.calls] == ["RequestExpired", None]
+
+
+@pytest.mark.parametrize("marker", ["inclusive", "exclusive", "overlapping"])
+def test_257_tasks(talk: Talk, marker: Any) -> None:
+    talk.server.world.behaviour.marker = marker
+    for number in range(256):
+        talk.server.world.add_task("amv-source000001", created=-60.0 * number)
+
+    assert len(talk()) == 257
+    assert talk.server.world.count(LIST) == 3
+
+
+def test_no_request_goes_to_the_log(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        talk()
+
+    assert caplog.records == []
+
+
+def test_others_requests_still_go_to_the_log(
+    emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    import httpx
+
+    with caplog.at_level(logging.INFO, "httpx"):
+        httpx.get(emulator.url)
+
+    assert len(caplog.records) == 1
+
+
+def test_no_secret_goes_to_the_debug_log(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        talk()
+
+    assert talk.server.world.account.secret_access_key not in caplog.text
+    assert "bce-auth-v1" not in caplog.text
+
+
+def test_netrc_does_not_replace_the_signature(talk: Talk, tmp_path: Any, monkeypatch: Any) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    assert talk()
+
+
+def test_a_proxy_is_used(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(QianfanTransientError) as failure, FaultProxy(talk.url, proxy.DROP) as between:
+        talk(proxy=between.url.replace("//", "//user:proxy-password@"))
+
+    assert between.connections == 1
+    assert "proxy-password" not in str(failure.value)
+
+
+def test_a_connection_is_reused(talk: Talk, through: FaultProxy) -> None:
+    for _ in range(150):
+        talk.server.world.add_task("amv-source000001")
+
+    talk()
+
+    assert talk.server.world.count(LIST) == 2
+    assert through.connections == 1
+
+
+@pytest.fixture
+def tls(talk: Talk, tmp_path: Path) -> Iterator[Path]:
+    """A TLS server in front of the emulator that ``talk`` talks to; gives its certificate."""
+    with TlsServer(talk.url, tmp_path) as server:
+        talk.url = server.url
+        yield server.certificate
+
+
+def test_tls_is_verified(talk: Talk, tls: Path) -> None:
+    with pytest.raises(QianfanTransientError, match="certificate") as failure:
+        talk()
+
+    assert failure.value.sent is False
+
+
+def test_a_ca_bundle_is_accepted(talk: Talk, tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())  # the connection has the last word
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert talk(verify=str(tls))
