@@ -1,0 +1,65 @@
+"""
+### Deploy a compressed model, if and only if its compression succeeded
+
+The compression task was created elsewhere: in the console, or by another team. This DAG waits for it in a
+triggerer, taking no worker slot, and deploys the model that it produced. If the task fails or is stopped,
+nothing is deployed.
+
+Trigger it with the source model's id. Needs a connection `qianfan_default` of type *Baidu AI Cloud Qianfan*.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import Param, dag, task
+
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
+    catchup=False,
+    doc_md=__doc__,
+    tags=["qianfan", "model compression"],
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    params={
+        "source_model_id": Param(
+            "amv-demogood0001",
+            type="string",
+            pattern="^amv-",
+            title="Source model",
+            description="The model version that is being compressed.",
+        ),
+        "not_older_than_hours": Param(
+            24,
+            type="integer",
+            minimum=0,
+            title="Not older than (hours)",
+            description="Compression tasks created longer before this run are left over from earlier ones.",
+        ),
+    },
+)
+def gate_deployment():
+    compressed = QianfanModelCompTaskSensor(
+        task_id="wait_for_compression",
+        source_model_id="{{ params.source_model_id }}",
+        # Without this, a success of last week would open the gate for a compression that has not begun.
+        created_after="{{ dag_run.start_date - macros.timedelta(hours=params.not_older_than_hours) }}",
+        deferrable=True,
+        poke_interval=30,
+        timeout=timedelta(hours=12),
+    )
+
+    @task
+    def deploy(model_id: str) -> str:
+        """Stands for your deployment; it gets the model version that the compression produced."""
+        print(f"Deploying {model_id}")
+        return model_id
+
+    deploy(compressed.output)
+
+
+DAG = gate_deployment()
