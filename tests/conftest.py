@@ -48,6 +48,6 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture
-def dag_runner(airflow_db: None) -> DagRunner:
+def dag_runner(airflow_db: None, capfd: pytest.CaptureFixture[str]) -> DagRunner:
     """Runs DAGs on real Airflow, in this process."""
-    return DagRunner()
+    return DagRunner(lambda: "".join(capfd.readouterr()))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pendulum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _numbers = count()
 
@@ -26,13 +28,21 @@ class Outcome:
 
 
 class DagRunner:
-    """Runs DAGs."""
+    """
+    Runs DAGs.
+
+    :ivar log: Airflow's and our own log of the last run.
+    """
+
+    def __init__(self, read_log: Callable[[], str]) -> None:
+        self._read_log = read_log
+        self.log = ""
 
     def run(self, build: Callable[[], Any], *, conf: dict[str, Any] | None = None) -> dict[str, Any]:
         """
         Run the DAG whose tasks ``build`` makes.
 
-        :returns: the outcome of each task, by task id; of a mapped one, a list by index.
+        :returns: the outcome of each task, by task id; of a mapped one, by index.
         """
         from airflow.sdk import DAG
 
@@ -61,7 +71,9 @@ class DagRunner:
     ) -> dict[str, Any]:
         """Run a DAG."""
         self._serialize(dag)
+        self._read_log()
         run = dag.test(run_conf=conf)
+        self.log = self._read_log()
         outcomes: dict[str, Any] = {}
         for ti in run.get_task_instances():
             found = (errors or {}).get((ti.task_id, ti.map_index), [])

@@ -111,13 +111,18 @@ class Selector:
         return ", ".join(parts)
 
 
+def is_rendered_later(value: object) -> bool:
+    """Tell whether a value is known only when the task runs: a template, or an upstream task's result."""
+    return hasattr(value, "resolve") or (isinstance(value, str) and ("{{" in value or "{%" in value))
+
+
 def check_literal(argument: str, value: object) -> None:
     """
     Check a criterion at parse, unless it is a template or what an upstream task returns.
 
     :raises ValueError: if it cannot be meant.
     """
-    if hasattr(value, "resolve") or (isinstance(value, str) and ("{{" in value or "{%" in value)):
+    if is_rendered_later(value):
         return
     if argument == "created_after":
         check_time(argument, value)
@@ -147,11 +152,11 @@ def check_text(argument: str, value: object) -> str:
     """
     if not isinstance(value, str) or value.strip().lower() in _NOT_A_VALUE:
         raise ValueError(
-            f"{argument}={clean(value)!r} tells nothing. Pass the value itself, or leave {argument} out;"
+            f"{argument}={clean(repr(value))} tells nothing. Pass the value itself, or leave {argument} out;"
             " if it comes from an upstream task, check what that task returned."
         )
     if value != value.strip():
-        raise ValueError(f"{argument}={clean(value)!r} has blanks around it. Remove them.")
+        raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
     return value
 
 
@@ -173,14 +178,14 @@ def check_time(argument: str, value: object) -> datetime:
             parsed = None
     if parsed is None:
         raise ValueError(
-            f"{argument}={clean(value)!r} is not a time. Write ISO 8601, such as"
+            f"{argument}={clean(repr(value))} is not a time. Write ISO 8601, such as"
             " 2026-01-31T08:00:00+08:00 (UTC if it"
             " has no offset), or pass a date or datetime."
         )
     try:
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{argument}={clean(value)!r} is out of range.") from None
+        raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
 
 
 def check_if_several(value: object) -> IfSeveral:
@@ -193,7 +198,7 @@ def check_if_several(value: object) -> IfSeveral:
         return "fail"
     if value == "newest":
         return "newest"
-    raise ValueError(f"if_several={clean(value)!r} is neither 'fail' nor 'newest'.")
+    raise ValueError(f"if_several={clean(repr(value))} is neither 'fail' nor 'newest'.")
 
 
 def matches(task: ModelCompTask, selector: Selector) -> bool:

@@ -110,7 +110,7 @@ def _send(request: Request, session: requests.Session, settings: Settings) -> Re
     prepared = requests.Request(
         request.method, request.url, headers=dict(request.headers), data=request.body
     ).prepare()
-    # What the connection says, requests would let the environment overrule unless it is said with each request.
+    # Said with each request, as requests lets the environment overrule what only its session says.
     options = session.merge_environment_settings(
         request.url, dict(session.proxies), True, settings.verify, None
     )

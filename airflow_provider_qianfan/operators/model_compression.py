@@ -14,6 +14,7 @@ from airflow_provider_qianfan.gate.selection import (
     check_literal,
     check_rendered,
     check_text,
+    is_rendered_later,
     matches,
 )
 
@@ -70,7 +71,7 @@ class QianfanListModelCompTasksOperator(BaseOperator):
         self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise ValueError(
-                f"limit={clean(limit)!r} is not a number from 1 up. Leave it out for 100, or pass None"
+                f"limit={clean(repr(limit))} is not a number from 1 up. Leave it out for 100, or pass None"
                 " for all."
             )
         self._given = tuple(
@@ -79,10 +80,10 @@ class QianfanListModelCompTasksOperator(BaseOperator):
         for argument in FILTERS:
             if argument in self._given:
                 check_literal(argument, getattr(self, argument))
-        if isinstance(statuses, list | tuple | set | frozenset) and not any(
-            "{" in str(each) for each in statuses
-        ):
-            _check_statuses(statuses)
+        if statuses is not None and not is_rendered_later(statuses):
+            parts = statuses if isinstance(statuses, list | tuple | set | frozenset) else ()
+            if not any(map(is_rendered_later, parts)):
+                _check_statuses(statuses)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the tasks."""
@@ -115,11 +116,11 @@ class QianfanListModelCompTasksOperator(BaseOperator):
 
 def _check_statuses(statuses: object) -> frozenset[str]:
     if isinstance(statuses, str) or not isinstance(statuses, Sequence | set | frozenset):
-        raise ValueError(f"statuses={clean(statuses)!r} is not a list of statuses.")
+        raise ValueError(f"statuses={clean(repr(statuses))} is not a list of statuses.")
     wrong = [status for status in statuses if status not in STATUSES]
     if wrong or not statuses:
         raise ValueError(
-            f"statuses={clean(statuses)!r}: choose from {', '.join(STATUSES)}, or leave it out for all."
+            f"statuses={clean(repr(statuses))}: choose from {', '.join(STATUSES)}, or leave it out for all."
         )
     return frozenset(statuses)
 

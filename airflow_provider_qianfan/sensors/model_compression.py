@@ -319,6 +319,6 @@ def _seconds(argument: str, value: float | timedelta) -> float:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
         raise ValueError(
-            f"{argument}={clean(value)!r} is not a number of seconds, or a timedelta, from 0 up."
+            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
         )
     return float(seconds)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.exchange import Reply, Request, Response, Sleep, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 
 def answer(document: Any, status: int = 200, **headers: str) -> Response:

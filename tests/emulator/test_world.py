@@ -328,7 +328,7 @@ def test_finish_time_is_when_the_last_end_began() -> None:
         SOURCE, timeline=(Step(status="succeeded"), Step(status="succeeded", after=5, model_id="amv-x"))
     )
 
-    def finish_time() -> str | None:
+    def finish_time() -> Any:
         return world.list_tasks()["modelCompTaskList"][0].get("finishTime")
 
     world.advance(10)

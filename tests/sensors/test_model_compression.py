@@ -1,16 +1,32 @@
+"""The gate in its three modes: real Airflow, real HTTP, real signatures."""
+
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_qianfan.emulator.scenario import Step
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import Patch, Step
+from airflow_provider_qianfan.exceptions import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanModelIdMissingError,
+    QianfanProtocolError,
+    QianfanTaskAmbiguousError,
+    QianfanTaskFailedError,
+    QianfanTaskNotFoundError,
+)
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
-    from tests.dag_runs import DagRunner
+    from tests.dag_runs import DagRunner, Outcome
 
+SOURCE = "amv-source000001"
+MADE = "amv-made00000001"
+LIST, DETAIL = "DescribeModelCompTasks", "DescribeModelCompTask"
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False},
     "reschedule": {"mode": "reschedule"},
@@ -24,27 +40,471 @@ def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def sensor(**arguments: Any) -> QianfanModelCompTaskSensor:
-    return QianfanModelCompTaskSensor(
-        **{
-            "task_id": "gate",
-            "source_model_id": "amv-source000001",
-            "poke_interval": 0.2,
-            "timeout": 20,
-            **arguments,
-        }
+    usual = {"task_id": "gate", "source_model_id": SOURCE, "poke_interval": 0.2, "timeout": 20}
+    return QianfanModelCompTaskSensor(**{**usual, **arguments})
+
+
+@pytest.fixture
+def gate(dag_runner: DagRunner, mode: dict[str, Any]) -> Any:
+    """Run one sensor, in each mode."""
+    return lambda **arguments: dag_runner.run(lambda: sensor(**{**mode, **arguments}))["gate"]
+
+
+@pytest.fixture
+def look(dag_runner: DagRunner) -> Any:
+    """Run one sensor in poke mode, for what does not depend on the mode: they all take the same look."""
+    return lambda **arguments: dag_runner.run(lambda: sensor(deferrable=False, **arguments))["gate"]
+
+
+def opened(outcome: Outcome, model_id: str = MADE) -> bool:
+    """Tell whether the gate opened, for that model, and says so in all its XComs."""
+    assert outcome.state == "success", outcome
+    assert outcome.xcoms["return_value"] == outcome.xcoms["modelId"] == model_id
+    assert outcome.xcoms["model_comp_task"]["modelId"] == model_id
+    return True
+
+
+def shut(outcome: Outcome, error: type[BaseException], state: str = "failed") -> str:
+    """Check that the gate stayed shut for that reason, and return it."""
+    assert outcome.state == state, outcome
+    assert not {"return_value", "modelId"} & outcome.xcoms.keys()
+    assert type(outcome.error) is error, outcome.error
+    return str(outcome.error)
+
+
+def finishing(*, after: float = 1.0, **step: Any) -> tuple[Step, ...]:
+    """A timeline that waits first."""
+    return Step(status="running"), Step(after=after, **step)
+
+
+# -- in every mode -----------------------------------------------------------------------------------------
+
+
+def test_a_success_opens(emulator: EmulatorServer, gate: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+
+    assert opened(gate())
+    assert emulator.world.count(LIST) == 1
+
+
+def test_waits_for_a_success(emulator: EmulatorServer, gate: Any) -> None:
+    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+
+    assert opened(gate())
+    assert emulator.world.count(LIST) > 1
+
+
+def test_waits_for_a_task_that_is_not_there_yet(
+    emulator: EmulatorServer, gate: Any, dag_runner: DagRunner
+) -> None:
+    emulator.world.behaviour.list_lag = 1
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+
+    assert opened(gate())
+    assert "No task fits yet (source model amv-source000001)" in dag_runner.log
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+@pytest.mark.parametrize("status", ["failed", "stopped"])
+def test_waits_for_a_failure(emulator: EmulatorServer, gate: Any, status: Any, soft_fail: bool) -> None:
+    reason = {"failed_reason": "no calibration data"} if status == "failed" else {}
+    emulator.world.add_task(SOURCE, timeline=finishing(status=status, **reason))
+
+    outcome = gate(soft_fail=soft_fail, retries=2)
+
+    assert outcome.state == ("skipped" if soft_fail else "failed")
+    assert "return_value" not in outcome.xcoms
+    assert outcome.xcoms["model_comp_task"]["status"] == status
+    if status == "failed":
+        assert outcome.xcoms["model_comp_task"]["failedReason"] == "no calibration data"
+    if not soft_fail:
+        shut(outcome, QianfanTaskFailedError)
+        assert len(outcome.errors) == 1  # a verdict is not retried
+
+
+def test_times_out(emulator: EmulatorServer, gate: Any) -> None:
+    from airflow.sdk.exceptions import AirflowSensorTimeout
+
+    emulator.world.add_task(SOURCE, task_id="amva-1", name="demo")
+
+    told = shut(gate(timeout=1), AirflowSensorTimeout)
+
+    assert "Last seen: amva-1 ('demo') is running." in told
+
+
+def test_outlasts_an_outage(emulator: EmulatorServer, gate: Any, dag_runner: DagRunner) -> None:
+    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=1, calls=(2,)))
+    emulator.world.faults.append(Fault(not_json=True, calls=(3,)))
+
+    assert opened(gate())
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_wrong_key_fails_at_once(
+    emulator: EmulatorServer, gate: Any, soft_fail: bool, dag_runner: DagRunner
+) -> None:
+    secret = emulator.world.account.secret_access_key
+    emulator.world.account.secret_access_key = "rotated"
+
+    told = shut(gate(soft_fail=soft_fail), QianfanAuthError)
+
+    assert "Secret Access Key" in told
+    assert emulator.world.count(LIST) == 1
+    assert secret not in dag_runner.log
+    assert "bce-auth-v1" not in dag_runner.log
+
+
+def test_a_connection_that_is_not_whole(gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_qianfan.hooks.qianfan import UnusableConnectionError
+
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", "qianfan://@http%3A%2F%2Fexample.com/?timeout=soon")
+
+    told = shut(gate(), UnusableConnectionError)
+
+    for what in ("login", "password", "Use https", "timeout='soon'"):
+        assert what in told
+
+
+def test_a_second_try_starts_afresh(emulator: EmulatorServer, gate: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.faults.append(Fault(legacy_error=6, calls=(1,)))
+
+    outcome = gate(retries=1, retry_delay=timedelta(seconds=0.1))
+
+    assert opened(outcome)
+
+
+def test_values_are_kept_over_a_deferral(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
+    emulator.world.add_task(
+        SOURCE, name="first", timeline=finishing(after=2, status="succeeded", model_id=MADE)
     )
 
+    class RenderedAnew(QianfanModelCompTaskSensor):
+        """Templates are rendered again when a task is resumed; here, to another value."""
 
-def test_opens(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any], caplog) -> None:
+        renderings = 0
+
+        def render_template_fields(self, *arguments: Any, **more: Any) -> None:
+            super().render_template_fields(*arguments, **more)
+            RenderedAnew.renderings += 1
+            self.name = "first" if RenderedAnew.renderings == 1 else "other"
+
+    outcome = dag_runner.run(
+        lambda: RenderedAnew(
+            task_id="gate", source_model_id=SOURCE, name="-", deferrable=True, poke_interval=1, timeout=20
+        )
+    )["gate"]
+
+    assert opened(outcome)
+    assert RenderedAnew.renderings == 2
+
+
+# -- which task is meant -----------------------------------------------------------------------------------
+
+
+def test_a_stale_success_next_to_a_newer_running_task(emulator: EmulatorServer, gate: Any) -> None:
+    emulator.world.add_task(SOURCE, created=-86400, status="succeeded", model_id="amv-stale")
+    emulator.world.add_task(SOURCE, task_id="amva-new", timeline=finishing(status="succeeded", model_id=MADE))
+
+    assert opened(gate())
+
+
+def test_a_later_instant_in_another_time_zone(emulator: EmulatorServer, look: Any) -> None:
+    # 20:30 in Beijing is before 13:00 in London, although it reads later.
+    emulator.world.behaviour.order = "oldest_first"
+    now = datetime.now(UTC).replace(microsecond=0)
+    earlier = (now - timedelta(minutes=30)).astimezone(timezone(timedelta(hours=8)))
+    for model_id, created in (("amv-earlier", earlier), (MADE, now)):
+        emulator.world.add_task(
+            SOURCE, status="succeeded", model_id=model_id, set_keys={"createTime": created.isoformat()}
+        )
+
+    assert opened(look())
+
+
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first", "shuffled"])
+def test_two_running_tasks(emulator: EmulatorServer, look: Any, order: Any) -> None:
+    emulator.world.behaviour.order = order
+    emulator.world.add_task(SOURCE, task_id="amva-one", name="one")
+    emulator.world.add_task(SOURCE, task_id="amva-two", name="two", created=-60)
+
+    told = shut(look(), QianfanTaskAmbiguousError)
+
+    assert "amva-one ('one')" in told
+    assert "amva-two ('two')" in told
+    assert "model_comp_task_id" in told
+
+
+def test_two_running_tasks_of_which_the_newest_counts(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.add_task(SOURCE, created=-60)
+    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+
+    assert opened(look(if_several="newest"))
+
+
+@pytest.mark.parametrize("unknown", ["absent", "zero", "empty"])
+def test_undated_rows(emulator: EmulatorServer, look: Any, dag_runner: DagRunner, unknown: Any) -> None:
+    emulator.world.behaviour.time_format = unknown
+    emulator.world.add_task(SOURCE, task_id="amva-1", status="succeeded", model_id=MADE)
+    assert opened(look())
+
+    emulator.world.add_task(SOURCE, task_id="amva-2", status="succeeded", model_id="amv-else")
+    told = shut(look(), QianfanTaskAmbiguousError)
+    assert "amva-1" in told
+    assert "amva-2" in told
+
+    outcome = look(created_after="2024-01-01", timeout=0)
+    assert outcome.state == "failed"
+    assert "Left out, as they do not say when they were created: amva-" in dag_runner.log
+
+
+def test_a_server_that_ignores_the_filter(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.behaviour.ignore_source_filter = True
+    emulator.world.add_task(SOURCE, created=-60, status="succeeded", model_id=MADE)
+    emulator.world.add_task("amv-other0000001", status="succeeded", model_id="amv-wrong")
+
+    assert opened(look())
+
+
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first", "shuffled"])
+@pytest.mark.parametrize("marker", ["inclusive", "exclusive", "overlapping"])
+def test_257_tasks(emulator: EmulatorServer, look: Any, marker: Any, order: Any) -> None:
+    emulator.world.behaviour.marker = marker
+    emulator.world.behaviour.order = order
+    for number in range(1, 257):
+        emulator.world.add_task(SOURCE, created=-60.0 * number, status="failed")
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+
+    assert opened(look())
+    assert emulator.world.count(LIST) == 3
+
+
+@pytest.mark.parametrize("kind", ["same_marker", "looping_marker", "missing_marker"])
+def test_a_list_that_never_ends(emulator: EmulatorServer, look: Any, kind: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.faults.append(Fault(action=LIST, endless_paging=kind))
+
+    shut(look(), QianfanProtocolError)
+
+
+def test_a_near_miss_of_created_after_is_told(
+    emulator: EmulatorServer, look: Any, dag_runner: DagRunner
+) -> None:
+    emulator.world.add_task(SOURCE, task_id="amva-1", name="demo", status="succeeded", model_id=MADE)
+    created = emulator.world.tasks["amva-1"].created.replace(microsecond=0)
+
+    assert opened(look(created_after=created))
+    assert look(created_after=created + timedelta(seconds=3), timeout=0).state == "failed"
+    assert "nearest: amva-1 ('demo') was created 3 seconds too early" in dag_runner.log
+
+
+def test_names(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.add_task(SOURCE, name="mine", created=-60, status="succeeded", model_id=MADE)
+    emulator.world.add_task(SOURCE, name="other", status="succeeded", model_id="amv-wrong")
+
+    assert opened(look(name="mine"))
+
+
+def test_a_given_id(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.add_task(SOURCE, task_id="amva-1", status="succeeded", model_id=MADE)
+    emulator.world.add_task(SOURCE, task_id="amva-2")
+
+    assert opened(look(source_model_id=None, model_comp_task_id="amva-1"))
+    assert emulator.world.count(LIST) == 0
+
+
+def test_a_given_id_of_another_source(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.add_task("amv-other0000001", task_id="amva-1", status="succeeded", model_id=MADE)
+
+    assert "amv-other0000001" in shut(look(model_comp_task_id="amva-1"), QianfanTaskNotFoundError)
+
+
+@pytest.mark.parametrize("answer", ["no_such_key", "inappropriate_json", "null_result"])
+def test_a_given_id_that_does_not_exist(emulator: EmulatorServer, gate: Any, answer: Any) -> None:
+    emulator.world.behaviour.not_found = answer
+
+    told = shut(gate(model_comp_task_id="amva-1", settle=0.5), QianfanTaskNotFoundError)
+
+    assert "amva-1" in told
+    assert emulator.world.count(DETAIL) > 1
+
+
+def test_a_given_id_that_only_the_list_knows(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.add_task(SOURCE, task_id="amva-1", status="succeeded", model_id=MADE)
+    emulator.world.faults.append(
+        Fault(action=DETAIL, status=404, body={"requestId": "r", "code": "NoSuchKey"})
+    )
+
+    assert opened(look(model_comp_task_id="amva-1"))
+
+
+# -- what a success must look like -------------------------------------------------------------------------
+
+
+def test_a_model_that_only_the_detail_names(emulator: EmulatorServer, look: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE, in_list=Patch(omit=("modelId",)))
+
+    assert opened(look())
+    assert emulator.world.count(DETAIL) == 1
+
+
+@pytest.mark.parametrize("model_id", [None, SOURCE])
+def test_a_success_without_a_usable_model(emulator: EmulatorServer, look: Any, model_id: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", set_keys={"modelId": model_id})
+
+    outcome = look()
+
+    shut(outcome, QianfanModelIdMissingError)
+    assert outcome.xcoms["model_comp_task"]["status"] == "succeeded"
+
+
+def test_an_unknown_status_is_waited_out(emulator: EmulatorServer, gate: Any, dag_runner: DagRunner) -> None:
     emulator.world.add_task(
-        "amv-source000001",
+        SOURCE,
         timeline=(
-            Step(after=0, status="running"),
-            Step(after=1, status="succeeded", model_id="amv-made00000001"),
+            Step(status="running", set={"status": "paused"}),
+            Step(after=1, status="succeeded", model_id=MADE),
         ),
     )
-    gate = dag_runner.run(lambda: sensor(**mode))["gate"]
-    print(gate, [c.action for c in emulator.world.calls])
-    print([(r.name, r.getMessage()) for r in caplog.records])
-    assert gate.state == "success"
-    assert gate.xcoms["return_value"] == gate.xcoms["modelId"] == "amv-made00000001"
+
+    assert opened(gate())
+    assert "undocumented status 'paused'" in dag_runner.log
+
+
+def test_a_refused_request_fails(emulator: EmulatorServer, gate: Any) -> None:
+    emulator.world.faults.append(Fault(status=400, body={"requestId": "r-9", "code": "InappropriateJSON"}))
+
+    assert "r-9" in shut(gate(soft_fail=True), QianfanAPIError)
+
+
+def test_no_secret_travels(emulator: EmulatorServer) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    emulator.world.add_task(SOURCE)
+    waiting = sensor(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.poke({"ti": None, "dag_run": None})  # type: ignore[typeddict-item]
+
+    _, kwargs = deferred.value.trigger.serialize()
+    assert emulator.world.account.secret_access_key not in str(kwargs)
+    assert emulator.world.account.access_key_id not in str(kwargs)
+    assert deferred.value.timeout > timedelta(seconds=waiting.timeout)
+
+
+# -- bad input ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"source_model_id": None}, "Give source_model_id or model_comp_task_id"),
+        ({"source_model_id": ""}, "source_model_id='' tells nothing"),
+        ({"source_model_id": " "}, "tells nothing"),
+        ({"source_model_id": "None"}, "tells nothing"),
+        ({"source_model_id": 7}, "tells nothing"),
+        ({"model_comp_task_id": "null"}, "model_comp_task_id='null' tells nothing"),
+        ({"name": ""}, "name='' tells nothing"),
+        ({"created_after": "yesterday"}, "created_after='yesterday' is not a time. Write ISO 8601"),
+        ({"created_after": 1700000000}, "is not a time"),
+        ({"if_several": "oldest"}, "if_several='oldest' is neither 'fail' nor 'newest'"),
+        ({"settle": -1}, "settle=-1 is not a number of seconds"),
+        ({"max_unhealthy": "1h"}, "max_unhealthy='1h' is not a number of seconds"),
+        ({"auth_grace": timedelta(seconds=-1)}, "auth_grace="),
+        ({"poke_interval": -1}, "poke_interval"),
+        ({"timeout": -1}, "timeout"),
+        ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
+        ({"deferrable": True, "mode": "reschedule"}, "deferrable=True and mode='reschedule' contradict"),
+        ({"deferrable": True, "exponential_backoff": True}, "exponential_backoff is not supported"),
+    ],
+)
+def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        sensor(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"source_model_id": "{{ dag_run.conf.get('source', '') }}"}, "source_model_id='' tells nothing"),
+        ({"source_model_id": "{{ none }}"}, "source_model_id='None' tells nothing"),
+        ({"model_comp_task_id": "{{ ti.xcom_pull('nobody') }}"}, "model_comp_task_id='None' tells nothing"),
+        ({"name": "{{ '' }}"}, "name='' tells nothing"),
+        ({"created_after": "{{ 'soon' }}"}, "created_after='soon' is not a time"),
+    ],
+)
+def test_bad_rendered_values_are_refused_at_start(
+    emulator: EmulatorServer, look: Any, arguments: dict[str, Any], told: str
+) -> None:
+    assert told in shut(look(**arguments, soft_fail=True), ValueError)
+    assert emulator.world.calls == []
+
+
+@pytest.mark.parametrize("argument", ["source_model_id", "model_comp_task_id", "name", "created_after"])
+@pytest.mark.parametrize("value", [None, "", "None"])
+def test_bad_upstream_results_are_refused(
+    emulator: EmulatorServer, dag_runner: DagRunner, argument: str, value: Any
+) -> None:
+    from airflow.sdk import task
+
+    # What would be opened for, if the argument counted as left out.
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+
+    def build() -> None:
+        @task
+        def upstream() -> Any:
+            return value
+
+        sensor(deferrable=False, **{argument: upstream()})
+
+    assert argument in shut(dag_runner.run(build)["gate"], ValueError)
+    assert emulator.world.calls == []
+
+
+@pytest.mark.parametrize("argument", ["source_model_id", "model_comp_task_id", "name", "created_after"])
+def test_bad_mapped_values_are_refused(
+    emulator: EmulatorServer, dag_runner: DagRunner, argument: str
+) -> None:
+    from airflow.sdk import task
+
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    usual = {"source_model_id": SOURCE, "timeout": 5, "poke_interval": 0.2}
+    usual.pop(argument, None)
+
+    def build() -> None:
+        @task
+        def upstream() -> list[Any]:
+            return [None, "", "None"]
+
+        QianfanModelCompTaskSensor.partial(task_id="gate", deferrable=False, **usual).expand(
+            **{argument: upstream()}
+        )
+
+    outcomes = dag_runner.run(build)["gate"]
+
+    assert {outcome.state for outcome in outcomes.values()} == {"failed"}
+    assert emulator.world.calls == []
+
+
+def test_mapped(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any]) -> None:
+    for number in range(3):
+        emulator.world.add_task(f"amv-source{number}", status="succeeded", model_id=f"amv-made{number}")
+
+    def build() -> None:
+        QianfanModelCompTaskSensor.partial(task_id="gate", timeout=20, poke_interval=0.2, **mode).expand(
+            source_model_id=[f"amv-source{number}" for number in range(3)]
+        )
+
+    outcomes = dag_runner.run(build)["gate"]
+
+    assert {index: outcome.xcoms["return_value"] for index, outcome in outcomes.items()} == {
+        number: f"amv-made{number}" for number in range(3)
+    }
+
+
+def test_the_clusters_default_decides_unless_the_dag_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sensor().deferrable is False
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    assert sensor().deferrable is True
+    assert sensor(deferrable=False).deferrable is False
+    assert sensor(mode="reschedule").deferrable is False

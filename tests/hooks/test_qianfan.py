@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError
+from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings, UnusableConnectionError
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+
+SOURCE = "amv-source000001"
+CONFIG = {"strategy": "Quantization", "weight": "INT8-PTQ"}
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Set the connection, as a URI or as a dict, and give its hook."""
+
+    def set_connection(value: str | dict[str, Any]) -> QianfanHook:
+        text = value if isinstance(value, str) else json.dumps({"conn_type": "qianfan", **value})
+        monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", text)
+        return QianfanHook()
+
+    return set_connection
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("qianfan://AK:SK@", {"url": "https://qianfan.baidubce.com", "timeout": 30.0, "verify": True}),
+        ({"login": "AK", "password": "SK"}, {"url": "https://qianfan.baidubce.com"}),
+        ("qianfan://AK:SK@gateway.example.com:8443", {"url": "https://gateway.example.com:8443"}),
+        ("qianfan://AK:SK@http%3A%2F%2F127.0.0.1%3A8787", {"url": "http://127.0.0.1:8787"}),
+        (
+            {"login": "AK", "password": "SK", "host": "127.0.0.1", "port": 8787, "schema": "http"},
+            {"url": "http://127.0.0.1:8787"},
+        ),
+        ("qianfan://AK:SK@/?timeout=5&verify=true", {"timeout": 5.0, "verify": True}),
+        (
+            "qianfan://AK:SK@/?session_token=t&proxy=http%3A%2F%2Fp",
+            {"session_token": "t", "proxy": "http://p"},
+        ),
+        (
+            {"login": "AK", "password": "SK", "extra": {"timeout": 2.5, "verify": True, "proxy": None}},
+            {"timeout": 2.5, "verify": True, "proxy": None},
+        ),
+        ({"login": "AK", "password": "SK", "extra": {"verify": __file__}}, {"verify": __file__}),
+    ],
+)
+def test_connections(connect: Any, connection: Any, expected: dict[str, Any]) -> None:
+    settings: Settings = connect(connection).settings
+
+    found = {
+        "url": settings.endpoint.url,
+        "timeout": settings.timeout,
+        "verify": settings.verify,
+        "proxy": settings.proxy,
+        "session_token": settings.credentials.session_token,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert (settings.credentials.access_key_id, settings.credentials.secret_access_key) == ("AK", "SK")
+
+
+@pytest.mark.parametrize(
+    ("connection", "told"),
+    [
+        (
+            {},
+            ["login (Access Key ID) is missing", "password (Secret Access Key) is missing", "iam/accesslist"],
+        ),
+        ({"login": "AK", "password": "SK", "host": "http://qianfan.baidubce.com"}, ["Use https"]),
+        ({"login": "AK", "password": "SK", "extra": {"timeout": 0}}, ["timeout='0'"]),
+        ({"login": "AK", "password": "SK", "extra": {"timeout": "soon"}}, ["timeout='soon'"]),
+        ({"login": "AK", "password": "SK", "extra": {"verify": False}}, ["verify=false is refused"]),
+        ({"login": "AK", "password": "SK", "extra": {"verify": "/no/such/file"}}, ["CA bundle"]),
+        ({"host": "ftp://x", "extra": {"timeout": -1}}, ["login", "password", "Not an endpoint", "timeout"]),
+    ],
+)
+def test_everything_that_is_wrong_is_told_at_once(connect: Any, connection: Any, told: list[str]) -> None:
+    with pytest.raises(UnusableConnectionError) as failure:
+        _ = connect(connection).settings
+
+    assert [what for what in told if what not in str(failure.value)] == []
+
+
+def test_the_five_actions(emulator: EmulatorServer) -> None:
+    hook = QianfanHook()
+    task_id = hook.create_model_comp_task(
+        name="demo", source_model_id=SOURCE, model_set_id="am-1", config=CONFIG, description="text"
+    )
+    hook.create_model_comp_task(name="x", source_model_id="amv-other", model_set_id="am-1", config=CONFIG)
+
+    task = hook.get_model_comp_task(task_id)
+    assert task
+    assert (task.name, task.source_model_id, task.json["description"]) == ("demo", SOURCE, "text")
+    assert [task.id for task in hook.list_model_comp_tasks(SOURCE)] == [task_id]
+    assert len(hook.list_model_comp_tasks()) == 2
+
+    hook.cancel_model_comp_task(task_id)
+    cancelled = hook.get_model_comp_task(task_id)
+    assert cancelled
+    assert cancelled.status == "stopping"
+
+    hook.delete_model_comp_task(task_id)
+    with pytest.raises(QianfanAPIError) as failure:
+        hook.get_model_comp_task(task_id)
+    assert failure.value.code == "NoSuchKey"
+
+
+@pytest.mark.parametrize("value", ["", " ", None])
+def test_an_empty_id_is_not_sent(emulator: EmulatorServer, value: Any) -> None:
+    hook = QianfanHook()
+    for call in (hook.get_model_comp_task, hook.cancel_model_comp_task, hook.delete_model_comp_task):
+        with pytest.raises(ValueError, match="model_comp_task_id is empty"):
+            call(value)
+    assert emulator.world.calls == []
+
+
+@pytest.mark.parametrize("marker", ["inclusive", "exclusive", "overlapping"])
+def test_iterating_follows_the_pages_as_needed(emulator: EmulatorServer, marker: Any) -> None:
+    emulator.world.behaviour.marker = marker
+    for number in range(257):
+        emulator.world.add_task(SOURCE if number % 2 else "amv-other", created=-float(number))
+    hook = QianfanHook()
+
+    ids = [row["id"] for row in hook.iter_rows("/v2/model", "DescribeModelCompTasks", "modelCompTaskList")]
+    assert len(ids) == len(set(ids)) == 257
+    assert emulator.world.count("DescribeModelCompTasks") == 3
+
+    assert next(hook.iter_model_comp_tasks())
+    assert emulator.world.count("DescribeModelCompTasks") == 4
+    emulator.world.behaviour.ignore_source_filter = True
+    assert len(list(hook.iter_model_comp_tasks(SOURCE))) == 128
+
+
+def test_iterating_ends(emulator: EmulatorServer) -> None:
+    emulator.world.faults.append(Fault(endless_paging="same_marker"))
+    with pytest.raises(QianfanProtocolError):
+        list(QianfanHook().iter_model_comp_tasks())
+
+
+def test_any_action_can_be_called(emulator: EmulatorServer) -> None:
+    hook = QianfanHook()
+
+    assert (
+        hook.call("/v2/model", "DescribeModelCompTasks", {"maxKeys": 1})["result"]["pageInfo"]["maxKeys"] == 1
+    )
+    with pytest.raises(QianfanAPIError):
+        hook.call("/v2/model", "NoSuchAction")
+
+
+def test_the_session_signs(emulator: EmulatorServer) -> None:
+    session = QianfanHook().get_conn()
+
+    assert isinstance(session, requests.Session)
+    answer = session.post("/v2/model", params={"Action": "DescribeModelCompTasks"}, json={"maxKeys": 1})
+    assert answer.status_code == 200
+    assert "千" not in answer.text
+
+
+def test_the_session_signs_for_its_endpoint_only(emulator: EmulatorServer) -> None:
+    with pytest.raises(ValueError, match=r"signs requests to http://127\.0\.0\.1:\d+ only"):
+        QianfanHook().get_conn().get("http://127.0.0.1:1/")
+
+
+def test_the_session_follows_no_redirect(emulator: EmulatorServer) -> None:
+    emulator.world.faults.append(Fault(redirect=f"{emulator.url}/elsewhere"))
+
+    answer = QianfanHook().get_conn().post("/v2/model", params={"Action": "DescribeModelCompTasks"}, json={})
+    assert answer.status_code == 302
+
+
+def test_the_session_signs_temporary_keys(emulator: EmulatorServer, connect: Any) -> None:
+    emulator.world.accounts = [Account(session_token="tok/en")]
+
+    assert connect(emulator.connection_uri).test_connection()[0]
+    answer = (
+        connect(emulator.connection_uri)
+        .get_conn()
+        .post("/v2/model", params={"Action": "DescribeModelCompTasks"}, json={})
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("account", "told"),
+    [
+        ({}, "accepts the key"),
+        ({"secret_access_key": "other"}, "Secret Access Key"),
+        ({"access_key_id": "other"}, "Access Key ID is not known"),
+        ({"permission": "none"}, "QianfanModelTuningReadAccessPolicy"),
+    ],
+)
+def test_testing_a_connection(emulator: EmulatorServer, account: dict[str, Any], told: str) -> None:
+    emulator.world.accounts = [Account(**account)]
+
+    good, message = QianfanHook().test_connection()
+
+    assert good is not bool(account)
+    assert told in message
+
+
+def test_testing_a_connection_is_quick(connect: Any) -> None:
+    good, message = connect("qianfan://AK:SK@http%3A%2F%2F127.0.0.1%3A1").test_connection()
+
+    assert not good
+    assert "refused" in message
+
+
+def test_testing_a_connection_that_is_not_whole(connect: Any) -> None:
+    good, message = connect({}).test_connection()
+
+    assert not good
+    assert "password" in message
+
+
+def test_secrets_are_masked(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[Any] = []
+    monkeypatch.setattr("airflow_provider_qianfan.hooks.qianfan.mask_secret", masked.append)
+    emulator.world.accounts = [Account(session_token="tok/en")]
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
+
+    settings = QianfanHook().settings
+
+    assert masked == [emulator.world.account.secret_access_key, "tok/en"]
+    assert not any(secret in repr(settings) for secret in masked)
+
+
+def test_a_hook_can_be_used_after_it_was_closed(emulator: EmulatorServer) -> None:
+    hook = QianfanHook(retry=RetryPolicy(tries=1))
+    hook.list_model_comp_tasks()
+    hook.close()
+
+    assert hook.list_model_comp_tasks() == []

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+    from tests.dag_runs import DagRunner
+
+SOURCE = "amv-source000001"
+
+
+@pytest.fixture
+def listed(dag_runner: DagRunner) -> Any:
+    """Run the operator; give its outcome."""
+    return lambda **arguments: dag_runner.run(
+        lambda: QianfanListModelCompTasksOperator(task_id="list", **arguments)
+    )["list"]
+
+
+@pytest.fixture
+def tasks(emulator: EmulatorServer) -> EmulatorServer:
+    """Four tasks of two sources."""
+    emulator.world.behaviour.order = "shuffled"
+    add = emulator.world.add_task
+    add(SOURCE, task_id="amva-1", name="one", created=-300, status="succeeded", model_id="amv-made")
+    add(SOURCE, task_id="amva-2", name="two", created=-200, status="failed")
+    add("amv-other", task_id="amva-3", name="one", created=-100)
+    add(SOURCE, task_id="amva-4", name="one", set_keys={"createTime": ""})
+    return emulator
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        ({}, ["amva-3", "amva-2", "amva-1", "amva-4"]),
+        ({"source_model_id": SOURCE}, ["amva-2", "amva-1", "amva-4"]),
+        ({"name": "one"}, ["amva-3", "amva-1", "amva-4"]),
+        ({"statuses": ["succeeded", "failed"]}, ["amva-2", "amva-1"]),
+        (
+            {"created_after": "{{ (dag_run.start_date - macros.timedelta(seconds=250)) }}"},
+            ["amva-3", "amva-2"],
+        ),
+        ({"source_model_id": "{{ 'amv-other' }}", "statuses": ["{{ 'running' }}"]}, ["amva-3"]),
+        ({"limit": 2}, ["amva-3", "amva-2"]),
+        ({"limit": None}, ["amva-3", "amva-2", "amva-1", "amva-4"]),
+        ({"name": "nobody"}, []),
+    ],
+)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_filters(
+    tasks: EmulatorServer, listed: Any, arguments: dict[str, Any], ids: list[str], ignored: bool
+) -> None:
+    tasks.world.behaviour.ignore_source_filter = ignored
+
+    outcome = listed(**arguments)
+
+    assert outcome.state == "success", outcome
+    assert [row["id"] for row in outcome.xcoms["return_value"]] == ids
+
+
+def test_rows_are_as_the_platform_describes_them(tasks: EmulatorServer, listed: Any) -> None:
+    (row,) = listed(statuses=["succeeded"]).xcoms["return_value"]
+
+    assert row["modelId"] == "amv-made"
+    assert row["config"] == {"strategy": "Quantization", "weight": "INT8-PTQ"}
+
+
+@pytest.mark.parametrize("marker", ["inclusive", "exclusive"])
+def test_pages_are_followed(
+    emulator: EmulatorServer, listed: Any, dag_runner: DagRunner, marker: Any
+) -> None:
+    emulator.world.behaviour.marker = marker
+    for number in range(257):
+        emulator.world.add_task(SOURCE, created=-float(number))
+
+    assert len(listed(limit=None).xcoms["return_value"]) == 257
+    assert len(listed().xcoms["return_value"]) == 100
+    assert "257 of 257 model compression tasks fit." in dag_runner.log
+    assert "… and 80 more" in dag_runner.log
+    assert "Returning the newest 100 of them" in dag_runner.log
+
+
+def test_the_log_shows_a_table(tasks: EmulatorServer, listed: Any, dag_runner: DagRunner) -> None:
+    listed(statuses=["succeeded"])
+
+    line = next(line for line in dag_runner.log.splitlines() if line.startswith("amva-1 "))
+    assert [line.split()[column] for column in (1, 4, 5, 6)] == ["succeeded", SOURCE, "amv-made", "one"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"source_model_id": "None"}, "source_model_id='None' tells nothing"),
+        ({"name": ""}, "name='' tells nothing"),
+        ({"created_after": "soon"}, "created_after='soon' is not a time"),
+        ({"statuses": ["done"]}, "choose from creating, running, succeeded"),
+        ({"statuses": []}, "choose from"),
+        ({"statuses": "failed"}, "is not a list of statuses"),
+        ({"limit": 0}, "limit=0 is not a number from 1 up"),
+        ({"limit": "5"}, "limit='5' is not"),
+        ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
+    ],
+)
+def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        QianfanListModelCompTasksOperator(task_id="list", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"name": "{{ none }}"}, "name='None' tells nothing"),
+        ({"statuses": ["{{ 'done' }}"]}, "choose from"),
+        ({"statuses": "{{ 'failed' }}"}, "is not a list"),
+    ],
+)
+def test_bad_rendered_values_are_refused_at_start(
+    tasks: EmulatorServer, listed: Any, arguments: dict[str, Any], told: str
+) -> None:
+    outcome = listed(**arguments)
+
+    assert outcome.state == "failed"
+    assert told in str(outcome.error)
+    assert tasks.world.calls == []
+
+
+@pytest.mark.parametrize("argument", ["source_model_id", "statuses", "name", "created_after"])
+def test_bad_upstream_results_are_refused(
+    tasks: EmulatorServer, dag_runner: DagRunner, argument: str
+) -> None:
+    from airflow.sdk import task
+
+    def build() -> None:
+        @task
+        def upstream() -> None:
+            return None
+
+        QianfanListModelCompTasksOperator(task_id="list", **{argument: upstream()})
+
+    assert f"{argument} came out as None" in str(dag_runner.run(build)["list"].error)

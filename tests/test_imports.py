@@ -1,0 +1,51 @@
+"""Every parse of a DAG file pays for our imports; see also scripts/bench_import.py for the time it takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("requests", "urllib3", "aiohttp", "starlette", "fastapi", "uvicorn", "yaml", "airflow.triggers")
+
+PROBE = """
+import json, sys
+import airflow.sdk
+from airflow.sdk import BaseHook, BaseSensorOperator  # what any DAG file with a sensor has loaded
+before = set(sys.modules)
+__import__({module!r})
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "airflow_provider_qianfan.sensors.model_compression",
+        "airflow_provider_qianfan.operators.model_compression",
+        "airflow_provider_qianfan.hooks.qianfan",
+        "airflow_provider_qianfan.exceptions",
+    ],
+)
+def test_importing_us_loads_nothing_heavy(module: str) -> None:
+    probe = [sys.executable, "-W", "ignore", "-c", PROBE.format(module=module)]
+    output = subprocess.run(probe, check=True, capture_output=True, text=True, timeout=60).stdout
+    loaded = json.loads(output.splitlines()[-1])
+
+    assert module in loaded
+    assert [name for name in loaded if name.startswith(HEAVY)] == []
+
+
+def test_provider_info_imports_nothing() -> None:
+    code = (
+        "import sys; from airflow_provider_qianfan.get_provider_info import get_provider_info;"
+        "get_provider_info();"
+        "print([m for m in sys.modules if m.startswith(('airflow.', 'requests', 'httpx'))])"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+
+    assert output.stdout.strip() == "[]"

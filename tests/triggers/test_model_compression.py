@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import Account, Step
+from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+
+SOURCE = "amv-source000001"
+LIST = "DescribeModelCompTasks"
+
+
+def trigger(**arguments: Any) -> QianfanModelCompTaskTrigger:
+    now = time.time()
+    memory = Memory(started=now, deadline=now + 10, last_healthy=now).to_json()
+    usual = {"selector": Selector(SOURCE).to_json(), "memory": memory, "poke_interval": 1.0, "next_look": now}
+    return QianfanModelCompTaskTrigger(**{**usual, **arguments})
+
+
+def fire(made: QianfanModelCompTaskTrigger) -> dict[str, Any]:
+    async def first() -> dict[str, Any]:
+        return (await anext(made.run())).payload  # type: ignore[no-any-return]
+
+    return asyncio.run(asyncio.wait_for(first(), 15))
+
+
+@pytest.fixture(autouse=True)
+def database(airflow_db: None) -> None:
+    """The trigger reads its connection through Airflow."""
+
+
+def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
+    emulator.world.add_task(
+        SOURCE,
+        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made")),
+    )
+
+    event = fire(trigger())
+
+    assert event["why"] == "the task may have finished"
+    assert event["selector"] == Selector(SOURCE).to_json()
+    assert emulator.world.count(LIST) >= 2
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "stopped"])
+def test_whatever_the_end_is_it_is_left_to_the_sensor(emulator: EmulatorServer, status: Any) -> None:
+    emulator.world.add_task(SOURCE, status=status)
+
+    assert fire(trigger())["why"] == "the task may have finished"
+    assert [call.action for call in emulator.world.calls] == [LIST]
+
+
+def test_the_deadline_is_kept(emulator: EmulatorServer) -> None:
+    emulator.world.add_task(SOURCE)
+    now = time.time()
+
+    event = fire(
+        trigger(memory=Memory(started=now, deadline=now + 0.5).to_json(), poke_interval=60, next_look=None)
+    )
+
+    assert event["why"] == "the deadline is reached"
+    assert 0.4 < time.time() - now < 5
+    assert emulator.world.calls == []
+
+
+def test_memory_travels_on(emulator: EmulatorServer) -> None:
+    emulator.world.add_task(
+        SOURCE,
+        task_id="amva-1",
+        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made")),
+    )
+
+    memory = Memory.from_json(fire(trigger())["memory"], now=0)
+
+    assert memory.selected == "amva-1"
+    assert memory.state == "amva-1 ('amva-1') is running"
+
+
+def test_a_rotated_key_is_read_again(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id="amv-made")
+    emulator.world.accounts = [Account(access_key_id="new-id", secret_access_key="new-secret")]
+
+    def rotate(call: Any) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
+
+    emulator.world.on_call = rotate
+
+    assert fire(trigger())["why"] == "the task may have finished"
+    assert [call.access_key_id for call in emulator.world.calls] == ["emulator-access-key-id", "new-id"]
+
+
+def test_a_connection_that_went_away_is_waited_for(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id="amv-made")
+    monkeypatch.delenv("AIRFLOW_CONN_QIANFAN_DEFAULT")
+    waiting = trigger()
+
+    async def come_back() -> dict[str, Any]:
+        async def later() -> None:
+            await asyncio.sleep(0.5)
+            monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
+
+        restored = asyncio.create_task(later())
+        event = await anext(waiting.run())
+        await restored
+        return event.payload  # type: ignore[no-any-return]
+
+    assert asyncio.run(asyncio.wait_for(come_back(), 15))["why"] == "the task may have finished"
+
+
+def test_trouble_that_lasts_calls_the_sensor(emulator: EmulatorServer) -> None:
+    emulator.world.faults.append(Fault(legacy_error=6))
+    assert "HTTP 200 6" in fire(trigger())["why"]
+
+    emulator.world.faults[:] = [Fault(status=429)]
+    assert "max_unhealthy" in fire(trigger(max_unhealthy=0))["why"]
+
+
+def test_retry_after_is_obeyed(emulator: EmulatorServer) -> None:
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=60))
+
+    event = fire(trigger(memory=Memory(time.time(), deadline=time.time() + 3).to_json()))
+
+    assert event["why"] == "the deadline is reached"
+    assert emulator.world.count(LIST) == 1
+
+
+def test_it_is_made_again_from_its_kwargs() -> None:
+    path, kwargs = trigger().serialize()
+
+    assert path == "airflow_provider_qianfan.triggers.model_compression.QianfanModelCompTaskTrigger"
+    assert QianfanModelCompTaskTrigger(**kwargs).serialize() == (path, kwargs)
+
+
+def test_kwargs_of_other_versions() -> None:
+    QianfanModelCompTaskTrigger(**trigger().serialize()[1], colour="red")
+    QianfanModelCompTaskTrigger()
+
+
+def test_without_a_selector_the_sensor_is_called_but_not_at_once() -> None:
+    now = time.time()
+
+    assert fire(trigger(selector=None, next_look=now + 0.5))["why"] == "which task is meant is not known here"
+    assert time.time() - now >= 0.4
+
+
+def test_cancelling_closes_what_is_open(emulator: EmulatorServer) -> None:
+    emulator.world.add_task(SOURCE)
+    emulator.world.faults.append(Fault(latency=5))
+
+    async def cancel() -> None:
+        watching = asyncio.create_task(anext(trigger().run()))  # type: ignore[arg-type]
+        await asyncio.sleep(0.5)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(cancel())
