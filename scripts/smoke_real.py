@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import QianfanError, clean
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy
@@ -20,6 +19,9 @@ from airflow_provider_qianfan.api.model_compression import DETAIL, LIST, PATH, S
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.hooks._requests import SigningSession, run
 from airflow_provider_qianfan.hooks.qianfan import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BOGUS_ID = "amva-000000000000"
 ROWS = 5

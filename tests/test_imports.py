@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-HEAVY = ("requests", "urllib3", "aiohttp", "starlette", "fastapi", "uvicorn", "yaml", "airflow.triggers")
+HEAVY = (
+    "requests",
+    "urllib3",
+    "httpx",
+    "aiohttp",
+    "starlette",
+    "fastapi",
+    "uvicorn",
+    "yaml",
+    "airflow.triggers",
+)
 
 PROBE = """
 import json, sys

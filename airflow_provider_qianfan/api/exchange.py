@@ -150,8 +150,9 @@ class RetryPolicy:
     longest_pause: float = LONGEST_PAUSE
     longest_retry_after: float = LONGEST_RETRY_AFTER
     patience: float = float("inf")
+    until: datetime | None = None
 
-    def pause(self, attempt: int, retry_after: float | None, jitter: float) -> float | None:
+    def pause(self, attempt: int, retry_after: float | None, jitter: float, now: datetime) -> float | None:
         """
         Tell how long to pause after the failed try number ``attempt``.
 
@@ -163,7 +164,8 @@ class RetryPolicy:
         pause = jitter * min(self.longest_pause, self.first_pause * 2 ** (attempt - 1))
         if retry_after is not None:
             pause = max(pause, min(retry_after, self.longest_retry_after))
-        return pause if pause <= self.patience else None
+        late = self.until is not None and now + timedelta(seconds=pause) > self.until
+        return None if late or pause > self.patience else pause
 
 
 def _utc_now() -> datetime:
@@ -223,13 +225,13 @@ class Exchange:
                     continue
                 if not isinstance(error, QianfanRateLimitError):
                     raise
-                pause = self._retry.pause(attempt, error.retry_after, self._jitter())
+                pause = self._retry.pause(attempt, error.retry_after, self._jitter(), self._clock())
                 if pause is None:
                     raise
             except QianfanTransientError as error:
                 if error.sent and not repeatable:
                     _raise_lost_answer(error)
-                pause = self._retry.pause(attempt, error.retry_after, self._jitter())
+                pause = self._retry.pause(attempt, error.retry_after, self._jitter(), self._clock())
                 if pause is None:
                     raise
             attempt += 1

@@ -7,9 +7,7 @@ https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (list), https://cloud.bai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import QianfanProtocolError, clean
@@ -17,6 +15,9 @@ from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.times import parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
 
 PATH = "/v2/model"
@@ -79,6 +80,20 @@ class ModelCompTask:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    One reading of the list.
+
+    :param tasks: each task once.
+    :param pages: how many pages they took. More than one are no snapshot: a row may have moved from a page
+        that was still to come to one that had been read.
+    """
+
+    tasks: tuple[ModelCompTask, ...]
+    pages: int
+
+
 def _text(row: Mapping[str, Any], key: str) -> str | None:
     value = row.get(key)
     return value if isinstance(value, str) and value else None
@@ -89,7 +104,7 @@ def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
     return Scan(exchange, PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None)
 
 
-def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[list[ModelCompTask]]:
+def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:
     """Read the whole list; a task that comes twice counts once, as it was read last."""
     scan, tasks, restarts = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask](), 0
     while not scan.finished:
@@ -98,7 +113,7 @@ def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[
             restarts = scan.restarts
             tasks.clear()
         tasks.update((task.id, task) for task in map(ModelCompTask.parse, rows))
-    return list(tasks.values())
+    return Reading(tuple(tasks.values()), scan.pages)
 
 
 def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask | None]:

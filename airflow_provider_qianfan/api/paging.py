@@ -8,7 +8,6 @@ own row comes again. So rows may repeat, and nothing is concluded from their ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import (
@@ -19,6 +18,8 @@ from airflow_provider_qianfan.api.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
 
 PAGE_SIZE = 100
@@ -39,6 +40,7 @@ class Scan:
     :param body: filters and the like, sent with every page; ``maxKeys`` is set if it is not there.
     :ivar finished: whether the last page has been read.
     :ivar restarts: how often the reading began again from the top.
+    :ivar pages: how many pages have been read.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Scan:
         self._rows_key = rows_key
         self._body: dict[str, Any] = {"maxKeys": PAGE_SIZE, **(body or {})}
         self._first_marker = self._body.get("marker")
-        self._pages = 0
+        self.pages = 0
         self._markers: set[str] = set()
         self.finished = False
         self.restarts = 0
@@ -67,7 +69,7 @@ class Scan:
             self._restart(error)
             return []
         rows, page_info = self._read(answer)
-        self._pages += 1
+        self.pages += 1
         self._advance(page_info)
         return rows
 
@@ -95,7 +97,7 @@ class Scan:
                 f" {clean(page_info)}"
             )
         rows = result.get(self._rows_key)
-        if rows is None and not self._pages and not page_info["isTruncated"]:
+        if rows is None and not self.pages and not page_info["isTruncated"]:
             rows = []  # how some servers write an empty list; in the middle of one it would hide rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise QianfanProtocolError(
@@ -116,8 +118,8 @@ class Scan:
             raise QianfanProtocolError(
                 f"{self._action}: the list goes round in circles at marker {clean(marker)!r}"
             )
-        if self._pages >= MAX_PAGES:
-            raise QianfanProtocolError(f"{self._action}: the list has not ended after {self._pages} pages")
+        if self.pages >= MAX_PAGES:
+            raise QianfanProtocolError(f"{self._action}: the list has not ended after {self.pages} pages")
         self._markers.add(marker)
         self._set_marker(marker)
 

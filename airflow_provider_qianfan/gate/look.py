@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanError
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps, is_transient
 from airflow_provider_qianfan.api.model_compression import ModelCompTask, read_task, read_tasks
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
-from airflow_provider_qianfan.gate.verdict import NeedDetail, Verdict
+from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_qianfan.gate.memory import Memory
     from airflow_provider_qianfan.gate.selection import Selector
 
@@ -28,42 +30,79 @@ def look(
 
     :raises QianfanError: if the platform gave no complete answer.
     """
-    tasks, absence = yield from _read(exchange, selector)
+    found = yield from _read(exchange, selector)
+    confirmed = False
+    if memory.forgetful and found.absence is not None:
+        # Nobody remembers whether the task was there before, so that once missed is not enough to tell.
+        for _ in range(DETAIL_TRIES - 1):
+            yield Sleep(DETAIL_PAUSE)
+            found = yield from _read(exchange, selector)
+            if found.absence is None:
+                break
     details: dict[str, ModelCompTask | None] = {}
     while True:
-        verdict = decide(tasks, selector, memory, clock(), details=details, settle=settle, absence=absence)
-        if not isinstance(verdict, NeedDetail):
+        verdict = decide(
+            found.tasks,
+            selector,
+            memory,
+            clock(),
+            details=details,
+            settle=settle,
+            absence=found.absence or "",
+        )
+        if isinstance(verdict, NeedDetail):
+            details[verdict.task_id] = yield from _detail(exchange, verdict)
+        elif isinstance(verdict, Open) and found.pages > 1 and not confirmed:
+            # Pages are no snapshot: a newer task may have moved to one that had been read. Read again, forget
+            # nothing.
+            confirmed = True
+            again = yield from _read(exchange, selector)
+            tasks = {task.id: task for task in (*found.tasks, *again.tasks)}
+            found, details = replace(found, tasks=tuple(tasks.values())), {}
+        else:
             return verdict
-        details[verdict.task_id] = yield from _detail(exchange, selector, verdict)
 
 
 def watch(
     exchange: Exchange, selector: Selector, memory: Memory, *, settle: float, clock: Callable[[], float]
 ) -> Steps[Verdict | NeedDetail]:
     """Take a look without asking for detail: enough to tell whether a real one is worth a worker."""
-    tasks, absence = yield from _read(exchange, selector)
-    return decide(tasks, selector, memory, clock(), settle=settle, absence=absence)
+    found = yield from _read(exchange, selector)
+    return decide(found.tasks, selector, memory, clock(), settle=settle, absence=found.absence or "")
 
 
-def _read(exchange: Exchange, selector: Selector) -> Steps[tuple[list[ModelCompTask], str]]:
-    """Read the candidates; for a given task id that is refused, also what the platform said."""
-    if selector.model_comp_task_id is None:
-        return (yield from read_tasks(exchange, selector.source_model_id)), ""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read; ``absence`` is what the platform said of a given id that is not there, else None."""
+
+    tasks: tuple[ModelCompTask, ...]
+    pages: int = 1
+    absence: str | None = None
+
+
+def _read(exchange: Exchange, selector: Selector) -> Steps[_Found]:
+    """Read the candidates."""
+    pinned = selector.model_comp_task_id
+    if pinned is None:
+        reading = yield from read_tasks(exchange, selector.source_model_id)
+        return _Found(reading.tasks, reading.pages)
     absence = ""
     try:
-        task = yield from read_task(exchange, selector.model_comp_task_id)
+        task = yield from read_task(exchange, pinned)
     except QianfanAPIError as error:
         if isinstance(error, QianfanAuthError) or is_transient(error):
             raise
         task, absence = None, str(error)
     if task is not None:
-        return [task], ""
+        return _Found((task,))
     # How an unknown id is refused is not documented, so a refusal alone does not prove that the task is not
     # there.
-    return (yield from read_tasks(exchange)), absence
+    reading = yield from read_tasks(exchange)
+    there = any(task.id == pinned for task in reading.tasks)
+    return _Found(reading.tasks, absence=None if there else absence)
 
 
-def _detail(exchange: Exchange, selector: Selector, need: NeedDetail) -> Steps[ModelCompTask | None]:
+def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:
     """Ask for one task; where its produced model is what is missing, a few times, as it may only be late."""
     task: ModelCompTask | None = None
     for attempt in range(DETAIL_TRIES if need.required else 1):
@@ -75,6 +114,6 @@ def _detail(exchange: Exchange, selector: Selector, need: NeedDetail) -> Steps[M
             if need.required:
                 raise
             return None
-        if task is not None and (task.status != "succeeded" or usable_model_id(task, selector)):
+        if task is not None and (task.status != "succeeded" or usable_model_id(task)):
             break
     return task

@@ -20,6 +20,7 @@ ALARM = 300.0
 
 DEFAULT_MAX_UNHEALTHY = 3600.0
 DEFAULT_AUTH_GRACE = 600.0
+"""Seconds."""
 
 _NOTES_KEPT = 50
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -42,6 +43,7 @@ class Memory:
     :param started: when the first look of this try was taken.
     :param deadline: when the wait must end; None where Airflow itself sees to that.
     :param deadline_is_execution_timeout: which limit the deadline comes from.
+    :param forgetful: whether nothing but ``started`` was remembered from the looks before this one.
     :param state: what was last seen.
     :param said: what the last line was about.
     :param selected: the task that counted at the last look.
@@ -55,6 +57,7 @@ class Memory:
     started: float
     deadline: float | None = None
     deadline_is_execution_timeout: bool = False
+    forgetful: bool = False
     state: str = ""
     said: str = ""
     selected: str = ""
@@ -87,14 +90,16 @@ class Memory:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How long trouble may last. By default for ever, that is until the wait's own ``timeout``.
+    How long trouble may last.
 
-    :param max_unhealthy: seconds without one healthy answer.
-    :param auth_grace: seconds for which a key that once worked may be refused.
+    :param max_unhealthy: seconds without one healthy answer; where nothing is remembered, ``timeout`` alone
+        counts.
+    :param auth_grace: seconds for which a key that once worked may be refused; where nothing is remembered,
+        they count from the first look.
     """
 
-    max_unhealthy: float = float("inf")
-    auth_grace: float = float("inf")
+    max_unhealthy: float = DEFAULT_MAX_UNHEALTHY
+    auth_grace: float = DEFAULT_AUTH_GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +144,21 @@ def after_failure(
         ``max_unhealthy``.
     """
     if isinstance(error, QianfanAuthError):
-        if memory.last_healthy is None:
+        if memory.last_healthy is None and not memory.forgetful:
             raise error
-        since = memory.auth_failing_since or now
+        since = memory.started if memory.forgetful else memory.auth_failing_since or now
         if now - since >= limits.auth_grace:
             raise error
-        left = limits.auth_grace - (now - since)
-        end = "at its timeout" if left == float("inf") else f"in {duration(left)}"
+        left = duration(limits.auth_grace - (now - since))
         text = (
-            f"The key is refused; reading the connection again, and failing {end} unless that helps. {error}"
+            f"The key is refused; reading the connection again, failing in {left} unless that helps. {error}"
         )
         memory = replace(memory, auth_failing_since=since)
         return _alarm(memory, "the key is refused", logging.ERROR, text, now)
     if not is_transient(error):
         raise error
     lost_for = now - (memory.last_healthy or memory.started)
-    if lost_for >= limits.max_unhealthy:
+    if lost_for >= limits.max_unhealthy and not memory.forgetful:
         raise QianfanTransientError(
             "Waiting for a model compression task",
             f"no healthy answer from the platform for {duration(lost_for)} (max_unhealthy). The last"
@@ -166,6 +170,8 @@ def after_failure(
 
 def health(memory: Memory, now: float) -> str:
     """Say how long ago the platform last gave a healthy answer."""
+    if memory.last_healthy is None and memory.forgetful:
+        return "not known, as nothing is remembered between two looks"
     if memory.last_healthy is None:
         return f"none in the {duration(now - memory.started)} since the first look"
     return f"the last one was {duration(now - memory.last_healthy)} ago"

@@ -122,7 +122,7 @@ def _outcome(
 def _succeeded(
     task: ModelCompTask, selector: Selector, details: Details, notes: tuple[Note, ...]
 ) -> Verdict | NeedDetail:
-    if usable_model_id(task, selector):
+    if usable_model_id(task):
         return Open(task, notes)
     if task.id not in details:
         return NeedDetail(task.id, required=True)
@@ -130,7 +130,7 @@ def _succeeded(
     if detail is not None and detail.source_model_id == task.source_model_id:
         if detail.status != SUCCEEDED:
             return _outcome(detail, selector, details, notes)
-        if usable_model_id(detail, selector):
+        if usable_model_id(detail):
             return Open(detail, notes)
     latest = detail or task
     return Fail(
@@ -170,30 +170,30 @@ def _outcome_of_all(
     return Fail(_ambiguous("might each be the newest, and they do not agree", candidates), notes=notes)
 
 
-def usable_model_id(task: ModelCompTask, selector: Selector) -> bool:
+def usable_model_id(task: ModelCompTask) -> bool:
     """Tell whether the task names a produced model that is not the model it was made from."""
     model_id = task.model_id
     return (
         model_id is not None
         and bool(model_id.strip())
         and model_id == model_id.strip()
-        and model_id not in (task.source_model_id, selector.source_model_id)
+        and model_id != task.source_model_id
     )
 
 
 def _pinned_absent(
     selector: Selector, memory: Memory, now: float, settle: float, absence: str
 ) -> Wait | Fail:
-    missing_for = now - (memory.absent_since if memory.absent_since is not None else now)
+    since = memory.started if memory.forgetful else memory.absent_since
+    missing_for = 0.0 if since is None else now - since
     said = f" The platform said: {absence}" if absence else ""
     if missing_for >= settle:
+        for_how_long = "" if memory.forgetful else f", and there has been none for {duration(missing_for)}"
         return Fail(
             QianfanTaskNotFoundError(
-                f"There is no model compression task {selector.model_comp_task_id}, and there has been"
-                " none for"
-                f" {duration(missing_for)}. Check the id, and that the connection's key belongs to the"
-                " account that"
-                f" owns it.{said}"
+                f"There is no model compression task {selector.model_comp_task_id}{for_how_long}. Check"
+                " the id, and"
+                f" that the connection's key belongs to the account that owns it.{said}"
             )
         )
     text = (

@@ -95,4 +95,6 @@ async def _send(request: Request, client: httpx.AsyncClient, settings: Settings)
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, httpx.LocalProtocolError):
+        return type(error).__name__  # its text is the header
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
@@ -27,6 +26,8 @@ from airflow_provider_qianfan.api.exchange import (
 from airflow_provider_qianfan.api.signing import authorization, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_qianfan.hooks.qianfan import Settings
 
 
@@ -106,15 +107,16 @@ def run(
 
 
 def _send(request: Request, session: requests.Session, settings: Settings) -> Reply:
-    # Prepared by hand, without the session's own auth: the exchange has signed it, and ~/.netrc has no say.
-    prepared = requests.Request(
-        request.method, request.url, headers=dict(request.headers), data=request.body
-    ).prepare()
     # Said with each request, as requests lets the environment overrule what only its session says.
     options = session.merge_environment_settings(
         request.url, dict(session.proxies), True, settings.verify, None
     )
     try:
+        # Prepared by hand, without the session's own auth: the exchange has signed it, and ~/.netrc has no
+        # say.
+        prepared = requests.Request(
+            request.method, request.url, headers=dict(request.headers), data=request.body
+        ).prepare()
         with session.send(
             prepared, timeout=(settings.connect_timeout, settings.timeout), allow_redirects=False, **options
         ) as answer:
@@ -151,6 +153,8 @@ def _never_sent(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """Name the error and its root; the text between them repeats the URL and object addresses."""
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        return type(error).__name__  # its text is the header
     root = error
     while root.__cause__ or root.__context__:
         root = root.__cause__ or root.__context__ or root

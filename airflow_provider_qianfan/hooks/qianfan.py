@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_qianfan._compat import BaseHook, mask_secret, read_connection
 from airflow_provider_qianfan.api import model_compression
@@ -15,6 +15,8 @@ from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import httpx
     import requests
     from airflow.sdk import Connection
@@ -58,16 +60,17 @@ class Settings:
         :raises UnusableConnectionError: naming everything that is missing or wrong, at once.
         """
         problems: list[str] = []
-        if not connection.login:
-            problems.append("login (Access Key ID) is missing")
-        if not connection.password:
-            problems.append("password (Secret Access Key) is missing")
+        login = _key("login (Access Key ID)", connection.login, problems)
+        password = _key("password (Secret Access Key)", connection.password, problems)
+        token = extra.get("session_token")
+        if token:
+            token = _key("extra session_token", token, problems)
         endpoint = Endpoint.parse(DEFAULT_ENDPOINT)
         try:
             endpoint = Endpoint.parse(_address(connection))
         except ValueError as error:
             problems.append(f"host: {error}")
-        timeout, verify = _timeout(extra, problems), _verify(extra, problems)
+        timeout, verify, proxy = _timeout(extra, problems), _verify(extra, problems), _proxy(extra, problems)
         if problems:
             raise UnusableConnectionError(
                 f"Connection {connection.conn_id!r} cannot be used: {'; '.join(problems)}. An Access Key"
@@ -76,13 +79,21 @@ class Settings:
             )
         return cls(
             endpoint=endpoint,
-            credentials=Credentials(
-                str(connection.login), str(connection.password), _text(extra.get("session_token"))
-            ),
+            credentials=Credentials(login, password, token or None),
             timeout=timeout,
             verify=verify,
-            proxy=_text(extra.get("proxy")),
+            proxy=proxy,
         )
+
+
+def _key(field: str, value: object, problems: list[str]) -> str:
+    """Check a secret without showing it; HTTP libraries quote headers that they refuse, signature and all."""
+    text = value if isinstance(value, str) else ""
+    if not text:
+        problems.append(f"{field} is missing")
+    elif not (text.isascii() and text.isprintable()) or " " in text:
+        problems.append(f"{field} contains blanks, line ends or other characters that no key has")
+    return text
 
 
 def _address(connection: Connection) -> str:
@@ -128,6 +139,21 @@ def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
     return value
 
 
+def _proxy(extra: Mapping[str, Any], problems: list[str]) -> str | None:
+    value = _text(extra.get("proxy"))
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        # Not shown: it may hold a password.
+        problems.append("extra proxy is not a URL such as http://proxy.example.com:3128")
+    return value
+
+
 class QianfanHook(BaseHook):
     """
     Talk to the Baidu AI Cloud Qianfan platform: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/um4uzml11.
@@ -170,6 +196,7 @@ class QianfanHook(BaseHook):
             self._settings = Settings.read(connection, connection.extra_dejson)
             mask_secret(self._settings.credentials.secret_access_key)
             mask_secret(self._settings.credentials.session_token)
+            mask_secret(urlsplit(self._settings.proxy or "").password)
         return self._settings
 
     @property
@@ -280,8 +307,8 @@ class QianfanHook(BaseHook):
         :param source_model_id: only those of this model version (``amv-…``), checked here as well.
         :returns: each task once, as it was read last.
         """
-        tasks = self.run(model_compression.read_tasks(self.exchange, source_model_id))
-        return [task for task in tasks if source_model_id in (None, task.source_model_id)]
+        reading = self.run(model_compression.read_tasks(self.exchange, source_model_id))
+        return [task for task in reading.tasks if source_model_id in (None, task.source_model_id)]
 
     def get_model_comp_task(self, model_comp_task_id: str) -> ModelCompTask | None:
         """

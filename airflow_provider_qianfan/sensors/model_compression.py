@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from airflow_provider_qianfan._compat import (
     first_reschedule_date,
     mapped_arguments,
 )
-from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, clean
+from airflow_provider_qianfan.api.errors import QianfanError, clean
 from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.gate.selection import IfSeveral
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+
+_RESCHEDULE_LAG = 15.0
 
 BACKSTOP = 600.0
 """Seconds after the deadline at which Airflow itself ends a deferral that no trigger has ended."""
@@ -80,11 +83,11 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
         ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
     :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), default
-        600; likewise.
+        600; ``mode="reschedule"`` counts them from the first look.
     :param poke_interval: seconds between two looks, default 60. Baidu's own SDK takes 15; at least 1 if
         deferrable.
     :param timeout: seconds for one try, default ``[sensors] default_timeout`` (7 days). Deferrable: the wait
-        also ends at ``execution_timeout``, which Airflow does not enforce on a deferred task.
+        also ends at ``execution_timeout``, which Airflow 3 does not enforce on a deferred task.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanGateError: the task failed, was stopped, cannot be told from others, or is not there.
         Final; skipped under ``soft_fail``.
@@ -176,10 +179,17 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         self._end_if_late(wait)
         if self.deferrable:
             self._defer(wait, pause)
-        if self.reschedule and pause > self.poke_interval and not self.silent_fail:
-            # Asked to stay away for longer than an interval: hand the slot back for as long.
-            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=pause))
+        if pause > self.poke_interval:
+            self._stay_away(wait, pause)
         return False
+
+    def _stay_away(self, wait: _Wait, pause: float) -> None:
+        """Leave the platform alone for longer than an interval, as it asked."""
+        if not self.reschedule:
+            left = wait.memory.expired_at - time.time()
+            time.sleep(max(0.0, min(pause, left) - self.poke_interval))
+        elif not self.silent_fail and not self.never_fail:  # they would take the exception for a failure
+            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=pause))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, whatever the event says: its only message is "look again"."""
@@ -188,22 +198,25 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         # resume.
         selector = Selector.from_json(event.get("selector")) or self._selector(context)
         memory = Memory.from_json(event.get("memory"), now=time.time())
-        self._wait = _Wait(context, selector, memory if memory.deadline else self._with_deadline(memory))
-        # The undecorated execute: Airflow takes a call of the decorated one for a mistake, and warns.
-        return unwrap(type(self).execute)(self, context)
+        self._wait = _Wait(
+            context, selector, memory if memory.deadline else self._with_deadline(memory), resumed=True
+        )
+        try:
+            # The undecorated execute: Airflow takes a call of the decorated one for a mistake, and warns.
+            return unwrap(type(self).execute)(self, context)
+        except _ExecutionTimeoutError as timeout:
+            raise AirflowTaskTimeout(str(timeout)) from None
 
     def _begin(self, context: Context) -> _Wait:
         now = time.time()
         first = first_reschedule_date(context) if self.reschedule else None
         wait = _Wait(context, self._selector(context), self._with_deadline(Memory(started=now)))
         if first is not None:
-            # Between two looks reschedule mode remembers only when it began. It began well: a look that ended
-            # otherwise would have been the last. A line is written when ten minutes have been completed.
-            started = first.timestamp()
-            wait.memory = self._with_deadline(
-                Memory(started=started, last_healthy=started, absent_since=started)
-            )
-            wait.quiet = (now - started) // HEARTBEAT == (now - started - self.poke_interval) // HEARTBEAT
+            wait.memory = self._with_deadline(Memory(started=first.timestamp(), forgetful=True))
+            # Nobody remembers when the last line was written. So one is, when ten minutes have been completed
+            # since the last look, which was an interval ago, and some seconds that the scheduler took.
+            elapsed = now - wait.memory.started
+            wait.quiet = elapsed // HEARTBEAT == (elapsed - self.poke_interval - _RESCHEDULE_LAG) // HEARTBEAT
         self._wait = wait
         return wait
 
@@ -221,29 +234,33 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
     def _look(self, wait: _Wait) -> Verdict:
         from airflow_provider_qianfan.gate.look import look  # as late as the hook, which loads requests
 
-        hook = wait.hook = wait.hook or self._connect(wait)
+        hook = self._connect(wait)
         try:
             verdict = hook.run(
                 look(hook.exchange, wait.selector, wait.memory, settle=self.settle, clock=time.time)
             )
         finally:
-            hook.close()  # until the next look the platform would close it anyway
+            hook.close()
         wait.memory, lines = after_look(wait.memory, verdict, time.time(), self.poke_interval)
         if not wait.quiet or not isinstance(verdict, Wait):
             self._say(lines)
         return verdict
 
     def _connect(self, wait: _Wait) -> QianfanHook:
+        """Read the connection, for each look again: its key may have been rotated."""
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
 
-        # Only poke mode has nothing better to do than to sleep through a long Retry-After.
-        left = wait.memory.expired_at - time.time()
-        patience = LONGEST_PAUSE if self.deferrable or self.reschedule else max(LONGEST_PAUSE, left)
-        hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=patience))
+        # Only poke mode has nothing better to do than to sleep through a long Retry-After, until its time is
+        # up. A last look after that may still outlast a blip.
+        retry = RetryPolicy(
+            patience=LONGEST_PAUSE if self.deferrable or self.reschedule else float("inf"),
+            until=datetime.fromtimestamp(max(wait.memory.expired_at, time.time() + LONGEST_PAUSE), UTC),
+        )
+        hook = QianfanHook(self.qianfan_conn_id, retry=retry)
         try:
             hook.settings  # noqa: B018  reads the connection
         except Exception as error:
-            if wait.memory.last_healthy is None:
+            if wait.memory.last_healthy is None and not wait.memory.forgetful:
                 raise
             raise reread_failed(error) from None
         return hook
@@ -254,11 +271,16 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
 
         :raises QianfanError: if the wait must not go on.
         """
-        limits = Limits() if self.reschedule else Limits(self.max_unhealthy, self.auth_grace)
-        wait.memory, lines = after_failure(wait.memory, error, time.time(), limits)
-        if isinstance(error, QianfanAuthError):
-            wait.hook = None  # the next look reads the connection again: the key may have been rotated
-        self._say(lines)
+        try:
+            wait.memory, lines = after_failure(
+                wait.memory, error, time.time(), Limits(self.max_unhealthy, self.auth_grace)
+            )
+        except QianfanError as final:
+            if not self.silent_fail:
+                raise
+            lines = [Line(logging.ERROR, f"Going on, as silent_fail is set: {final}")]
+        if not wait.quiet:
+            self._say(lines)
         return retry_after(error)
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
@@ -274,11 +296,12 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
 
     def _end_if_late(self, wait: _Wait) -> None:
         now = time.time()
-        if now >= wait.memory.expired_at:
-            execution = wait.memory.deadline_is_execution_timeout
-            raise (AirflowTaskTimeout if execution else AirflowSensorTimeout)(
-                timeout_message(wait.memory, now)
-            )
+        if now < wait.memory.expired_at:
+            return
+        if not wait.memory.deadline_is_execution_timeout:
+            raise AirflowSensorTimeout(timeout_message(wait.memory, now))
+        if wait.resumed:  # before, the task is running, and Airflow enforces it
+            raise _ExecutionTimeoutError(timeout_message(wait.memory, now))
 
     def _defer(self, wait: _Wait, pause: float) -> NoReturn:
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
@@ -296,7 +319,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
                 auth_grace=self.auth_grace,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=wait.memory.expired_at - now + BACKSTOP),
+            timeout=timedelta(seconds=max(0.0, wait.memory.expired_at - now) + BACKSTOP),
         )
 
     def _say(self, lines: Sequence[Line]) -> None:
@@ -311,8 +334,16 @@ class _Wait:
     context: Context
     selector: Selector
     memory: Memory
-    hook: QianfanHook | None = None
+    resumed: bool = False
     quiet: bool = False
+
+
+class _ExecutionTimeoutError(BaseException):
+    """
+    Takes an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would make it a skip.
+
+    In poke mode Airflow raises it while the sensor sleeps, which is past it, too.
+    """
 
 
 def _seconds(argument: str, value: float | timedelta) -> float:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -25,6 +24,9 @@ from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.verdict import NeedDetail, Verdict, Wait
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
@@ -101,6 +103,10 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
     async def _watch(self, memory: Memory) -> tuple[Memory, str]:
         interval = max(SHORTEST_INTERVAL, self.poke_interval)
         next_look = time.time() + interval if self.next_look is None else self.next_look
+        if time.time() >= memory.expired_at:
+            # The worker that deferred had time left, by its clock; do not send it back and forth.
+            await asyncio.sleep(interval)
+            return memory, "the deadline is reached"
         hook = self._hook()
         try:
             while True:

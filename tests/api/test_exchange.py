@@ -20,6 +20,7 @@ from airflow_provider_qianfan.api.exchange import (
     Exchange,
     NoResponse,
     Reply,
+    Request,
     Response,
     RetryPolicy,
     retry_after,
@@ -203,7 +204,12 @@ def test_a_pause_beyond_the_callers_patience_is_not_slept() -> None:
     ],
 )
 def test_retry_policy(attempt: int, asked: float | None, jitter: float, pause: float | None) -> None:
-    assert RetryPolicy(tries=10).pause(attempt, asked, jitter) == pause
+    assert RetryPolicy(tries=10).pause(attempt, asked, jitter, NOW) == pause
+
+
+@pytest.mark.parametrize(("left", "pause"), [(5, 5.0), (4, None)])
+def test_no_pause_goes_beyond_the_callers_deadline(left: float, pause: float | None) -> None:
+    assert RetryPolicy(until=NOW + timedelta(seconds=left)).pause(1, 5.0, 1.0, NOW) == pause
 
 
 def test_an_expired_request_is_signed_again_at_once_with_the_servers_clock() -> None:
@@ -258,11 +264,16 @@ def test_a_caller_may_say_that_a_change_is_repeatable() -> None:
 
 
 def test_each_attempt_is_signed_anew() -> None:
-    times = iter([NOW, NOW + timedelta(minutes=5)])
+    time = [NOW]
+
+    def lose_five_minutes(_: Request) -> Reply:
+        time.append(time[-1] + timedelta(minutes=5))
+        return GOOD if len(time) > 2 else NoResponse("ReadTimeout", sent=True)
+
     talk = Exchange(
-        Endpoint.parse("https://h"), Credentials("a", "b"), clock=lambda: next(times), jitter=lambda: 0.0
+        Endpoint.parse("https://h"), Credentials("a", "b"), clock=lambda: time[-1], jitter=lambda: 0.0
     )
-    drive = Drive(talk.call("/v2/model", ACTION), [NoResponse("x", sent=True), GOOD])
+    drive = Drive(talk.call("/v2/model", ACTION), lose_five_minutes)
 
     assert [request.headers["x-bce-date"] for request in drive.requests] == [
         "2024-12-23T08:00:00Z",

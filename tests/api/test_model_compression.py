@@ -35,7 +35,7 @@ def exchange() -> Exchange:
 def test_the_documented_example() -> None:
     drive = Drive(read_tasks(exchange(), "amv-m45zi5edgff1"), [answer(DOCUMENTED)])
 
-    (task,) = drive.result
+    (task,) = drive.result.tasks
     assert task == ModelCompTask(
         id="amva-j05zi5ebfqf1",
         name="demo",
@@ -85,7 +85,7 @@ def test_a_task_that_comes_twice_counts_as_read_last() -> None:
         ],
     )
 
-    assert {task.id: task.status for task in drive.result} == {"a": "failed", "b": ""}
+    assert {task.id: task.status for task in drive.result.tasks} == {"a": "failed", "b": ""}
 
 
 def test_what_was_read_before_a_restart_does_not_count() -> None:
@@ -98,7 +98,7 @@ def test_what_was_read_before_a_restart_does_not_count() -> None:
         ],
     )
 
-    assert [task.id for task in drive.result] == ["a"]
+    assert [task.id for task in drive.result.tasks] == ["a"]
 
 
 @pytest.mark.parametrize("result", [None, {}, [], "x"])

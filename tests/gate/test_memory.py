@@ -157,10 +157,17 @@ def test_the_grace_begins_anew_after_a_healthy_look() -> None:
 
 def test_a_wait_that_keeps_no_memory_is_bounded_by_its_timeout_alone() -> None:
     day = 86400.0
-    memory, (line,) = after_failure(Memory(NOW, last_healthy=NOW), REFUSED, NOW + day, Limits())
-    assert "failing at its timeout" in line.text
+    forgetful = Memory(NOW, forgetful=True)
+    _, (line,) = after_failure(forgetful, LOST, NOW + day, LIMITS)
+    assert "(not known, as nothing is remembered between two looks)" in line.text
+    assert "Healthy answers: not known" in timeout_message(forgetful, NOW + day)
 
-    after_failure(memory, LOST, NOW + day, Limits())
+
+def test_a_refused_key_of_a_wait_that_keeps_no_memory_counts_from_the_first_look() -> None:
+    forgetful = Memory(NOW, forgetful=True)
+    fail_for(REFUSED, 599, memory=forgetful)
+    with pytest.raises(QianfanAuthError):
+        fail_for(REFUSED, 600, memory=forgetful)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ def test_connections(connect: Any, connection: Any, expected: dict[str, Any]) ->
         ({"login": "AK", "password": "SK", "extra": {"verify": False}}, ["verify=false is refused"]),
         ({"login": "AK", "password": "SK", "extra": {"verify": "/no/such/file"}}, ["CA bundle"]),
         ({"host": "ftp://x", "extra": {"timeout": -1}}, ["login", "password", "Not an endpoint", "timeout"]),
+        ({"login": "AK\n", "password": "hu3sh"}, ["login (Access Key ID) contains"]),
+        ({"login": "AK", "password": "hu3sh\r\n"}, ["password (Secret Access Key) contains"]),
+        (
+            {"login": "AK", "password": "x", "extra": {"session_token": "hu3\nsh"}},
+            ["session_token contains"],
+        ),
+        ({"login": "A K", "password": "hu3shé"}, ["login", "password"]),
+        ({"login": "AK", "password": "x", "extra": {"proxy": "user:hu3sh@proxy:3128"}}, ["extra proxy"]),
+        ({"login": "AK", "password": "x", "extra": {"proxy": "http://user:hu3sh@proxy:x"}}, ["extra proxy"]),
     ],
 )
 def test_everything_that_is_wrong_is_told_at_once(connect: Any, connection: Any, told: list[str]) -> None:
@@ -88,6 +97,7 @@ def test_everything_that_is_wrong_is_told_at_once(connect: Any, connection: Any,
         _ = connect(connection).settings
 
     assert [what for what in told if what not in str(failure.value)] == []
+    assert not any(secret in str(failure.value) for secret in ("hu3sh", "hu3"))
 
 
 def test_the_five_actions(emulator: EmulatorServer) -> None:
@@ -225,11 +235,12 @@ def test_secrets_are_masked(emulator: EmulatorServer, monkeypatch: pytest.Monkey
     masked: list[Any] = []
     monkeypatch.setattr("airflow_provider_qianfan.hooks.qianfan.mask_secret", masked.append)
     emulator.world.accounts = [Account(session_token="tok/en")]
-    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
+    proxy = "http%3A%2F%2Fuser%3Aproxy-password%40proxy"
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", f"{emulator.connection_uri}&proxy={proxy}")
 
     settings = QianfanHook().settings
 
-    assert masked == [emulator.world.account.secret_access_key, "tok/en"]
+    assert masked == [emulator.world.account.secret_access_key, "tok/en", "proxy-password"]
     assert not any(secret in repr(settings) for secret in masked)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Patch, Step
+from airflow_provider_qianfan.emulator.scenario import Account, Patch, Step
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SOURCE = "amv-source000001"
 MADE = "amv-made00000001"
 LIST, DETAIL = "DescribeModelCompTasks", "DescribeModelCompTask"
+EMPTY_LIST = {"modelCompTaskList": [], "pageInfo": {"isTruncated": False}}
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False},
     "reschedule": {"mode": "reschedule"},
@@ -84,7 +86,8 @@ def test_a_success_opens(emulator: EmulatorServer, gate: Any) -> None:
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
 
     assert opened(gate())
-    assert emulator.world.count(LIST) == 1
+    (call,) = emulator.world.calls
+    assert call.body == {"maxKeys": 100, "sourceModelId": SOURCE}
 
 
 def test_waits_for_a_success(emulator: EmulatorServer, gate: Any) -> None:
@@ -153,6 +156,23 @@ def test_a_wrong_key_fails_at_once(
     assert emulator.world.count(LIST) == 1
     assert secret not in dag_runner.log
     assert "bce-auth-v1" not in dag_runner.log
+
+
+def test_a_rotated_key_is_read_again(
+    emulator: EmulatorServer, gate: Any, monkeypatch: pytest.MonkeyPatch, dag_runner: DagRunner
+) -> None:
+    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+
+    def rotate(call: Any) -> None:
+        if emulator.world.count(LIST) == 1:  # the old key worked once; from now on it is refused
+            emulator.world.accounts = [Account(access_key_id="new-id", secret_access_key="new-secret")]
+        elif call.code == "InvalidAccessKeyId":  # and now the connection is brought up to date
+            monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
+
+    emulator.world.on_call = rotate
+
+    assert opened(gate())
+    assert "The key is refused; reading the connection again" in dag_runner.log
 
 
 def test_a_connection_that_is_not_whole(gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +297,7 @@ def test_257_tasks(emulator: EmulatorServer, look: Any, marker: Any, order: Any)
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
 
     assert opened(look())
-    assert emulator.world.count(LIST) == 3
+    assert emulator.world.count(LIST) == 6  # three pages, and again before it opens
 
 
 @pytest.mark.parametrize("kind", ["same_marker", "looping_marker", "missing_marker"])
@@ -339,6 +359,20 @@ def test_a_given_id_that_only_the_list_knows(emulator: EmulatorServer, look: Any
     assert opened(look(model_comp_task_id="amva-1"))
 
 
+def test_a_newer_task_that_moves_between_pages_is_not_missed(emulator: EmulatorServer, look: Any) -> None:
+    for number in range(150):
+        emulator.world.add_task(SOURCE, created=-3600.0 - number, status="failed")
+    emulator.world.add_task(SOURCE, created=-60, status="succeeded", model_id="amv-stale")
+
+    def appear(call: Any) -> None:
+        if emulator.world.count(LIST) == 1:  # once the first page has been read, it is on it
+            emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+
+    emulator.world.on_call = appear
+
+    assert opened(look())
+
+
 # -- what a success must look like -------------------------------------------------------------------------
 
 
@@ -376,6 +410,117 @@ def test_a_refused_request_fails(emulator: EmulatorServer, gate: Any) -> None:
     emulator.world.faults.append(Fault(status=400, body={"requestId": "r-9", "code": "InappropriateJSON"}))
 
     assert "r-9" in shut(gate(soft_fail=True), QianfanAPIError)
+
+
+# -- Airflow's own switches ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_execution_timeout_is_retried(
+    emulator: EmulatorServer, dag_runner: DagRunner, soft_fail: bool
+) -> None:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    emulator.world.add_task(SOURCE)
+
+    outcome = dag_runner.run(
+        lambda: sensor(
+            deferrable=True,
+            execution_timeout=timedelta(seconds=1),
+            soft_fail=soft_fail,
+            retries=1,
+            retry_delay=timedelta(seconds=0.1),
+        )
+    )["gate"]
+
+    shut(outcome, AirflowTaskTimeout)
+
+
+@pytest.mark.parametrize("switch", ["never_fail", "silent_fail"])
+def test_a_long_retry_after_is_no_failure(emulator: EmulatorServer, gate: Any, switch: str) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=31, calls=(1,)))
+
+    # Being asked to wait is no failure of the sensor, and its last look, at the deadline, may still open.
+    assert opened(gate(timeout=2, **{switch: True}))
+
+
+def test_silent_fail_goes_on_until_the_timeout(
+    emulator: EmulatorServer, gate: Any, dag_runner: DagRunner
+) -> None:
+    from airflow.sdk.exceptions import AirflowSensorTimeout
+
+    emulator.world.faults.append(Fault(legacy_error=6))
+
+    shut(gate(silent_fail=True, timeout=2), AirflowSensorTimeout)
+    assert "Going on, as silent_fail is set" in dag_runner.log
+
+
+def test_silent_fail_opens_after_all(emulator: EmulatorServer, gate: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.faults.append(Fault(legacy_error=6, calls=(1, 2)))
+
+    assert opened(gate(silent_fail=True))
+
+
+# -- what the modes cannot have in common
+# -----------------------------------------------------------------------
+
+
+def test_reschedule_hands_the_slot_back_for_a_long_retry_after(
+    emulator: EmulatorServer, dag_runner: DagRunner
+) -> None:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=300))
+    waiting = sensor(mode="reschedule")
+    now = datetime.now(UTC)
+
+    class Context(dict[str, Any]):
+        pass
+
+    class Ti:
+        def get_first_reschedule_date(self, context: Any) -> None:
+            return None
+
+    with pytest.raises(AirflowRescheduleException) as handed_back:
+        waiting.poke(Context(ti=Ti()))  # type: ignore[arg-type]
+
+    assert 299 < (handed_back.value.reschedule_date - now).total_seconds() < 310
+    assert emulator.world.count(LIST) == 1
+
+
+def test_poke_leaves_the_platform_alone(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=1, calls=(1, 2, 3, 4)))
+
+    assert opened(dag_runner.run(lambda: sensor(deferrable=False))["gate"])
+    times = [call.time for call in emulator.world.calls]
+    assert min((b - a).total_seconds() for a, b in pairwise(times)) >= 0.95
+
+
+def test_poke_does_not_sleep_past_its_timeout(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=120))
+    start = datetime.now(UTC)
+
+    assert dag_runner.run(lambda: sensor(deferrable=False, timeout=2))["gate"].state == "failed"
+    assert (datetime.now(UTC) - start).total_seconds() < 10
+
+
+def test_reschedule_misses_a_given_task_once_and_goes_on(
+    emulator: EmulatorServer, dag_runner: DagRunner
+) -> None:
+    emulator.world.add_task(
+        SOURCE, task_id="amva-1", timeline=finishing(after=3, status="succeeded", model_id=MADE)
+    )
+    missing = {"status": 404, "body": {"requestId": "r", "code": "NoSuchKey"}}
+    emulator.world.faults.append(Fault(action=DETAIL, calls=(3,), **missing))
+    emulator.world.faults.append(Fault(action=LIST, calls=(1,), body={"result": EMPTY_LIST}, status=200))
+
+    gate = dag_runner.run(lambda: sensor(mode="reschedule", model_comp_task_id="amva-1", settle=0.1))["gate"]
+
+    assert opened(gate)
+    assert emulator.world.count(LIST) == 1
 
 
 def test_no_secret_travels(emulator: EmulatorServer) -> None:

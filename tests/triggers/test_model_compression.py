@@ -72,6 +72,15 @@ def test_the_deadline_is_kept(emulator: EmulatorServer) -> None:
     assert emulator.world.calls == []
 
 
+def test_a_deadline_that_is_over_by_this_clock_is_not_told_at_once(emulator: EmulatorServer) -> None:
+    now = time.time()
+
+    event = fire(trigger(memory=Memory(started=now - 9, deadline=now - 5).to_json()))
+
+    assert event["why"] == "the deadline is reached"
+    assert time.time() - now >= 0.9
+
+
 def test_memory_travels_on(emulator: EmulatorServer) -> None:
     emulator.world.add_task(
         SOURCE,
