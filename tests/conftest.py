@@ -47,7 +47,15 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def warm_airflow(airflow_db: None) -> None:
+    """An Airflow that has run a task: the first takes seconds, which tests of waiting must not mistake."""
+    from airflow.providers.standard.operators.empty import EmptyOperator
+
+    DagRunner(lambda: "").run(lambda: EmptyOperator(task_id="warm", on_success_callback=print))
+
+
 @pytest.fixture
-def dag_runner(airflow_db: None, capfd: pytest.CaptureFixture[str]) -> DagRunner:
+def dag_runner(warm_airflow: None, capfd: pytest.CaptureFixture[str]) -> DagRunner:
     """Runs DAGs on real Airflow, in this process."""
     return DagRunner(lambda: "".join(capfd.readouterr()))

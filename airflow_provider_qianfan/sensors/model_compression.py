@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
 _RESCHEDULE_LAG = 15.0
+_DAY = 86400.0
 
 BACKSTOP = 600.0
 """Seconds after the deadline at which Airflow itself ends a deferral that no trigger has ended."""
@@ -252,9 +253,10 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
 
         # Only poke mode has nothing better to do than to sleep through a long Retry-After, until its time is
         # up. A last look after that may still outlast a blip.
+        left = min(max(wait.memory.expired_at - time.time(), LONGEST_PAUSE), _DAY)
         retry = RetryPolicy(
             patience=LONGEST_PAUSE if self.deferrable or self.reschedule else float("inf"),
-            until=datetime.fromtimestamp(max(wait.memory.expired_at, time.time() + LONGEST_PAUSE), UTC),
+            until=datetime.now(UTC) + timedelta(seconds=left),
         )
         hook = QianfanHook(self.qianfan_conn_id, retry=retry)
         try:
