@@ -67,6 +67,10 @@ smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only
 test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only those)
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-integration
+test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
+	@$(BIN)/python -m pytest tests/integration -m integration -s $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## look for mistakes
 	@$(BIN)/python -m ruff check $(ARGS)

@@ -1,0 +1,52 @@
+"""The DAG of the parity table: a sensor for each of its cells."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG
+
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from tests.integration.cells import CELLS, MODES, SOURCE, Cell
+
+ERRORS = Path(os.environ["PARITY_ERRORS"])
+
+
+def remember(context: Any) -> None:
+    """Write down how a try ended."""
+    ti, error = context["ti"], context.get("exception")
+    while type(error).__name__ == "AirflowSkipException" and error.__cause__ is not None:
+        error = error.__cause__
+    told = {"task": ti.task_id, "try": ti.try_number, "error": type(error).__name__, "message": str(error)}
+    with ERRORS.open("a") as file:
+        file.write(json.dumps(told) + "\n")
+
+
+def sensor(cell: Cell) -> QianfanModelCompTaskSensor:
+    arguments = {"poke_interval": 4, "timeout": 150, **cell.row.arguments}
+    arguments.pop("key", None)
+    if "execution_timeout" in arguments:
+        arguments["execution_timeout"] = timedelta(seconds=arguments["execution_timeout"])
+    return QianfanModelCompTaskSensor(
+        task_id=cell.task_id,
+        source_model_id=SOURCE,
+        qianfan_conn_id=cell.task_id,
+        soft_fail=cell.soft_fail,
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+        on_failure_callback=remember,
+        on_retry_callback=remember,
+        on_skipped_callback=remember,
+        **MODES[cell.mode],
+        **arguments,
+    )
+
+
+with DAG("parity", schedule=None, start_date=pendulum.datetime(2024, 1, 1), max_active_tasks=500):
+    for cell in CELLS:
+        sensor(cell)

@@ -1,0 +1,163 @@
+"""A real Airflow: API server, scheduler, DAG processor and triggerer, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+BIN = Path(sys.executable).parent
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+START_TIMEOUT = 120.0
+
+
+class Services:
+    """
+    Airflow's services on loopback, as a context manager. Every process that it starts ends with it.
+
+    :param home: Airflow's folder; its DAGs are in ``dags``.
+    :param environment: more environment variables, connections among them.
+    """
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self._home = home
+        self.url = f"http://127.0.0.1:{port}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        self._environment = kept | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
+            "AIRFLOW__CORE__PARALLELISM": "16",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
+            "PYTHONWARNINGS": "ignore",
+            **environment,
+        }
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Services:
+        try:
+            subprocess.run(
+                [BIN / "airflow", "db", "migrate"],
+                env=self._environment,
+                check=True,
+                capture_output=True,
+                timeout=START_TIMEOUT,
+            )
+            for component in COMPONENTS:
+                with (self._home / f"{component}.log").open("wb") as log:
+                    self._processes.append(
+                        subprocess.Popen(
+                            [BIN / "airflow", component],
+                            env=self._environment,
+                            stdout=log,
+                            stderr=subprocess.STDOUT,
+                            start_new_session=True,
+                        )
+                    )
+            self._wait_until_healthy()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, urllib.error.HTTPError):
+                health = self.get("/api/v2/monitor/health")
+                if all((part or {}).get("status") == "healthy" for part in health.values()):
+                    return
+            time.sleep(0.5)
+        logs = {name: (self._home / f"{name}.log").read_text()[-1000:] for name in COMPONENTS}
+        raise RuntimeError(f"Airflow did not become healthy: {logs}")
+
+    def _stop(self) -> None:
+        for wish in (signal.SIGTERM, signal.SIGKILL):
+            for process in self._processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, wish)
+            for process in self._processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(15)
+
+    def call(self, method: str, path: str, document: Any = None) -> Any:
+        """Call Airflow's API."""
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(
+            self.url + path, body, {"Content-Type": "application/json"}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def get(self, path: str) -> Any:
+        return self.call("GET", path)
+
+    def trigger(self, dag_id: str) -> str:
+        """Wait until the DAG is there, run it, and return the run's path in the API."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                run = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+                return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}"
+            except urllib.error.HTTPError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def wait(self, run: str, timeout: float) -> None:
+        """Wait until the run has ended."""
+        deadline = time.monotonic() + timeout
+        while self.get(run)["state"] not in ("success", "failed"):
+            if time.monotonic() > deadline:
+                states = {task["task_id"]: task["state"] for task in self.task_instances(run)}
+                unfinished = {name: state for name, state in states.items() if state not in FINISHED}
+                raise RuntimeError(f"the run did not end in {timeout} s: {unfinished}")
+            time.sleep(1)
+
+    def task_instances(self, run: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(f"{run}/taskInstances?limit=100&offset={len(found)}")
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"]:
+                return found
+
+    def xcoms(self, run: str, task_id: str) -> dict[str, Any]:
+        """Return the XComs of a task."""
+        path = f"{run}/taskInstances/{task_id}/xcomEntries"
+        entries = self.get(path)["xcom_entries"]
+        return {
+            entry["key"]: self.get(f"{path}/{quote(entry['key'])}?deserialize=true")["value"]
+            for entry in entries
+        }
+
+
+FINISHED = ("success", "failed", "skipped", "upstream_failed")
