@@ -28,7 +28,7 @@ def remember(context: Any) -> None:
 
 
 def sensor(cell: Cell) -> QianfanModelCompTaskSensor:
-    arguments = {"poke_interval": 4, "timeout": 150, **cell.row.arguments}
+    arguments = {"timeout": 150, **MODES[cell.mode], **cell.row.arguments}
     arguments.pop("key", None)
     if "execution_timeout" in arguments:
         arguments["execution_timeout"] = timedelta(seconds=arguments["execution_timeout"])
@@ -42,7 +42,6 @@ def sensor(cell: Cell) -> QianfanModelCompTaskSensor:
         on_failure_callback=remember,
         on_retry_callback=remember,
         on_skipped_callback=remember,
-        **MODES[cell.mode],
         **arguments,
     )
 
