@@ -490,6 +490,20 @@ def test_reschedule_hands_the_slot_back_for_a_long_retry_after(
     assert emulator.world.count(LIST) == 1
 
 
+def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airflow_db: None) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=300))
+    now = datetime.now(UTC).timestamp()
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(deferrable=True, timeout=3600).poke({"ti": None, "dag_run": None})  # type: ignore[typeddict-item]
+
+    _, kwargs = deferred.value.trigger.serialize()
+    assert 299 < kwargs["next_look"] - now < 310
+    assert emulator.world.count(LIST) == 1
+
+
 def test_poke_leaves_the_platform_alone(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=1, calls=(1, 2, 3, 4)))
