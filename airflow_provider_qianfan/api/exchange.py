@@ -314,8 +314,7 @@ def _raise_lost_answer(error: QianfanTransientError) -> NoReturn:
     raise QianfanTransientError(
         error.action,
         f"{str(error).removeprefix(error.action + ': ')} It is not known whether the platform carried"
-        " this out:"
-        " look before you repeat it.",
+        " this out: look before you repeat it.",
         retry_after=error.retry_after,
     ) from error
 

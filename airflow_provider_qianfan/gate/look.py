@@ -53,8 +53,7 @@ def look(
         if isinstance(verdict, NeedDetail):
             details[verdict.task_id] = yield from _detail(exchange, verdict)
         elif isinstance(verdict, Open) and found.pages > 1 and not confirmed:
-            # Pages are no snapshot: a newer task may have moved to one that had been read. Read again, forget
-            # nothing.
+            # Pages are no snapshot: a newer task may have moved to one that had been read.
             confirmed = True
             again = yield from _read(exchange, selector)
             tasks = {task.id: task for task in (*found.tasks, *again.tasks)}

@@ -41,7 +41,7 @@ class Memory:
     differ.
 
     :param started: when the first look of this try was taken.
-    :param deadline: when the wait must end; None where Airflow itself sees to that.
+    :param deadline: when the wait must end; None if another version did not say.
     :param deadline_is_execution_timeout: which limit the deadline comes from.
     :param forgetful: whether nothing but ``started`` was remembered from the looks before this one.
     :param state: what was last seen.
@@ -182,8 +182,7 @@ def timeout_message(memory: Memory, now: float) -> str:
     state = memory.state or "nothing"
     return (
         f"Timed out after {duration(now - memory.started)}; the gate stays shut. Last seen: {state}."
-        " Healthy answers:"
-        f" {health(memory, now)}."
+        f" Healthy answers: {health(memory, now)}."
     )
 
 

@@ -112,8 +112,7 @@ def _outcome(
         unknown = Note(
             f"status:{status}",
             f"{name_of(task)} has the undocumented status {status!r} (documented:"
-            f" {', '.join(STATUSES)}); the gate"
-            " stays shut and goes on waiting.",
+            f" {', '.join(STATUSES)}); the gate stays shut and goes on waiting.",
         )
         return Wait(f"{name_of(task)} has the unknown status {status!r}", (*notes, unknown), task.id)
     return Wait(f"{name_of(task)} is {task.status}", notes, task.id)
@@ -191,9 +190,8 @@ def _pinned_absent(
         for_how_long = "" if memory.forgetful else f", and there has been none for {duration(missing_for)}"
         return Fail(
             QianfanTaskNotFoundError(
-                f"There is no model compression task {selector.model_comp_task_id}{for_how_long}. Check"
-                " the id, and"
-                f" that the connection's key belongs to the account that owns it.{said}"
+                f"There is no model compression task {selector.model_comp_task_id}{for_how_long}."
+                f" Check the id, and that the connection's key belongs to the account that owns it.{said}"
             )
         )
     text = (
@@ -221,8 +219,7 @@ def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguous
     listed = "; ".join(describe(task) for task in tasks[:10]) + ("; …" if len(tasks) > 10 else "")
     return QianfanTaskAmbiguousError(
         f"{len(tasks)} model compression tasks {why}: {listed}. Say which one is meant by"
-        " model_comp_task_id, or"
-        " narrow them down by name or created_after."
+        " model_comp_task_id, or narrow them down by name or created_after."
     )
 
 
@@ -250,8 +247,7 @@ def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) ->
             Note(
                 f"older:{task.id}",
                 f"{name_of(task)} was created {age} before this DAG run started. If it may be left over"
-                " from an earlier"
-                " run, set created_after.",
+                " from an earlier run, set created_after.",
             ),
         )
     return notes

@@ -73,9 +73,9 @@ class Settings:
         timeout, verify, proxy = _timeout(extra, problems), _verify(extra, problems), _proxy(extra, problems)
         if problems:
             raise UnusableConnectionError(
-                f"Connection {connection.conn_id!r} cannot be used: {'; '.join(problems)}. An Access Key"
-                " pair is made at"
-                " https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the application API key)."
+                f"Connection {connection.conn_id!r} cannot be used: {'; '.join(problems)}. An Access"
+                " Key pair is made at https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the"
+                " application API key)."
             )
         return cls(
             endpoint=endpoint,
@@ -131,8 +131,7 @@ def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
     if value.lower() in _FALSE:
         problems.append(
             "extra verify=false is refused, as it would hand the key's requests to anybody: leave it"
-            " out, or give the"
-            " path of a CA bundle"
+            " out, or give the path of a CA bundle"
         )
     elif not Path(value).is_file():
         problems.append(f"extra verify={clean(value)!r} is neither true nor the path of a CA bundle")
@@ -181,8 +180,7 @@ class QianfanHook(BaseHook):
         self._session: requests.Session | None = None
         self._client: httpx.AsyncClient | None = None
 
-    # -- connection
-    # ---------------------------------------------------------------------------------------------
+    # -- connection --------------------------------------------------------------------------------------
 
     @property
     def settings(self) -> Settings:
@@ -234,8 +232,7 @@ class QianfanHook(BaseHook):
             return False, str(error)
         return True, f"{self.settings.endpoint.url} accepts the key, and it may read model compression tasks."
 
-    # -- calls
-    # ----------------------------------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------------------------
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of an exchange."""
@@ -375,8 +372,7 @@ class QianfanHook(BaseHook):
         body = {"modelCompTaskId": _required("model_comp_task_id", model_comp_task_id)}
         self.call(model_compression.PATH, action, body)
 
-    # -- for triggers
-    # -----------------------------------------------------------------------------------------------
+    # -- for triggers ------------------------------------------------------------------------------------
 
     async def aconnect(self) -> Exchange:
         """Read the connection without blocking the event loop; :meth:`arun` needs it."""

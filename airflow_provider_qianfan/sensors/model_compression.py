@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
 _RESCHEDULE_LAG = 15.0
+"""Seconds that a busy scheduler may take to start a rescheduled look."""
+
 _DAY = 86400.0
 
 BACKSTOP = 600.0
@@ -138,8 +140,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         if deferrable and self.reschedule:
             raise ValueError(
                 "deferrable=True and mode='reschedule' contradict each other. Drop mode to wait in a"
-                " triggerer, or"
-                " deferrable to wait by rescheduling."
+                " triggerer, or deferrable to wait by rescheduling."
             )
         if deferrable is None:
             deferrable = not self.reschedule and conf.getboolean(
@@ -158,8 +159,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         started = getattr(context.get("dag_run"), "start_date", None)
         return Selector.check(**values, if_several=self.if_several).starting(started)
 
-    # -- the wait
-    # -----------------------------------------------------------------------------------------------
+    # -- the wait ----------------------------------------------------------------------------------------
 
     _wait: _Wait | None = None
 
@@ -195,8 +195,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, whatever the event says: its only message is "look again"."""
         event = event if isinstance(event, Mapping) else {}
-        # As in the other modes a wait keeps the values it began with; templates were rendered again for the
-        # resume.
+        # As in the other modes a wait keeps the values it began with; templates have been rendered again.
         selector = Selector.from_json(event.get("selector")) or self._selector(context)
         memory = Memory.from_json(event.get("memory"), now=time.time())
         self._wait = _Wait(
