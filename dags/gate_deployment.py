@@ -59,7 +59,8 @@ def gate_deployment():
         print(f"Deploying {model_id}")
         return model_id
 
-    deploy(compressed.output)
+    # By its key: without a model nothing is deployed, even if somebody marked the gate as successful.
+    deploy(compressed.output["modelId"])
 
 
 DAG = gate_deployment()

@@ -69,7 +69,7 @@ class QianfanAPIError(QianfanError):
             f"{action}: HTTP {http_status} {self.code}"
             + (f": {self.message}" if self.message else "")
             + f" (request id {self.request_id or 'not given'})"
-            + (f" {advice}" if advice else "")
+            + (f". {advice}" if advice else "")
         )
 
 

@@ -122,9 +122,9 @@ def after_look(memory: Memory, verdict: Verdict, now: float, next_look: float) -
         return memory, lines
     absent_since = (memory.absent_since or now) if verdict.absent else None
     memory = replace(memory, absent_since=absent_since, selected=verdict.selected or memory.selected)
-    if verdict.state != memory.said:
+    if verdict.state != memory.said and not memory.forgetful:
         lines.insert(0, Line(logging.INFO, f"Waiting: {verdict.state}. Next look in {duration(next_look)}."))
-    elif now - memory.spoke >= HEARTBEAT:
+    elif memory.forgetful or now - memory.spoke >= HEARTBEAT:
         elapsed = duration(now - memory.started)
         text = f"Still waiting after {elapsed}: {verdict.state}. Next look in {duration(next_look)}."
         lines.insert(0, Line(logging.INFO, text))
@@ -163,7 +163,7 @@ def after_failure(
             "Waiting for a model compression task",
             f"no healthy answer from the platform for {duration(lost_for)} (max_unhealthy). The last"
             f" look: {error}",
-        ) from error
+        ) from None
     text = f"The platform gave no healthy answer ({health(memory, now)}); looking again. {error}"
     return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
 
@@ -177,12 +177,11 @@ def health(memory: Memory, now: float) -> str:
     return f"the last one was {duration(now - memory.last_healthy)} ago"
 
 
-def timeout_message(memory: Memory, now: float) -> str:
-    """Say what the wait ended with when its time was up."""
-    state = memory.state or "nothing"
+def timeout_message(memory: Memory, now: float, limit: str) -> str:
+    """Say what the wait ended with when its time was up; ``limit`` is the argument that said so."""
     return (
-        f"Timed out after {duration(now - memory.started)}; the gate stays shut. Last seen: {state}."
-        f" Healthy answers: {health(memory, now)}."
+        f"Timed out after {duration(now - memory.started)} ({limit}); the gate stays shut."
+        f" Last seen: {memory.state or 'nothing'}. Healthy answers: {health(memory, now)}."
     )
 
 

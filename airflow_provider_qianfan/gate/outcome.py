@@ -70,8 +70,8 @@ def decide(
     found = [task for task in tasks if matches(task, selector)]
     notes = _undated_notes(tasks, selector)
     if not found:
-        seen = Note("absent", f"No task fits yet ({selector}): {describe_seen(tasks, selector)}.", HOUR)
-        return Wait("no task fits yet", (*notes, seen), absent=True)
+        seen = Note("absent", f"No task fits yet: {describe_seen(tasks, selector)}.", HOUR)
+        return Wait(f"no task fits yet ({selector})", (*notes, seen), absent=True)
     under_way = [task for task in found if task.status in (CREATING, RUNNING)]
     if len(under_way) > 1:
         if selector.if_several == "fail":
@@ -104,7 +104,8 @@ def _outcome(
         return Fail(_failed(task, reason), task, notes)
     if task.status == STOPPED:
         message = (
-            f"Model compression task {name_of(task)} was stopped. Nothing was produced; create it again."
+            f"Model compression task {name_of(task)} was stopped. The gate stays shut. Create the task again,"
+            " and clear this Airflow task."
         )
         return Fail(QianfanTaskFailedError(message), task, notes)
     if task.status not in (CREATING, RUNNING, STOPPING):
@@ -209,17 +210,18 @@ def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNot
 
 
 def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
-    why = clean(reason) if reason else "the platform gives no reason"
+    why = clean(reason).rstrip(".。") if reason else "the platform gives no reason"
     return QianfanTaskFailedError(
-        f"Model compression task {name_of(task)} failed: {why}. The gate stays shut."
+        f"Model compression task {name_of(task)} failed: {why}. The gate stays shut. Look at the task in the"
+        " Qianfan console, create it again, and clear this Airflow task."
     )
 
 
 def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguousError:
     listed = "; ".join(describe(task) for task in tasks[:10]) + ("; …" if len(tasks) > 10 else "")
     return QianfanTaskAmbiguousError(
-        f"{len(tasks)} model compression tasks {why}: {listed}. Say which one is meant by"
-        " model_comp_task_id, or narrow them down by name or created_after."
+        f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Say which one"
+        " is meant by model_comp_task_id, or narrow them down by name or created_after."
     )
 
 

@@ -243,11 +243,11 @@ def describe_seen(tasks: Sequence[ModelCompTask], selector: Selector) -> str:
     same_source = [task for task in tasks if selector.source_model_id in (None, task.source_model_id)]
     if not same_source:
         others = f", though {count_of(len(tasks), 'task')} of others" if tasks else ""
-        return f"the platform lists no task of this source model{others}"
+        return f"the platform lists no task of source model {selector.source_model_id}{others}"
     counts = Counter(clean(task.status, 40) or "no status" for task in same_source)
     seen = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     misses = "; ".join(_near_misses(same_source, selector))
-    whose = "of this source model" if selector.source_model_id else "in the list"
+    whose = f"of source model {selector.source_model_id}" if selector.source_model_id else "in the list"
     return f"{count_of(len(same_source), 'task')} {whose} ({seen})" + (
         f"; nearest: {misses}" if misses else ""
     )
@@ -267,7 +267,9 @@ def _near_misses(tasks: Sequence[ModelCompTask], selector: Selector) -> list[str
         if limit is not None and task.create_time is None:
             why.append("does not say when it was created")
         elif limit is not None and task.create_time is not None and _too_old(task, limit):
-            why.append(f"was created {duration((limit - task.create_time).total_seconds())} too early")
+            why.append(
+                f"was created {duration((limit - task.create_time).total_seconds())} before created_after"
+            )
         if why:
             misses.append(f"{name_of(task)} {' and '.join(why)}")
     return misses

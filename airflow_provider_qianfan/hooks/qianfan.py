@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_qianfan._compat import BaseHook, mask_secret, read_connection
 from airflow_provider_qianfan.api import model_compression
-from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, clean
+from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, QianfanTransientError, clean
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy, Steps, T
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
@@ -227,7 +228,7 @@ class QianfanHook(BaseHook):
         """Ask for one model compression task, once, and say what came of it."""
         try:
             probe = Exchange(self.settings.endpoint, self.settings.credentials, retry=RetryPolicy(tries=1))
-            self.run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
+            self._run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanError, UnusableConnectionError) as error:
             return False, str(error)
         return True, f"{self.settings.endpoint.url} accepts the key, and it may read model compression tasks."
@@ -236,9 +237,22 @@ class QianfanHook(BaseHook):
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of an exchange."""
+        with self._named():
+            return self._run(steps)
+
+    def _run(self, steps: Steps[T]) -> T:
         from airflow_provider_qianfan.hooks._requests import run  # loads requests
 
         return run(steps, self.get_conn(), self.settings)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Have an error of the key say which connection it belongs to."""
+        try:
+            yield
+        except QianfanAuthError as error:
+            error.args = (f"Connection {self.qianfan_conn_id!r} is refused. {error}",)
+            raise
 
     def call(
         self,
@@ -386,7 +400,8 @@ class QianfanHook(BaseHook):
 
         if self._client is None:
             self._client = _httpx.make_client(self.settings)
-        return await _httpx.run(steps, self._client, self.settings)
+        with self._named():
+            return await _httpx.run(steps, self._client, self.settings)
 
     async def aclose(self) -> None:
         """Close the client's connections."""

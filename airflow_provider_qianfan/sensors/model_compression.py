@@ -22,6 +22,7 @@ from airflow_provider_qianfan._compat import (
 )
 from airflow_provider_qianfan.api.errors import QianfanError, clean
 from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
+from airflow_provider_qianfan.exceptions import QianfanGateError
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -163,8 +164,32 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
 
     _wait: _Wait | None = None
 
+    def execute(self, context: Context) -> Any:
+        """Wait as every sensor of Airflow's does."""
+        try:
+            # The undecorated one: Airflow takes a call of the decorated one for a mistake, and warns.
+            return unwrap(BaseSensorOperator.execute)(self, context)
+        except (AirflowTaskTimeout, _ExecutionTimeoutError) as timeout:
+            told = str(timeout)
+            if self._wait is not None:
+                told = timeout_message(self._wait.memory, time.time(), "execution_timeout")
+            raise AirflowTaskTimeout(told) from None
+
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Take one look: the same in every mode, and on the resume of a deferral."""
+        try:
+            return self._take_a_look(context)
+        except AirflowTaskTimeout as timeout:
+            raise _ExecutionTimeoutError(str(timeout)) from None
+        except Exception as error:
+            verdict = isinstance(error, QianfanGateError | AirflowSensorTimeout)
+            if self.never_fail or (self.soft_fail and verdict):  # of which Airflow does not tell the reason
+                self.log.warning(
+                    "The gate stays shut, and this task is skipped. %s: %s", type(error).__name__, error
+                )
+            raise
+
+    def _take_a_look(self, context: Context) -> bool | PokeReturnValue:
         wait = self._wait
         if wait is None or wait.context is not context:  # the first look of this run of execute
             wait = self._begin(context)
@@ -197,15 +222,11 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         event = event if isinstance(event, Mapping) else {}
         # As in the other modes a wait keeps the values it began with; templates have been rendered again.
         selector = Selector.from_json(event.get("selector")) or self._selector(context)
-        memory = Memory.from_json(event.get("memory"), now=time.time())
+        memory = Memory.from_json(event.get("memory"), now=_first_start(context))
         self._wait = _Wait(
             context, selector, memory if memory.deadline else self._with_deadline(memory), resumed=True
         )
-        try:
-            # The undecorated execute: Airflow takes a call of the decorated one for a mistake, and warns.
-            return unwrap(type(self).execute)(self, context)
-        except _ExecutionTimeoutError as timeout:
-            raise AirflowTaskTimeout(str(timeout)) from None
+        return unwrap(type(self).execute)(self, context)
 
     def _begin(self, context: Context) -> _Wait:
         now = time.time()
@@ -216,7 +237,8 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
             # Nobody remembers when the last line was written. So one is, when ten minutes have been completed
             # since the last look, which was an interval ago, and some seconds that the scheduler took.
             elapsed = now - wait.memory.started
-            wait.quiet = elapsed // HEARTBEAT == (elapsed - self.poke_interval - _RESCHEDULE_LAG) // HEARTBEAT
+            before = max(0.0, elapsed - self.poke_interval - _RESCHEDULE_LAG)
+            wait.quiet = elapsed // HEARTBEAT == before // HEARTBEAT
         self._wait = wait
         return wait
 
@@ -242,8 +264,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         finally:
             hook.close()
         wait.memory, lines = after_look(wait.memory, verdict, time.time(), self.poke_interval)
-        if not wait.quiet or not isinstance(verdict, Wait):
-            self._say(lines)
+        self._say(lines, quiet=wait.quiet and isinstance(verdict, Wait))
         return verdict
 
     def _connect(self, wait: _Wait) -> QianfanHook:
@@ -280,12 +301,13 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
             if not self.silent_fail:
                 raise
             lines = [Line(logging.ERROR, f"Going on, as silent_fail is set: {final}")]
-        if not wait.quiet:
-            self._say(lines)
+        self._say(lines, quiet=wait.quiet)
         return retry_after(error)
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
-        self.log.info("%s succeeded and produced model %s.", name_of(verdict.task), verdict.model_id)
+        self.log.info(
+            "%s succeeded and produced model %s; the gate opens.", name_of(verdict.task), verdict.model_id
+        )
         context["ti"].xcom_push(key="modelId", value=verdict.model_id)
         context["ti"].xcom_push(key="model_comp_task", value=dict(verdict.task.json))
         return PokeReturnValue(is_done=True, xcom_value=verdict.model_id)
@@ -300,9 +322,9 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         if now < wait.memory.expired_at:
             return
         if not wait.memory.deadline_is_execution_timeout:
-            raise AirflowSensorTimeout(timeout_message(wait.memory, now))
+            raise AirflowSensorTimeout(timeout_message(wait.memory, now, "timeout"))
         if wait.resumed:  # before, the task is running, and Airflow enforces it
-            raise _ExecutionTimeoutError(timeout_message(wait.memory, now))
+            raise _ExecutionTimeoutError
 
     def _defer(self, wait: _Wait, pause: float) -> NoReturn:
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
@@ -323,9 +345,10 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
             timeout=timedelta(seconds=max(0.0, wait.memory.expired_at - now) + BACKSTOP),
         )
 
-    def _say(self, lines: Sequence[Line]) -> None:
+    def _say(self, lines: Sequence[Line], *, quiet: bool) -> None:
         for line in lines:
-            self.log.log(line.level, "%s", line.text)
+            if not quiet or line.level >= logging.ERROR:
+                self.log.log(line.level, "%s", line.text)
 
 
 @dataclass(slots=True)
@@ -343,8 +366,14 @@ class _ExecutionTimeoutError(BaseException):
     """
     Takes an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would make it a skip.
 
-    In poke mode Airflow raises it while the sensor sleeps, which is past it, too.
+    It would do so only if the time is up during a look, and not while the sensor sleeps.
     """
+
+
+def _first_start(context: Context) -> float:
+    """Tell when this try began: Airflow keeps that over deferrals, whatever an event has lost."""
+    began = getattr(context["ti"], "start_date", None)
+    return min(time.time(), began.timestamp()) if isinstance(began, datetime) else time.time()
 
 
 def _seconds(argument: str, value: float | timedelta) -> float:

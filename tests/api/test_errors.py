@@ -34,4 +34,4 @@ def test_an_error_says_what_happened() -> None:
 def test_an_auth_error_says_what_to_do(code: str) -> None:
     error = str(QianfanAuthError("DescribeModelCompTasks", code=code, http_status=403))
 
-    assert len(error.partition("(request id not given) ")[2]) > 20
+    assert len(error.partition("(request id not given). ")[2]) > 20

@@ -31,7 +31,7 @@ def task(
         model_id=model,
         create_time=when,
         failed_reason=reason,
-        json={"id": task_id, "status": status, "config": {"strategy": "Quantization"}},
+        json={"id": task_id, "status": status, "modelId": model, "config": {"strategy": "Quantization"}},
     )
 
 

@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanTransientError
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.exceptions import QianfanModelIdMissingError
@@ -19,20 +24,25 @@ ROW = {"id": "amva-1", "sourceModelId": SOURCE, "createTime": "2026-01-31T12:00:
 SUCCEEDED = ROW | {"status": "succeeded", "modelId": "amv-made"}
 EMPTY = ROW | {"status": "succeeded", "modelId": ""}
 FAILED = ROW | {"status": "failed"}
+NEWER = ROW | {"id": "amva-2", "status": "running", "createTime": "2026-01-31T12:00:01Z"}
+
+FIRST = Memory(NOW)
+FORGETFUL = Memory(NOW - 60, forgetful=True)
 
 
-def listing(*rows: dict[str, Any]) -> Reply:
-    return answer({"result": {"modelCompTaskList": list(rows), "pageInfo": {"isTruncated": False}}})
+def listing(*rows: dict[str, Any], more: str | None = None) -> Reply:
+    info = {"isTruncated": more is not None, "nextMarker": more}
+    return answer({"result": {"modelCompTaskList": list(rows), "pageInfo": info}})
 
 
 def detail(row: dict[str, Any] | None) -> Reply:
     return answer({"result": row})
 
 
-def take(*replies: Reply, steps: Any = look, **criteria: Any) -> Drive:
+def take(*replies: Reply, steps: Any = look, memory: Memory = FIRST, **criteria: Any) -> Drive:
     exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
     selector = Selector(**{"source_model_id": SOURCE, **criteria})
-    return Drive(steps(exchange, selector, Memory(NOW), settle=120, clock=lambda: NOW), replies)
+    return Drive(steps(exchange, selector, memory, settle=60, clock=lambda: NOW), replies)
 
 
 def actions(drive: Drive) -> list[str]:
@@ -47,6 +57,38 @@ def test_a_clear_success_costs_one_call() -> None:
 
     assert isinstance(drive.result, Open)
     assert actions(drive) == [LIST]
+    assert drive.bodies == [{"maxKeys": 100, "sourceModelId": SOURCE}]
+
+
+PAGES = (listing(SUCCEEDED, more="amva-1"), listing())
+
+
+@pytest.mark.parametrize(
+    ("again", "kind"),
+    [
+        pytest.param(PAGES, Open, id="the same"),
+        pytest.param((listing(SUCCEEDED, NEWER),), Wait, id="and a newer one"),
+        pytest.param((listing(FAILED | {"failedReason": "r"}),), Fail, id="another status"),
+        pytest.param((listing(),), Open, id="it moved away, which a task does not do"),
+        pytest.param((listing(EMPTY), detail(EMPTY | {"status": "running"})), Wait, id="another detail"),
+    ],
+)
+def test_a_success_among_several_pages_is_read_twice(again: tuple[Reply, ...], kind: type) -> None:
+    drive = take(*PAGES, *again)
+
+    assert isinstance(drive.result, kind)
+    assert len(drive.requests) == len(PAGES) + len(again)
+
+
+def test_a_wait_among_several_pages_is_read_once() -> None:
+    assert isinstance(take(listing(NEWER, more="amva-2"), listing()).result, Wait)
+
+
+def test_a_detail_of_the_first_reading_does_not_count_in_the_second() -> None:
+    drive = take(listing(EMPTY, more="amva-1"), listing(), detail(SUCCEEDED), listing(EMPTY), detail(FAILED))
+
+    assert isinstance(drive.result, Fail)
+    assert actions(drive) == [LIST, LIST, DETAIL, LIST, DETAIL]
 
 
 def test_a_model_that_comes_late_is_asked_for_a_few_times() -> None:
@@ -110,10 +152,65 @@ def test_an_id_that_is_refused_is_looked_for_in_the_whole_list(reply: Reply) -> 
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"), [(error(403, "AccessDenied"), QianfanAuthError), (page(502), QianfanTransientError)]
+    ("reply", "kind"),
+    [
+        (error(403, "AccessDenied"), QianfanAuthError),
+        (error(429, "RateLimitExceeded"), QianfanRateLimitError),
+        (page(502), QianfanTransientError),
+    ],
 )
 def test_an_id_that_cannot_be_asked_for_is_no_verdict(reply: Reply, kind: type[Exception]) -> None:
     assert type(take(reply, model_comp_task_id="amva-1").error) is kind
+
+
+@pytest.mark.parametrize("steps", [look, watch])
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (
+            error(404, "NoSuchKey"),
+            " The platform said: DescribeModelCompTask: HTTP 404 NoSuchKey (request id r-1)",
+        ),
+        (detail(None), ""),
+    ],
+)
+def test_an_id_that_is_not_there_has_so_much_time_left(steps: Any, reply: Reply, said: str) -> None:
+    memory = Memory(NOW - 99, absent_since=NOW - 20)
+    drive = take(reply, listing(), steps=steps, memory=memory, model_comp_task_id="amva-1")
+
+    (note,) = drive.result.notes
+    assert note.text == (
+        "Model compression task amva-1 is not there; failing unless it appears within 40 seconds." + said
+    )
+
+
+MISSING = (detail(None), listing())
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind", "pauses"),
+    [
+        pytest.param((detail(SUCCEEDED),), Open, 0, id="there"),
+        pytest.param(
+            (detail(None), listing(FAILED | {"failedReason": "r"})), Fail, 0, id="in the list alone"
+        ),
+        pytest.param((*MISSING, detail(SUCCEEDED)), Open, 1, id="there the second time"),
+        pytest.param((*MISSING, *MISSING, detail(SUCCEEDED)), Open, 2, id="there the third time"),
+        pytest.param(MISSING * 3, Fail, 2, id="not there"),
+    ],
+)
+def test_a_wait_that_keeps_no_memory_misses_an_id_three_times(
+    replies: tuple[Reply, ...], kind: type, pauses: int
+) -> None:
+    drive = take(*replies, memory=FORGETFUL, model_comp_task_id="amva-1")
+
+    assert isinstance(drive.result, kind)
+    assert drive.slept == [DETAIL_PAUSE] * pauses
+    assert len(drive.requests) == len(replies)
+
+
+def test_an_id_that_is_missed_once_is_not_asked_for_again_by_a_wait_that_remembers() -> None:
+    assert actions(take(*MISSING, model_comp_task_id="amva-1")) == [DETAIL, LIST]
 
 
 def test_a_refused_list_is_no_verdict() -> None:

@@ -30,7 +30,11 @@ LIMITS = Limits(max_unhealthy=3600, auth_grace=600)
 LOST = QianfanTransientError("DescribeModelCompTasks", "HTTP 503")
 REFUSED = QianfanAuthError("DescribeModelCompTasks", code="AccessDenied", http_status=403)
 HEALTHY = Memory(
-    started=NOW, last_healthy=NOW, state="amva-1 is running", said="amva-1 is running", spoke=NOW
+    started=NOW - 86400,
+    last_healthy=NOW,
+    state="amva-1 is running",
+    said="amva-1 is running",
+    spoke=NOW - 60,
 )
 
 
@@ -69,7 +73,23 @@ def test_a_note_is_given_once_or_again_after_its_time() -> None:
 def test_notes_are_warnings() -> None:
     _, lines = after_look(Memory(NOW), Wait("state", (Note("once", "Once."),)), NOW, 60)
 
-    assert lines[1:] == [Line(logging.WARNING, "Once.")]
+    assert lines == [
+        Line(logging.INFO, "Waiting: state. Next look in 1 minute."),
+        Line(logging.WARNING, "Once."),
+    ]
+
+
+def test_the_line_of_a_wait_that_goes_on_comes_before_its_notes() -> None:
+    memory = Memory(NOW, said="state", spoke=NOW)
+    wait = Wait("state", (Note("once", "Once."),))
+    _, early = after_look(memory, wait, NOW + 599, 60)
+    _, lines = after_look(memory, wait, NOW + 600, 60)
+
+    assert early == [Line(logging.WARNING, "Once.")]
+    assert lines == [
+        Line(logging.INFO, "Still waiting after 10 minutes: state. Next look in 1 minute."),
+        Line(logging.WARNING, "Once."),
+    ]
 
 
 def test_notes_do_not_grow_without_end() -> None:
@@ -84,7 +104,14 @@ def test_notes_do_not_grow_without_end() -> None:
 def test_a_healthy_look_is_remembered() -> None:
     memory, _ = after_look(Memory(NOW, auth_failing_since=NOW), RUNNING, NOW + 5, 60)
 
-    assert (memory.last_healthy, memory.auth_failing_since, memory.selected) == (NOW + 5, None, "amva-1")
+    assert memory == Memory(
+        NOW,
+        last_healthy=NOW + 5,
+        state="amva-1 is running",
+        said="amva-1 is running",
+        selected="amva-1",
+        spoke=NOW + 5,
+    )
 
 
 def test_since_when_no_task_fits() -> None:
@@ -125,8 +152,25 @@ def test_a_lost_platform_is_told_at_once_and_every_five_minutes() -> None:
 @pytest.mark.parametrize("error", [LOST, QianfanRateLimitError("Describe", code="Busy", http_status=429)])
 def test_a_lost_platform_fails_the_wait_after_max_unhealthy(error: QianfanError) -> None:
     fail_for(error, 3599)
-    with pytest.raises(QianfanTransientError, match=r"for 1 hour \(max_unhealthy\)"):
+    with pytest.raises(
+        QianfanTransientError, match=r"^Waiting for .* for 1 hour \(max_unhealthy\).*Describe"
+    ):
         fail_for(error, 3600)
+
+
+@pytest.mark.parametrize(("error", "level"), [(LOST, logging.WARNING), (REFUSED, logging.ERROR)])
+def test_a_failed_look_is_loud(error: QianfanError, level: int) -> None:
+    _, (line,) = after_failure(HEALTHY, error, NOW, LIMITS)
+
+    assert line.level == level
+
+
+def test_another_kind_of_failure_is_told_at_once() -> None:
+    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
+    memory, refused = after_failure(memory, REFUSED, NOW + 61, LIMITS)
+    _, lost = after_failure(memory, LOST, NOW + 62, LIMITS)
+
+    assert len(refused + lost) == 2
 
 
 def test_a_platform_that_never_answered_counts_from_the_first_look() -> None:
@@ -145,6 +189,7 @@ def test_a_refused_key_that_worked_has_a_grace() -> None:
 
     assert [after for after, _ in told] == [60, 360]
     assert "failing in 5 minutes unless that helps" in told[1][1]
+    assert told[1][1].endswith(str(REFUSED))
     with pytest.raises(QianfanAuthError):
         fail_for(REFUSED, 60, 660)
 
@@ -160,7 +205,7 @@ def test_a_wait_that_keeps_no_memory_is_bounded_by_its_timeout_alone() -> None:
     forgetful = Memory(NOW, forgetful=True)
     _, (line,) = after_failure(forgetful, LOST, NOW + day, LIMITS)
     assert "(not known, as nothing is remembered between two looks)" in line.text
-    assert "Healthy answers: not known" in timeout_message(forgetful, NOW + day)
+    assert "Healthy answers: not known" in timeout_message(forgetful, NOW + day, "timeout")
 
 
 def test_a_refused_key_of_a_wait_that_keeps_no_memory_counts_from_the_first_look() -> None:
@@ -182,6 +227,12 @@ def test_what_waiting_does_not_help_ends_the_wait(error: QianfanError) -> None:
         fail_for(error, 1)
 
 
+def test_a_wait_that_keeps_no_memory_takes_no_state_for_a_new_one() -> None:
+    _, (line,) = after_look(Memory(NOW, forgetful=True), RUNNING, NOW + 600, 60)
+
+    assert line.text == "Still waiting after 10 minutes: amva-1 is running. Next look in 1 minute."
+
+
 def test_the_state_is_told_again_after_a_failure() -> None:
     memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
     _, (line,) = after_look(memory, RUNNING, NOW + 120, 60)
@@ -192,18 +243,30 @@ def test_the_state_is_told_again_after_a_failure() -> None:
 def test_the_timeout_tells_the_last_state_and_the_last_healthy_answer() -> None:
     memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
 
-    assert timeout_message(memory, NOW + 7200) == (
-        "Timed out after 2 hours; the gate stays shut. Last seen: amva-1 is running."
+    assert timeout_message(memory, NOW + 7200, "timeout") == (
+        "Timed out after 1 day 2 hours (timeout); the gate stays shut. Last seen: amva-1 is running."
         " Healthy answers: the last one was 2 hours ago."
     )
-    assert timeout_message(Memory(NOW), NOW + 60) == (
-        "Timed out after 1 minute; the gate stays shut. Last seen: nothing."
+    assert timeout_message(Memory(NOW), NOW + 60, "execution_timeout") == (
+        "Timed out after 1 minute (execution_timeout); the gate stays shut. Last seen: nothing."
         " Healthy answers: none in the 1 minute since the first look."
     )
 
 
-def test_a_memory_survives_json() -> None:
-    memory = replace(HEALTHY, deadline=NOW + 9, absent_since=NOW, noted={"absent": NOW})
+@pytest.mark.parametrize(
+    "memory",
+    [
+        replace(HEALTHY, deadline=NOW + 9, absent_since=NOW, noted={"absent": NOW}),
+        replace(HEALTHY, deadline_is_execution_timeout=True, forgetful=True, selected="amva-1"),
+    ],
+)
+def test_a_memory_survives_json(memory: Memory) -> None:
+    assert Memory.from_json(json.loads(json.dumps(memory.to_json())), now=0) == memory
+
+
+@pytest.mark.parametrize("error", [LOST, REFUSED])
+def test_a_memory_of_a_failure_survives_json(error: QianfanError) -> None:
+    memory, _ = after_failure(HEALTHY, error, NOW + 1, LIMITS)
 
     assert Memory.from_json(json.loads(json.dumps(memory.to_json())), now=0) == memory
 
@@ -215,8 +278,35 @@ def test_a_memory_survives_json() -> None:
         ([], Memory(NOW)),
         ({}, Memory(NOW)),
         ({"started": 5, "colour": "red"}, Memory(5)),
+        ({"started": 5, "deadline": 6, "last_healthy": 5.5}, Memory(5, deadline=6, last_healthy=5.5)),
         ({"started": "soon", "state": 7, "noted": [], "deadline": "x"}, Memory(NOW)),
     ],
 )
 def test_the_memory_of_another_version(value: object, memory: Memory) -> None:
     assert Memory.from_json(value, now=NOW) == memory
+
+
+def test_a_new_memory_in_json() -> None:
+    assert Memory(NOW).to_json() == {
+        "started": NOW,
+        "deadline": None,
+        "deadline_is_execution_timeout": False,
+        "forgetful": False,
+        "state": "",
+        "said": "",
+        "selected": "",
+        "last_healthy": None,
+        "absent_since": None,
+        "auth_failing_since": None,
+        "spoke": 0.0,
+        "noted": {},
+    }
+
+
+@pytest.mark.parametrize(("deadline", "expired_at"), [(None, float("inf")), (NOW + 9, NOW + 9)])
+def test_when_a_memory_expires(deadline: float | None, expired_at: float) -> None:
+    assert Memory(NOW, deadline=deadline).expired_at == expired_at
+
+
+def test_the_documented_limits() -> None:
+    assert Limits() == Limits(max_unhealthy=3600, auth_grace=600)

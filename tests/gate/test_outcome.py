@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @dataclass
 class Opens:
     model_id: str = "amv-made"
+    task_id: str = "amva-1"
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Waits:
 class Fails:
     error: type[QianfanGateError]
     told: tuple[str, ...] = ()
+    task_id: str | None = "amva-1"
 
 
 @dataclass
@@ -65,20 +68,23 @@ def check(row: Row) -> None:
     memory = Memory(**{"started": NOW, **row.memory})
     verdict = decide(row.tasks, selector, memory, NOW, details=row.details, settle=120)
     match row.expected:
-        case Opens(model_id):
+        case Opens(model_id, task_id):
             assert isinstance(verdict, Open), verdict
-            assert verdict.model_id == model_id
+            assert (verdict.model_id, verdict.task.id) == (model_id, task_id)
         case Waits(about):
             assert isinstance(verdict, Wait), verdict
             assert about in verdict.state
-        case Fails(error, told):
+            assert verdict.absent is ("absent" in row.notes)
+        case Fails(error, told, task_id):
             assert isinstance(verdict, Fail), verdict
             assert type(verdict.error) is error
             assert [text for text in told if text not in str(verdict.error)] == []
+            assert (verdict.task.id if verdict.task else None) == task_id
         case Asks(task_id, required):
             assert verdict == NeedDetail(task_id, required)
-    given = [note.key for note in getattr(verdict, "notes", ())]
-    assert given == list(row.notes)
+    notes = getattr(verdict, "notes", ())
+    assert [note.key for note in notes] == list(row.notes)
+    assert [note.again_after for note in notes] == [3600 if key == "absent" else None for key in row.notes]
 
 
 OUTCOME = [
@@ -89,12 +95,18 @@ OUTCOME = [
     Row(
         "unknown status", [task(status="paused")], Waits("unknown status 'paused'"), notes=("status:paused",)
     ),
+    Row(
+        "a long status",
+        [task(status="x" * 41)],
+        Waits(f"unknown status '{'x' * 40}…'"),
+        notes=(f"status:{'x' * 40}…",),
+    ),
     Row("no status", [task(status="")], Waits("unknown status ''"), notes=("status:",)),
     Row("another case", [task(status="Succeeded", model="amv-made")], Waits(), notes=("status:Succeeded",)),
     Row("succeeded", [made()], Opens()),
     *[
         Row(f"succeeded with modelId {model!r}", [made(model=model)], Asks())
-        for model in (None, " ", " amv-made", SOURCE)
+        for model in (None, "", " ", " amv-made", SOURCE)
     ],
     Row(
         "succeeded without modelId, the detail names it",
@@ -106,9 +118,22 @@ OUTCOME = [
         Row(f"succeeded without modelId, {name}", [made(model=None)], expected, details={"amva-1": detail})
         for name, detail, expected in (
             ("no detail", None, Fails(QianfanModelIdMissingError, ("amva-1", "console"))),
-            ("nor in the detail", made(model=None), Fails(QianfanModelIdMissingError)),
-            ("the detail names the source", made(model=SOURCE), Fails(QianfanModelIdMissingError)),
-            ("the detail is of another source", made(source="amv-x"), Fails(QianfanModelIdMissingError)),
+            ("nor in the detail", made(model=None), Fails(QianfanModelIdMissingError, ("modelId 'None'",))),
+            (
+                "the detail names the source",
+                made(model=SOURCE),
+                Fails(QianfanModelIdMissingError, (f"modelId '{SOURCE}', source model '{SOURCE}'",)),
+            ),
+            (
+                "the detail is of another source",
+                made(source="amv-x"),
+                Fails(QianfanModelIdMissingError, ("modelId 'amv-made', source model 'amv-x'",)),
+            ),
+            (
+                "the detail has long ids",
+                made(model="m" * 81, source="s" * 81),
+                Fails(QianfanModelIdMissingError, (f"'{'m' * 80}…', source model '{'s' * 80}…'",)),
+            ),
             ("the detail says running", task(status="running"), Waits("is running")),
             ("the detail says failed", task(status="failed"), Fails(QianfanTaskFailedError)),
             ("the detail says stopped", task(status="stopped"), Fails(QianfanTaskFailedError)),
@@ -129,7 +154,7 @@ OUTCOME = [
     Row(
         "failed, with no detail",
         [task(status="failed")],
-        Fails(QianfanTaskFailedError, ("gives no reason",)),
+        Fails(QianfanTaskFailedError, ("failed: the platform gives no reason.",)),
         details={"amva-1": None},
     ),
     Row(
@@ -158,9 +183,30 @@ PINNED = [
     Row("there", [made()], Opens(), PIN),
     Row("there, without a source to check", [made()], Opens(), PIN | {"source_model_id": None}),
     Row("next to newer ones", [made(), task("amva-2", created=99)], Opens(), PIN),
-    Row("of another source", [made(source="amv-x")], Fails(QianfanTaskNotFoundError, ("amv-x",)), PIN),
-    Row("of no source", [made(source=None)], Fails(QianfanTaskNotFoundError), PIN),
-    Row("of another name", [made()], Fails(QianfanTaskNotFoundError), PIN | {"name": "x"}),
+    Row(
+        "of another source",
+        [made(source="amv-x")],
+        Fails(
+            QianfanTaskNotFoundError,
+            (f"described (model compression task amva-1, source model {SOURCE})", "amv-x."),
+        ),
+        PIN,
+    ),
+    Row(
+        "of another source with a long id",
+        [made(source="s" * 81)],
+        Fails(QianfanTaskNotFoundError, (f"source model {'s' * 80}….",)),
+        PIN,
+    ),
+    Row(
+        "of no source",
+        [made(source=None)],
+        Fails(
+            QianfanTaskNotFoundError, ("task amva-1 is there", "it is amva-1 ('demo'), succeeded, created")
+        ),
+        PIN,
+    ),
+    Row("of another name", [made()], Fails(QianfanTaskNotFoundError, ("name 'x'",)), PIN | {"name": "x"}),
     Row(
         "too old",
         [made()],
@@ -180,9 +226,24 @@ PINNED = [
     Row(
         "not there for 120 s",
         [],
-        Fails(QianfanTaskNotFoundError, ("amva-1", "2 minutes")),
+        Fails(QianfanTaskNotFoundError, ("amva-1", "2 minutes"), None),
         PIN,
         memory={"absent_since": NOW - 120},
+    ),
+    Row(
+        "not there 119 s after the first look, nothing remembered",
+        [],
+        Waits("not there yet"),
+        PIN,
+        memory={"started": NOW - 119, "forgetful": True},
+        notes=("absent",),
+    ),
+    Row(
+        "not there 120 s after the first look, nothing remembered",
+        [],
+        Fails(QianfanTaskNotFoundError, ("no model compression task amva-1. Check the id",), None),
+        PIN,
+        memory={"started": NOW - 120, "forgetful": True},
     ),
 ]
 
@@ -194,14 +255,17 @@ def test_pinned(row: Row) -> None:
 
 AFTER = {"created_after": NOON - timedelta(hours=1)}
 NEWEST = {"if_several": "newest"}
-AMBIGUOUS = Fails(QianfanTaskAmbiguousError, ("amva-1", "amva-2", "model_comp_task_id"))
+AMBIGUOUS = Fails(QianfanTaskAmbiguousError, ("amva-1", "amva-2", "model_comp_task_id"), None)
+DISAGREE = Fails(
+    QianfanTaskAmbiguousError, ("tasks might each be the newest, and they do not agree: amva-",), None
+)
 SELECTION = [
     Row("a stale success next to a newer running task", [made(created=-9), task("amva-2")], Waits("amva-2")),
     Row("the same, in the other order", [task("amva-2"), made(created=-9)], Waits("amva-2")),
     Row(
         "a stale failure next to a newer success",
         [task(status="failed", created=-9), made("amva-2")],
-        Opens(),
+        Opens(task_id="amva-2"),
     ),
     Row(
         "a success older than created_after",
@@ -232,7 +296,7 @@ SELECTION = [
     Row(
         "two running, and a newer success counts",
         [task(), task("amva-2", created=1), made("amva-3", created=5)],
-        Opens(),
+        Opens(task_id="amva-3"),
         NEWEST,
         notes=("several",),
     ),
@@ -246,18 +310,56 @@ SELECTION = [
     Row(
         "undated next to dated, created_after given",
         [made(created=None), made("amva-2")],
-        Opens(),
+        Opens(task_id="amva-2"),
         AFTER,
         notes=("undated",),
     ),
+    Row(
+        "undated of another source next to dated, created_after given",
+        [made(created=None, source="amv-x"), made("amva-2")],
+        Opens(task_id="amva-2"),
+        AFTER,
+    ),
+    Row(
+        "undated of another name next to dated, created_after given",
+        [made(created=None, name="x"), made("amva-2")],
+        Opens(task_id="amva-2"),
+        AFTER | {"name": "demo"},
+    ),
+    Row(
+        "undated of that name next to dated, created_after given",
+        [made(created=None), made("amva-2")],
+        Opens(task_id="amva-2"),
+        AFTER | {"name": "demo"},
+        notes=("undated",),
+    ),
+    Row(
+        "undated next to two running, created_after given",
+        [task(), task("amva-2", created=5), made("amva-3", created=None)],
+        AMBIGUOUS,
+        AFTER,
+        notes=("undated",),
+    ),
+    Row(
+        "undated next to two running, created_after given, the newest counts",
+        [task(), task("amva-2", created=5), made("amva-3", created=None)],
+        Waits("amva-2"),
+        AFTER | NEWEST,
+        notes=("undated", "several"),
+    ),
     Row("one undated alone", [made(created=None)], Opens()),
-    Row("undated and dated agree", [made(created=None), made("amva-2")], Opens()),
-    Row("undated and dated disagree", [made(created=None), made("amva-2", "amv-else")], AMBIGUOUS),
-    Row("undated failed", [task(status="failed", created=None, reason="r"), made("amva-2")], AMBIGUOUS),
+    Row("undated and dated agree", [made(created=None), made("amva-2")], Opens(task_id="amva-2")),
+    Row("undated and dated disagree", [made(created=None), made("amva-2", "amv-else")], DISAGREE),
+    Row("undated failed", [task(status="failed", created=None, reason="r"), made("amva-2")], DISAGREE),
     Row(
         "undated failed, its reason not asked for",
         [task(status="failed", created=None), made("amva-2")],
-        AMBIGUOUS,
+        DISAGREE,
+    ),
+    Row(
+        "undated failed, and dated without a model: neither is asked for",
+        [task(status="failed", created=None), made("amva-2", None)],
+        DISAGREE,
     ),
     Row("undated running", [task(created=None), made("amva-2")], Waits("all of"), notes=("tied",)),
     Row(
@@ -270,22 +372,43 @@ SELECTION = [
     Row(
         "undated without a model, the detail agrees",
         [made(created=None, model=None), made("amva-2")],
-        Opens(),
+        Opens(task_id="amva-2"),
         details={"amva-1": made(created=None)},
     ),
     Row(
         "undated without a model, nor in the detail",
         [made(created=None, model=None), made("amva-2")],
-        AMBIGUOUS,
+        DISAGREE,
         details={"amva-1": None},
     ),
     Row(
         "an old one that disagrees with undated does not count",
         [made(created=None), made("amva-2"), made("amva-3", "amv-old", created=-9)],
-        Opens(),
+        Opens(task_id="amva-2"),
     ),
     Row("at the same instant, and agree", [made(), made("amva-2")], Opens()),
-    Row("at the same instant, and disagree", [made(), made("amva-2", "amv-else")], AMBIGUOUS),
+    Row("at the same instant, and disagree", [made(), made("amva-2", "amv-else")], DISAGREE),
+    Row(
+        "at the same instant, next to undated, created_after given",
+        [made(), made("amva-2"), made("amva-3", created=None)],
+        Opens(),
+        AFTER,
+        notes=("undated",),
+    ),
+    Row(
+        "at the same instant, one still stopping, next to undated, created_after given",
+        [made(), task("amva-2", "stopping"), made("amva-3", created=None)],
+        Waits("all of"),
+        AFTER,
+        notes=("undated", "tied"),
+    ),
+    Row(
+        "at the same instant, and disagree, next to undated, created_after given",
+        [made(), made("amva-2", "amv-else"), made("amva-3", created=None)],
+        DISAGREE,
+        AFTER,
+        notes=("undated",),
+    ),
     Row(
         "at the same instant, one still stopping",
         [made(), task("amva-2", "stopping")],
@@ -306,6 +429,22 @@ SELECTION = [
         {"run_started": NOON + timedelta(seconds=1)},
         notes=("older:amva-1",),
     ),
+    Row(
+        "another one than before, and older than the DAG run",
+        [task("amva-2")],
+        Waits("amva-2"),
+        {"run_started": NOON + timedelta(seconds=1)},
+        memory={"selected": "amva-1"},
+        notes=("selected:amva-2", "older:amva-2"),
+    ),
+    Row("undated in a DAG run", [task(created=None)], Waits(), {"run_started": NOON}),
+    Row(
+        "another one than before, of unknown status",
+        [task("amva-2", "odd")],
+        Waits("amva-2"),
+        memory={"selected": "amva-1"},
+        notes=("selected:amva-2", "status:odd"),
+    ),
     Row("of the DAG run's second", [task()], Waits(), {"run_started": NOON + timedelta(seconds=0.9)}),
     Row(
         "older than the DAG run, but not than created_after",
@@ -321,6 +460,121 @@ def test_selection(row: Row) -> None:
     check(row)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "selector", "state", "selected"),
+    [
+        ([], {}, f"no task fits yet (source model {SOURCE})", ""),
+        ([], PIN, "amva-1 is not there yet", ""),
+        ([task(status="stopping")], {}, "amva-1 ('demo') is stopping", "amva-1"),
+        ([task(status="odd")], {}, "amva-1 ('demo') has the unknown status 'odd'", "amva-1"),
+        ([made(), task("amva-2")], {}, "waiting for all of amva-1 ('demo'), amva-2 ('demo')", ""),
+    ],
+)
+def test_a_wait_tells_its_state_and_which_task_counts(
+    tasks: list[ModelCompTask], selector: dict[str, Any], state: str, selected: str
+) -> None:
+    verdict = decide(tasks, Selector(**{"source_model_id": SOURCE, **selector}), Memory(NOW), NOW)
+
+    assert isinstance(verdict, Wait)
+    assert (verdict.state, verdict.selected) == (state, selected)
+
+
+@pytest.mark.parametrize(
+    ("found", "detail"),
+    [
+        pytest.param(made(), None, id="open"),
+        pytest.param(made(model=None), made(), id="open by the detail"),
+        pytest.param(made(model=None), None, id="no model"),
+        pytest.param(made(model=None), task(), id="running by the detail"),
+        pytest.param(task(status="failed"), None, id="failed"),
+        pytest.param(task(status="stopped"), None, id="stopped"),
+    ],
+)
+def test_a_warning_comes_with_every_verdict(found: ModelCompTask, detail: ModelCompTask | None) -> None:
+    verdict = decide(
+        [found], Selector(SOURCE), Memory(NOW, selected="amva-0"), NOW, details={"amva-1": detail}
+    )
+
+    assert not isinstance(verdict, NeedDetail)
+    assert [note.key for note in verdict.notes] == ["selected:amva-1"]
+
+
+LISTED = (
+    'amva-1 (\'demo\'), running, created 2026-01-31T12:00:00+00:00, config {"strategy": "Quantization"};'
+    " amva-2 ('demo'), running, created 2026-01-31T12:00:05+00:00"
+)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "selector", "memory", "told"),
+    [
+        pytest.param(
+            [task(source="amv-x")],
+            {},
+            {},
+            [f"yet: the platform lists no task of source model {SOURCE}", "1 task of others"],
+            id="absent",
+        ),
+        pytest.param(
+            [],
+            PIN,
+            {"absent_since": NOW - 20},
+            ["task amva-1 is", "within 1 minute 40 seconds."],
+            id="pinned",
+        ),
+        pytest.param([], PIN, {}, ["within 2 minutes."], id="pinned, at first"),
+        pytest.param(
+            [task(), task("amva-2", created=5)],
+            NEWEST,
+            {},
+            ["2 tasks", f"newest counts: {LISTED}"],
+            id="several",
+        ),
+        pytest.param(
+            [*(task(f"amva-{n}", name=None, created=None) for n in range(6)), task()],
+            AFTER,
+            {},
+            ["Left out", ": amva-0, amva-1, amva-2, amva-3, amva-4."],
+            id="undated",
+        ),
+        pytest.param(
+            [task("amva-2")],
+            {},
+            {"selected": "amva-1"},
+            ["now amva-2 ('demo'); it was amva-1."],
+            id="selected",
+        ),
+        pytest.param(
+            [task()],
+            {"run_started": NOON + timedelta(hours=1)},
+            {},
+            ["amva-1 ('demo') was created 1 hour before this DAG run started.", "set created_after"],
+            id="older",
+        ),
+        pytest.param(
+            [task(status="paused")],
+            {},
+            {},
+            ["amva-1 ('demo')", "'paused'", "creating, running, succeeded, failed, stopping, stopped"],
+            id="status",
+        ),
+        pytest.param(
+            [made(), task("amva-2")], {}, {}, ["must finish: amva-1 ('demo'), amva-2 ('demo')."], id="tied"
+        ),
+    ],
+)
+def test_what_a_warning_tells(
+    tasks: list[ModelCompTask], selector: dict[str, Any], memory: dict[str, Any], told: list[str]
+) -> None:
+    verdict = decide(
+        tasks, Selector(**{"source_model_id": SOURCE, **selector}), Memory(**{"started": NOW, **memory}), NOW
+    )
+
+    assert isinstance(verdict, Wait)
+    (note,) = verdict.notes
+    assert [text for text in told if text not in note.text] == []
+
+
 def test_the_failed_tasks_json_tells_the_reason_of_the_detail() -> None:
     verdict = decide(
         [task(status="failed")],
@@ -332,16 +586,30 @@ def test_the_failed_tasks_json_tells_the_reason_of_the_detail() -> None:
 
     assert isinstance(verdict, Fail)
     assert verdict.task
-    assert verdict.task.json["failedReason"] == "no data"
+    assert verdict.task.json == {**task(status="failed").json, "failedReason": "no data"}
 
 
-def test_what_the_platform_said_of_a_missing_id_is_passed_on() -> None:
-    verdict = decide(
-        [], Selector(SOURCE, "amva-1"), Memory(NOW, absent_since=0), NOW, absence="404 NoSuchKey"
-    )
+def test_a_failed_tasks_json_without_a_reason_is_as_it_came() -> None:
+    verdict = decide([task(status="failed")], Selector(SOURCE), Memory(NOW), NOW, details={"amva-1": None})
 
     assert isinstance(verdict, Fail)
-    assert "404 NoSuchKey" in str(verdict.error)
+    assert verdict.task
+    assert verdict.task.json == task(status="failed").json
+
+
+@pytest.mark.parametrize(
+    ("absence", "last"),
+    [
+        ({"absence": "404 NoSuchKey"}, "owns it. The platform said: 404 NoSuchKey"),
+        ({"absence": ""}, "owns it."),
+        ({}, "owns it."),
+    ],
+)
+def test_what_the_platform_said_of_a_missing_id_is_passed_on(absence: dict[str, str], last: str) -> None:
+    verdict = decide([], Selector(SOURCE, "amva-1"), Memory(NOW, absent_since=0), NOW, **absence)
+
+    assert isinstance(verdict, Fail)
+    assert str(verdict.error).endswith(last)
 
 
 def test_an_ambiguous_selection_tells_the_tasks_apart() -> None:
@@ -352,6 +620,17 @@ def test_an_ambiguous_selection_tells_the_tasks_apart() -> None:
         "2 model compression tasks are under way at once: amva-1 ('demo'), running, created"
         ' 2026-01-31T12:00:00+00:00, config {"strategy": "Quantization"};'
         " amva-2 ('other'), running, created"
-        ' 2026-01-31T12:00:05+00:00, config {"strategy": "Quantization"}. Say which one is meant by'
-        " model_comp_task_id, or narrow them down by name or created_after."
+        ' 2026-01-31T12:00:05+00:00, config {"strategy": "Quantization"}. The gate stays shut.'
+        " Say which one is meant by model_comp_task_id, or narrow them down by name or created_after."
     )
+
+
+@pytest.mark.parametrize("number", [10, 11])
+def test_an_ambiguous_selection_names_ten(number: int) -> None:
+    verdict = decide([task(f"amva-{n}") for n in range(number)], Selector(SOURCE), Memory(NOW), NOW)
+
+    assert isinstance(verdict, Fail)
+    told = str(verdict.error)
+    assert told.startswith(f"{number} model")
+    assert re.findall(r"amva-\d+", told) == [f"amva-{n}" for n in range(10)]
+    assert ("}; …. The gate stays shut. Say" in told) is (number > 10)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta, timezone
+import re
+import time
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pendulum
@@ -24,12 +28,14 @@ BEIJING = timezone(timedelta(hours=8))
 
 @pytest.mark.parametrize("value", ["", "  ", "None", "none", "NULL", "nan", "undefined", None, 7, [], b"x"])
 def test_what_is_no_id(value: object) -> None:
-    with pytest.raises(ValueError, match=r"source_model_id=.* tells nothing"):
+    with pytest.raises(
+        ValueError, match=rf"^source_model_id={re.escape(repr(value))} .* leave source_model_id out"
+    ):
         check_text("source_model_id", value)
 
 
 def test_an_id_with_blanks_around_it() -> None:
-    with pytest.raises(ValueError, match="blanks"):
+    with pytest.raises(ValueError, match="source_model_id='amv-1 ' has blanks"):
         check_text("source_model_id", "amv-1 ")
 
 
@@ -54,25 +60,69 @@ def test_check_time(value: object, instant: datetime) -> None:
 
 @pytest.mark.parametrize("value", ["", "None", "12:00", "yesterday", 1700000000, None, ["2026-01-31"]])
 def test_what_is_no_time(value: object) -> None:
-    with pytest.raises(ValueError, match=r"created_after=.* is not a time. Write ISO 8601"):
+    told = rf"^created_after={re.escape(repr(value))} is not a time. Write ISO 8601"
+    with pytest.raises(ValueError, match=told):
         check_time("created_after", value)
 
 
 def test_a_time_out_of_range() -> None:
-    with pytest.raises(ValueError, match="out of range"):
+    with pytest.raises(ValueError, match=r"created_after='0001-01-01T00:00:00\+14:00' is out of range"):
         check_time("created_after", "0001-01-01T00:00:00+14:00")
+
+
+@pytest.fixture
+def in_beijing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock shows Beijing's time."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CST-8")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize("value", ["2026-01-31T12:00:00", "2026-01-31T20:00:00+08:00"])
+def test_times_are_utc_wherever_the_machine_is(in_beijing: None, value: str) -> None:
+    assert check_time("created_after", value).isoformat() == "2026-01-31T12:00:00+00:00"
+
+
+def test_what_a_dag_author_gave() -> None:
+    selector = Selector.check(source_model_id=SOURCE, created_after="2026-01-31T20:00:00+08:00")
+
+    assert selector == Selector(SOURCE, created_after=NOON, if_several="fail")
 
 
 @pytest.mark.parametrize("value", ["latest", "", None, True])
 def test_what_is_no_if_several(value: object) -> None:
-    with pytest.raises(ValueError, match="neither 'fail' nor 'newest'"):
+    with pytest.raises(ValueError, match=f"if_several={value!r} is neither 'fail' nor 'newest'"):
         check_if_several(value)
 
 
-@pytest.mark.parametrize("value", ["{{ params.source }}", "{% if a %}b{% endif %}"])
+class Result:
+    """An upstream task's result, as Airflow's XComArg."""
+
+    def resolve(self) -> None: ...
+
+
+@pytest.mark.parametrize("value", ["{{ params.source }}", "{% if a %}b{% endif %}", Result()])
 @pytest.mark.parametrize("argument", ["source_model_id", "created_after"])
-def test_templates_are_checked_when_they_are_rendered(argument: str, value: str) -> None:
+def test_templates_are_checked_when_they_are_rendered(argument: str, value: object) -> None:
     check_literal(argument, value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "good", "bad"),
+    [
+        ("source_model_id", "amv-1", "None"),
+        ("model_comp_task_id", "amva-1", " "),
+        ("name", "demo", "null"),
+        ("created_after", "2026-01-31", "yesterday"),
+    ],
+)
+def test_literals_are_checked_at_once(argument: str, good: str, bad: str) -> None:
+    check_literal(argument, good)
+    for check in (partial(check_literal, argument, bad), partial(Selector.check, **{argument: bad})):
+        with pytest.raises(ValueError, match=f"^{argument}='{bad}'"):
+            check()
 
 
 def test_what_was_given_must_not_come_out_as_none() -> None:
@@ -132,43 +182,95 @@ def test_newest(created: list[Any], candidates: list[int]) -> None:
 @pytest.mark.parametrize(
     ("tasks", "criteria", "told"),
     [
-        ([], {}, "the platform lists no task of this source model"),
+        ([], {}, "the platform lists no task …"),
         (
             [task(source="amv-other")],
             {},
-            "the platform lists no task of this source model, though 1 task of others",
+            "the platform lists no task …, though 1 task of others",
         ),
         (
-            [task("amva-1", "succeeded", created=-3), task("amva-2", "failed", created=-90000)],
+            [task("amva-2", "failed", created=-90000), task("amva-1", "succeeded", created=-3)],
             {"created_after": NOON},
             (
-                "2 tasks of this source model (1 failed, 1 succeeded); nearest: amva-1 ('demo') was created"
-                " 3 seconds too early; amva-2 ('demo') was created 1 day 1 hour too early"
+                "2 tasks … (1 failed, 1 succeeded); nearest: amva-1 ('demo') was created"
+                " 3 seconds before created_after; amva-2 ('demo') was created 1 day 1 hour before"
+                " created_after"
             ),
         ),
         (
             [task("amva-1", name="other")],
             {"name": "demo"},
-            "1 task of this source model (1 running); nearest: amva-1 ('other') has another name",
+            "1 task … (1 running); nearest: amva-1 ('other') has another name",
+        ),
+        (
+            [task("amva-1", name="other", created=-2), task("amva-2", created=-3)],
+            {"name": "demo", "created_after": NOON},
+            (
+                "2 tasks … (2 running); nearest: amva-2 ('demo') was created 3 seconds"
+                " before created_after; amva-1 ('other') has another name and was created 2 seconds"
+                " before created_after"
+            ),
+        ),
+        (
+            [task("amva-1", name="other", created=5)],
+            {"name": "demo", "created_after": NOON},
+            "1 task of source model amv-source000001 (1 running); nearest: amva-1 ('other') has another name",
+        ),
+        (
+            [task(f"amva-{number}", "", name=None, created=number or None) for number in range(5)],
+            {"name": "demo"},
+            (
+                "5 tasks … (5 no status); nearest: amva-4 has another name; amva-3 has"
+                " another name; amva-2 has another name"
+            ),
+        ),
+        (
+            [task("amva-1", "x" * 41, name="other")],
+            {"name": "demo"},
+            f"1 task … (1 {'x' * 40}…); nearest: amva-1 ('other') has another name",
         ),
         (
             [task("amva-1", created=None)],
             {"created_after": NOON},
-            (
-                "1 task of this source model (1 running); nearest: amva-1 ('demo') does not say when it was"
-                " created"
-            ),
+            ("1 task … (1 running); nearest: amva-1 ('demo') does not say when it was created"),
         ),
     ],
 )
 def test_describe_seen(tasks: list[Any], criteria: dict[str, Any], told: str) -> None:
-    assert describe_seen(tasks, Selector(source_model_id=SOURCE, **criteria)) == told
+    seen = describe_seen(tasks, Selector(source_model_id=SOURCE, **criteria))
+
+    assert seen.replace(f"of source model {SOURCE}", "…") == told
 
 
 def test_a_selector_survives_json() -> None:
     selector = Selector(SOURCE, "amva-1", "demo", NOON, "newest", NOON - timedelta(hours=1))
 
     assert Selector.from_json(selector.to_json()) == selector
+
+
+def test_a_selector_of_a_version_that_did_not_say_when_the_run_started() -> None:
+    value = Selector(SOURCE).to_json()
+    del value["run_started"]
+
+    assert Selector.from_json(value) == Selector(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        (Selector(SOURCE), "source model amv-source000001"),
+        (Selector(model_comp_task_id="amva-1"), "model compression task amva-1"),
+        (
+            Selector(SOURCE, "amva-1", "demo", NOON),
+            (
+                "model compression task amva-1, source model amv-source000001, name 'demo', created at or"
+                " after 2026-01-31T12:00:00+00:00"
+            ),
+        ),
+    ],
+)
+def test_a_selector_in_words(selector: Selector, words: str) -> None:
+    assert str(selector) == words
 
 
 @pytest.mark.parametrize(
@@ -188,9 +290,3 @@ def test_what_is_no_selector(value: object) -> None:
 
 def test_unknown_keys_of_a_newer_selector_are_ignored() -> None:
     assert Selector.from_json({**Selector(SOURCE).to_json(), "colour": "red"}) == Selector(SOURCE)
-
-
-def test_times_are_utc() -> None:
-    assert Selector.check(
-        source_model_id=SOURCE, created_after="2026-01-31T20:00:00+08:00"
-    ).created_after == (NOON.astimezone(UTC))

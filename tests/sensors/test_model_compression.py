@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account, Patch, Step
@@ -20,8 +23,11 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskNotFoundError,
 )
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from airflow_provider_qianfan.emulator.server import EmulatorServer
     from tests.dag_runs import DagRunner, Outcome
 
@@ -79,6 +85,11 @@ def finishing(*, after: float = 1.0, **step: Any) -> tuple[Step, ...]:
     return Step(status="running"), Step(after=after, **step)
 
 
+def finish_after_the_first_look(emulator: EmulatorServer, **step: Any) -> None:
+    task_id = emulator.world.add_task(SOURCE)
+    emulator.world.on_call = lambda call: emulator.world.divert(task_id, Step(**step))
+
+
 # -- in every mode -----------------------------------------------------------------------------------------
 
 
@@ -104,7 +115,7 @@ def test_waits_for_a_task_that_is_not_there_yet(
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
 
     assert opened(gate())
-    assert "No task fits yet (source model amv-source000001)" in dag_runner.log
+    assert "no task fits yet (source model amv-source000001)" in dag_runner.log
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
@@ -220,6 +231,98 @@ def test_values_are_kept_over_a_deferral(emulator: EmulatorServer, dag_runner: D
     assert RenderedAnew.renderings == 2
 
 
+# -- after a deferral --------------------------------------------------------------------------------------
+
+EVENTS: dict[str, Any] = {
+    "none": None,
+    "text": "success",
+    "empty": {},
+    "without a selector": lambda trigger: {"version": 1, "memory": trigger.memory},
+    "of a newer version": lambda trigger: {
+        "version": 99,
+        "verdict": "open",
+        "model_id": "amv-claimed00001",
+        "selector": {**trigger.selector, "colour": "red"},
+        "memory": {**trigger.memory, "colour": "red"},
+    },
+    "with parts that are not what they were": {
+        "selector": ["a"],
+        "memory": {"started": "now", "deadline": {}, "noted": 1},
+    },
+}
+
+
+@pytest.fixture
+def resume(monkeypatch: pytest.MonkeyPatch, dag_runner: DagRunner) -> Any:
+    """Run a deferrable sensor whose trigger yields ``event`` at once; return the outcome and all triggers."""
+
+    def run(event: Any, **arguments: Any) -> tuple[Outcome, list[QianfanModelCompTaskTrigger]]:
+        triggers: list[QianfanModelCompTaskTrigger] = []
+
+        async def yield_event(trigger: QianfanModelCompTaskTrigger) -> AsyncIterator[TriggerEvent]:
+            triggers.append(trigger)
+            await asyncio.sleep(0.1)
+            yield TriggerEvent(event(trigger) if callable(event) else event)
+
+        monkeypatch.setattr(QianfanModelCompTaskTrigger, "run", yield_event)
+        return dag_runner.run(lambda: sensor(deferrable=True, **arguments))["gate"], triggers
+
+    return run
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS.keys())
+def test_whatever_an_event_says_the_sensor_looks_for_itself(
+    emulator: EmulatorServer, resume: Any, event: Any
+) -> None:
+    finish_after_the_first_look(emulator, status="succeeded", model_id=MADE)
+
+    outcome, triggers = resume(event)
+
+    assert opened(outcome)
+    assert len(triggers) == 1
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS.keys())
+def test_no_event_opens_the_gate(emulator: EmulatorServer, resume: Any, event: Any) -> None:
+    finish_after_the_first_look(emulator, status="failed")
+
+    outcome, triggers = resume(event)
+
+    shut(outcome, QianfanTaskFailedError)
+    assert len(triggers) == 1
+
+
+def test_a_look_that_changes_nothing_defers_again_with_the_time_that_is_left(
+    emulator: EmulatorServer, resume: Any
+) -> None:
+    from airflow.sdk.exceptions import AirflowSensorTimeout
+
+    emulator.world.add_task(SOURCE)
+
+    outcome, triggers = resume(
+        lambda trigger: {"selector": trigger.selector, "memory": trigger.memory}, timeout=3
+    )
+
+    shut(outcome, AirflowSensorTimeout)
+    assert len(triggers) > 1
+    assert len({trigger.memory["deadline"] for trigger in triggers}) == 1
+
+
+def test_an_event_without_memory_does_not_begin_the_wait_anew(
+    emulator: EmulatorServer, airflow_db: None
+) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    emulator.world.add_task(SOURCE)
+    began = datetime.now(UTC) - timedelta(seconds=100)
+    context: Any = {"ti": SimpleNamespace(start_date=began), "dag_run": None}
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(deferrable=True, timeout=300).execute_complete(context, {})
+
+    assert deferred.value.trigger.serialize()[1]["memory"]["deadline"] == began.timestamp() + 300
+
+
 # -- which task is meant -----------------------------------------------------------------------------------
 
 
@@ -316,7 +419,7 @@ def test_a_near_miss_of_created_after_is_told(
 
     assert opened(look(created_after=created))
     assert look(created_after=created + timedelta(seconds=3), timeout=0).state == "failed"
-    assert "nearest: amva-1 ('demo') was created 3 seconds too early" in dag_runner.log
+    assert "nearest: amva-1 ('demo') was created 3 seconds before created_after" in dag_runner.log
 
 
 def test_names(emulator: EmulatorServer, look: Any) -> None:
@@ -416,16 +519,21 @@ def test_a_refused_request_fails(emulator: EmulatorServer, gate: Any) -> None:
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
+@pytest.mark.parametrize(
+    ("deferrable", "latency"), [(True, 0), (False, 0), (False, 3)], ids=["deferred", "asleep", "looking"]
+)
 def test_execution_timeout_is_retried(
-    emulator: EmulatorServer, dag_runner: DagRunner, soft_fail: bool
+    emulator: EmulatorServer, dag_runner: DagRunner, deferrable: bool, latency: int, soft_fail: bool
 ) -> None:
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
     emulator.world.add_task(SOURCE)
+    if latency:
+        emulator.world.faults.append(Fault(latency=latency, calls=(2,)))
 
     outcome = dag_runner.run(
         lambda: sensor(
-            deferrable=True,
+            deferrable=deferrable,
             execution_timeout=timedelta(seconds=1),
             soft_fail=soft_fail,
             retries=1,
@@ -433,7 +541,36 @@ def test_execution_timeout_is_retried(
         )
     )["gate"]
 
-    shut(outcome, AirflowTaskTimeout)
+    told = shut(outcome, AirflowTaskTimeout)
+    assert "(execution_timeout); the gate stays shut. Last seen: amva-" in told
+
+
+@pytest.mark.parametrize(
+    ("trigger_rule", "key", "state"),
+    [
+        ("all_success", "return_value", "skipped"),
+        ("none_failed", "return_value", "success"),  # with None for a model
+        ("none_failed", "modelId", "failed"),
+    ],
+)
+def test_downstream_of_a_skipped_gate(
+    emulator: EmulatorServer, dag_runner: DagRunner, trigger_rule: str, key: str, state: str
+) -> None:
+    from airflow.sdk import task
+
+    emulator.world.add_task(SOURCE, status="failed")
+
+    def build() -> None:
+        @task(trigger_rule=trigger_rule)
+        def deploy(model_id: Any) -> None:
+            assert model_id is None
+
+        deploy(sensor(soft_fail=True).output[key])
+
+    outcomes = dag_runner.run(build)
+
+    assert outcomes["gate"].state == "skipped"
+    assert outcomes["deploy"].state == state
 
 
 @pytest.mark.parametrize("switch", ["never_fail", "silent_fail"])
@@ -488,6 +625,30 @@ def test_reschedule_hands_the_slot_back_for_a_long_retry_after(
 
     assert 299 < (handed_back.value.reschedule_date - now).total_seconds() < 310
     assert emulator.world.count(LIST) == 1
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "lines"),
+    [(61, 0), (590, 0), (610, 1), (661, 1), (690, 0), (1201, 1)],
+)
+def test_reschedule_writes_a_line_every_ten_minutes(
+    emulator: EmulatorServer,
+    airflow_db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    elapsed: int,
+    lines: int,
+) -> None:
+    emulator.world.add_task(SOURCE)
+    first = datetime.now(UTC) - timedelta(seconds=elapsed)
+    ti = SimpleNamespace(get_first_reschedule_date=lambda context: first)
+    waiting = sensor(mode="reschedule", poke_interval=60, timeout=3600)
+    said: list[str] = []
+    monkeypatch.setattr(waiting.log, "log", lambda level, text, *arguments: said.append(text % arguments))
+
+    assert waiting.poke({"ti": ti, "dag_run": None}) is False  # type: ignore[typeddict-item]
+
+    assert len(said) == lines
+    assert all(line.startswith("Still waiting after ") for line in said)
 
 
 def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airflow_db: None) -> None:

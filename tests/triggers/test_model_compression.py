@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,9 +152,51 @@ def test_it_is_made_again_from_its_kwargs() -> None:
     assert QianfanModelCompTaskTrigger(**kwargs).serialize() == (path, kwargs)
 
 
-def test_kwargs_of_other_versions() -> None:
-    QianfanModelCompTaskTrigger(**trigger().serialize()[1], colour="red")
-    QianfanModelCompTaskTrigger()
+def test_kwargs_that_only_a_newer_version_knows(emulator: EmulatorServer) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded")
+    _, kwargs = trigger().serialize()
+    selector, memory = {**kwargs["selector"], "colour": "red"}, {**kwargs["memory"], "colour": "red"}
+
+    made = QianfanModelCompTaskTrigger(**{**kwargs, "selector": selector, "memory": memory}, colour="red")
+
+    assert fire(made)["why"] == "the task may have finished"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "qianfan_conn_id",
+        "memory",
+        "poke_interval",
+        "next_look",
+        "settle",
+        "max_unhealthy",
+        "auth_grace",
+    ],
+)
+def test_kwargs_that_an_older_version_did_not_give(emulator: EmulatorServer, missing: str) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded")
+    _, kwargs = trigger().serialize()
+
+    del kwargs[missing]
+
+    assert fire(QianfanModelCompTaskTrigger(**kwargs))["why"] == "the task may have finished"
+
+
+def test_without_any_kwargs_the_sensor_is_called() -> None:
+    assert (
+        fire(QianfanModelCompTaskTrigger(poke_interval=1))["why"] == "which task is meant is not known here"
+    )
+
+
+def test_several_event_loops_in_one_process(emulator: EmulatorServer) -> None:
+    """As in ``dag.test()``, one after the other, and at once in threads."""
+    emulator.world.add_task(SOURCE, timeline=(Step(status="running"), Step(after=1, status="failed")))
+
+    with ThreadPoolExecutor() as threads:
+        events = list(threads.map(lambda _: fire(trigger()), range(3)))
+
+    assert {event["why"] for event in [*events, fire(trigger())]} == {"the task may have finished"}
 
 
 def test_without_a_selector_the_sensor_is_called_but_not_at_once() -> None:
