@@ -69,7 +69,13 @@ test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only tho
 
 .PHONY: test-integration
 test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
-	@$(BIN)/python -m pytest tests/integration -m integration -s $(ARGS)
+	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)
+
+.PHONY: mutants
+mutants: $(INSTALLED) ## change the gate's code everywhere: which changes do its tests not notice?
+	@rm -rf mutants
+	@$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/mutmut results | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show
 
 .PHONY: lint
 lint: $(INSTALLED) ## look for mistakes

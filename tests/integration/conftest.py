@@ -1,0 +1,81 @@
+"""A real Airflow for the whole session, in which all DAGs of the suite run at once."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.integration.cells import MADE, MODES, SOURCE
+from tests.integration.services import Services
+from tests.integration.stage import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_qianfan.emulator.world import World
+    from tests.integration.cells import Cell
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def cells(request: pytest.FixtureRequest) -> list[Cell]:
+    """The cells whose tests are to run: ``-k`` chooses among them."""
+    specs = [getattr(item, "callspec", None) for item in request.session.items]
+    chosen: dict[Cell, None] = {spec.params["cell"]: None for spec in specs if spec and "cell" in spec.params}
+    return list(chosen)
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory, cells: list[Cell]) -> Iterator[Services]:
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "dags").mkdir()
+    for dag in HERE.glob("*_dag.py"):
+        shutil.copy(dag, home / "dags")
+    environment = {
+        "PARITY_ENDS": str(home / "ends.jsonl"),
+        "PARITY_CELLS": " ".join(cell.task_id for cell in cells),
+        "PYTHONPATH": str(HERE.parents[1]),
+    }
+    with Services(home, environment) as running:
+        yield running
+
+
+class Slots:
+    """The run of the DAG ``slots``, and the platforms that its sensors meet."""
+
+    def __init__(self, services: Services, worlds: dict[str, World]) -> None:
+        self._services, self.worlds = services, worlds
+        self._run = services.trigger("slots")
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Wait for the end of the run, and return its tasks."""
+        self._services.wait(self._run, 600)
+        return {task["task_id"]: task for task in self._services.task_instances(self._run)}
+
+
+@pytest.fixture(scope="session")
+def slots(services: Services) -> Iterator[Slots]:
+    """Begins early in the session, and takes five minutes, while other tests go on."""
+    with contextlib.ExitStack() as stack:
+        worlds = {}
+        for mode in MODES:
+            server = stack.enter_context(EmulatorServer())
+            worlds[mode] = server.world
+            server.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+            server.world.faults.append(Fault(rate_limit=True, retry_after=300, calls=(1,)))
+            services.call(
+                "POST", "/api/v2/connections", connection(f"slots_{mode}", server.url, server.world.account)
+            )
+            services.call(
+                "POST",
+                "/api/v2/pools",
+                {"name": f"slots_{mode}", "slots": 1, "include_deferred": False},
+            )
+        yield Slots(services, worlds)
