@@ -65,7 +65,7 @@ smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only
 
 .PHONY: test
 test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only those)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
 .PHONY: test-integration
 test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
@@ -123,5 +123,5 @@ lock: $(INSTALLED) ## bring requirements.lock up to setup.cfg (ARGS=--upgrade: n
 
 .PHONY: clean
 clean: ## remove everything that make made, the venv too
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

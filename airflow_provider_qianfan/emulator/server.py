@@ -154,6 +154,7 @@ class _Server(uvicorn.Server):
             task.cancel()
         if self.server_state.tasks:
             await asyncio.wait(list(self.server_state.tasks), timeout=1)
+        await asyncio.sleep(0)  # the loop closes aborted sockets in its next round
 
 
 def loopback(host: str) -> str:

@@ -124,7 +124,7 @@ def after_look(memory: Memory, verdict: Verdict, now: float, next_look: float) -
     memory = replace(memory, absent_since=absent_since, selected=verdict.selected or memory.selected)
     if verdict.state != memory.said and not memory.forgetful:
         lines.insert(0, Line(logging.INFO, f"Waiting: {verdict.state}. Next look in {duration(next_look)}."))
-    elif memory.forgetful or now - memory.spoke >= HEARTBEAT:
+    elif now - memory.spoke >= HEARTBEAT:
         elapsed = duration(now - memory.started)
         text = f"Still waiting after {elapsed}: {verdict.state}. Next look in {duration(next_look)}."
         lines.insert(0, Line(logging.INFO, text))

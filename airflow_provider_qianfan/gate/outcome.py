@@ -65,7 +65,7 @@ def decide(
             return _pinned_absent(selector, memory, now, settle, absence)
         if not matches(pinned, selector):
             return Fail(_not_as_described(pinned, selector), pinned)
-        return _outcome(pinned, selector, details, ())
+        return _outcome(pinned, details, ())
 
     found = [task for task in tasks if matches(task, selector)]
     notes = _undated_notes(tasks, selector)
@@ -82,18 +82,14 @@ def decide(
         )
     candidates = newest(found)
     if len(candidates) > 1:
-        return _outcome_of_all(candidates, selector, details, notes)
-    return _outcome(
-        candidates[0], selector, details, notes + _selection_notes(candidates[0], selector, memory)
-    )
+        return _outcome_of_all(candidates, details, notes)
+    return _outcome(candidates[0], details, notes + _selection_notes(candidates[0], selector, memory))
 
 
-def _outcome(
-    task: ModelCompTask, selector: Selector, details: Details, notes: tuple[Note, ...]
-) -> Verdict | NeedDetail:
+def _outcome(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -> Verdict | NeedDetail:
     """Look up the outcome table for one selected task."""
     if task.status == SUCCEEDED:
-        return _succeeded(task, selector, details, notes)
+        return _succeeded(task, details, notes)
     if task.status == FAILED:
         if task.failed_reason is None and task.id not in details:
             return NeedDetail(task.id, required=False)
@@ -119,9 +115,7 @@ def _outcome(
     return Wait(f"{name_of(task)} is {task.status}", notes, task.id)
 
 
-def _succeeded(
-    task: ModelCompTask, selector: Selector, details: Details, notes: tuple[Note, ...]
-) -> Verdict | NeedDetail:
+def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -> Verdict | NeedDetail:
     if usable_model_id(task):
         return Open(task, notes)
     if task.id not in details:
@@ -129,7 +123,7 @@ def _succeeded(
     detail = details[task.id]
     if detail is not None and detail.source_model_id == task.source_model_id:
         if detail.status != SUCCEEDED:
-            return _outcome(detail, selector, details, notes)
+            return _outcome(detail, details, notes)
         if usable_model_id(detail):
             return Open(detail, notes)
     latest = detail or task
@@ -146,12 +140,12 @@ def _succeeded(
 
 
 def _outcome_of_all(
-    candidates: Sequence[ModelCompTask], selector: Selector, details: Details, notes: tuple[Note, ...]
+    candidates: Sequence[ModelCompTask], details: Details, notes: tuple[Note, ...]
 ) -> Verdict | NeedDetail:
     """Each of several might be the newest: open only if it makes no difference which."""
     outcomes = []
     for task in candidates:
-        outcome = _outcome(task, selector, details, ())
+        outcome = _outcome(task, details, ())
         if isinstance(outcome, NeedDetail) and not outcome.required:
             outcome = Fail(_failed(task, None), task)
         if isinstance(outcome, Wait):

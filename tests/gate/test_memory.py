@@ -124,6 +124,12 @@ def test_since_when_no_task_fits() -> None:
     assert memory.absent_since is None
 
 
+def test_the_task_that_counted_is_remembered_while_none_does() -> None:
+    memory, _ = after_look(Memory(NOW, selected="amva-1"), Wait("no task fits yet", absent=True), NOW, 60)
+
+    assert memory.selected == "amva-1"
+
+
 def test_the_last_look_gives_its_notes_but_no_state() -> None:
     _, lines = after_look(Memory(NOW), Open(made(), (Note("n", "Note."),)), NOW, 60)
 
@@ -206,6 +212,10 @@ def test_a_wait_that_keeps_no_memory_is_bounded_by_its_timeout_alone() -> None:
     _, (line,) = after_failure(forgetful, LOST, NOW + day, LIMITS)
     assert "(not known, as nothing is remembered between two looks)" in line.text
     assert "Healthy answers: not known" in timeout_message(forgetful, NOW + day, "timeout")
+    answered = replace(forgetful, last_healthy=NOW + day)
+    assert "Healthy answers: the last one was 0 seconds ago" in timeout_message(
+        answered, NOW + day, "timeout"
+    )
 
 
 def test_a_refused_key_of_a_wait_that_keeps_no_memory_counts_from_the_first_look() -> None:

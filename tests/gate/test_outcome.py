@@ -146,6 +146,11 @@ OUTCOME = [
         Fails(QianfanTaskFailedError, ("amva-1", "no data")),
     ),
     Row(
+        "failed, with a reason that is a sentence",
+        [task(status="failed", reason="size exceeds MAX。")],
+        Fails(QianfanTaskFailedError, ("failed: size exceeds MAX. The gate stays shut",)),
+    ),
+    Row(
         "failed, with a reason in the detail",
         [task(status="failed")],
         Fails(QianfanTaskFailedError, ("no data",)),
@@ -415,6 +420,7 @@ SELECTION = [
         Waits("all of"),
         notes=("tied",),
     ),
+    Row("the same one as before", [task()], Waits("amva-1"), memory={"selected": "amva-1"}),
     Row(
         "another one than before",
         [task("amva-2")],

@@ -115,13 +115,14 @@ def test_templates_are_checked_when_they_are_rendered(argument: str, value: obje
         ("source_model_id", "amv-1", "None"),
         ("model_comp_task_id", "amva-1", " "),
         ("name", "demo", "null"),
+        ("name", "demo", 7),
         ("created_after", "2026-01-31", "yesterday"),
     ],
 )
-def test_literals_are_checked_at_once(argument: str, good: str, bad: str) -> None:
+def test_literals_are_checked_at_once(argument: str, good: str, bad: object) -> None:
     check_literal(argument, good)
     for check in (partial(check_literal, argument, bad), partial(Selector.check, **{argument: bad})):
-        with pytest.raises(ValueError, match=f"^{argument}='{bad}'"):
+        with pytest.raises(ValueError, match=f"^{argument}={bad!r}"):
             check()
 
 
@@ -212,9 +213,14 @@ def test_newest(created: list[Any], candidates: list[int]) -> None:
             ),
         ),
         (
+            [task("amva-1", name="other", created=None)],
+            {"name": "demo"},
+            "1 task … (1 running); nearest: amva-1 ('other') has another name",
+        ),
+        (
             [task("amva-1", name="other", created=5)],
             {"name": "demo", "created_after": NOON},
-            "1 task of source model amv-source000001 (1 running); nearest: amva-1 ('other') has another name",
+            "1 task … (1 running); nearest: amva-1 ('other') has another name",
         ),
         (
             [task(f"amva-{number}", "", name=None, created=number or None) for number in range(5)],
@@ -242,9 +248,15 @@ def test_describe_seen(tasks: list[Any], criteria: dict[str, Any], told: str) ->
     assert seen.replace(f"of source model {SOURCE}", "…") == told
 
 
-def test_a_selector_survives_json() -> None:
-    selector = Selector(SOURCE, "amva-1", "demo", NOON, "newest", NOON - timedelta(hours=1))
-
+@pytest.mark.parametrize(
+    "selector",
+    [
+        Selector(SOURCE),
+        Selector(model_comp_task_id="amva-1"),
+        Selector(SOURCE, "amva-1", "demo", NOON, "newest", NOON - timedelta(hours=1)),
+    ],
+)
+def test_a_selector_survives_json(selector: Selector) -> None:
     assert Selector.from_json(selector.to_json()) == selector
 
 
