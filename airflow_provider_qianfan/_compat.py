@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, Connection, Context, PokeReturnValue
+    from airflow.sdk import (
+        BaseHook,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Connection,
+        Context,
+        PokeReturnValue,
+    )
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowFailException,
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     )
 else:
     try:
-        from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue
+        from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue
         from airflow.sdk.configuration import conf
         from airflow.sdk.exceptions import (
             AirflowFailException,
@@ -35,7 +43,7 @@ else:
             AirflowTaskTimeout,
         )
         from airflow.hooks.base import BaseHook
-        from airflow.models import BaseOperator
+        from airflow.models import BaseOperator, BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
 
 __all__ = [
@@ -45,10 +53,12 @@ __all__ = [
     "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseSensorOperator",
     "PokeReturnValue",
     "conf",
     "first_reschedule_date",
+    "form_field",
     "mapped_arguments",
     "mask_secret",
     "read_connection",
@@ -90,6 +100,14 @@ def mask_secret(secret: str | None) -> None:
     except ModuleNotFoundError:  # Airflow 2.11
         masker = import_module("airflow.utils.log.secrets_masker")
     masker.mask_secret(secret)
+
+
+def form_field(label: str, description: str, *, secret: bool) -> Any:
+    """Make a field of a connection's form, as Airflow before 3.2 draws it; later ones do not ask."""
+    widgets, fields = import_module("flask_appbuilder.fieldwidgets"), import_module("wtforms")
+    kind = fields.PasswordField if secret else fields.StringField
+    widget = widgets.BS3PasswordFieldWidget if secret else widgets.BS3TextFieldWidget
+    return kind(label, widget=widget(), description=description)
 
 
 async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:

@@ -46,6 +46,25 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_qianfan.triggers.model_compression"],
             }
         ],
+        "extra-links": ["airflow_provider_qianfan.links.QianfanConsoleLink"],
+        "config": {
+            "qianfan": {
+                "description": "Baidu AI Cloud Qianfan",
+                "options": {
+                    "console_url_template": {
+                        "description": (
+                            "Where the link *Qianfan console* of a task leads. ``{source_model_id}`` and\n"
+                            "``{model_comp_task_id}`` are replaced by what the task was given, escaped for a"
+                            " URL.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://console.example.com/compression?model={source_model_id}",
+                        "default": "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list",
+                    },
+                },
+            },
+        },
         "connection-types": [
             {
                 "connection-type": "qianfan",

@@ -26,6 +26,9 @@ def test_what_it_names_is_there() -> None:
         for entry in info[kind]:
             for module in entry["python-modules"]:
                 import_module(module)
+    for link in info["extra-links"]:
+        module, _, name = link.rpartition(".")
+        assert hasattr(import_module(module), name)
     (connection,) = info["connection-types"]
     module, _, name = connection["hook-class-name"].rpartition(".")
     assert getattr(import_module(module), name) is QianfanHook

@@ -199,6 +199,11 @@ class Exchange:
         self._jitter = jitter
         self._server_ahead = timedelta()
 
+    @property
+    def server_ahead(self) -> timedelta:
+        """How far the server's clock is ahead of ours; zero unless it refused a signature for that."""
+        return self._server_ahead
+
     def call(
         self, path: str, action: str, body: Mapping[str, Any] | None = None, *, repeatable: bool | None = None
     ) -> Steps[dict[str, Any]]:

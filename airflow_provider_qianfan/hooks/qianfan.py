@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_qianfan._compat import BaseHook, mask_secret, read_connection
+from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret, read_connection
 from airflow_provider_qianfan.api import model_compression
-from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, QianfanTransientError, clean
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanTransientError,
+    clean,
+)
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy, Steps, T
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.gate.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 30.0
 LONGEST_CONNECT = 10.0
+LONGEST_TEST = 8.0
+"""Seconds; somebody sits before the form and waits."""
+
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -225,25 +235,57 @@ class QianfanHook(BaseHook):
             self._session = None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for one model compression task, once, and say what came of it."""
+        """Ask for one model compression task, once, and say what came of it, within seconds."""
+        from airflow_provider_qianfan.hooks._requests import SigningSession, run  # loads requests
+
         try:
-            probe = Exchange(self.settings.endpoint, self.settings.credentials, retry=RetryPolicy(tries=1))
-            self._run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
-        except (QianfanError, UnusableConnectionError) as error:
+            settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST))
+            probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
+            with SigningSession(settings) as session:
+                list_one = probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1})
+                run(list_one, session, settings)
+        except (QianfanAPIError, UnusableConnectionError) as error:
             return False, str(error)
-        return True, f"{self.settings.endpoint.url} accepts the key, and it may read model compression tasks."
+        except QianfanError as error:
+            return False, (
+                f"{self.settings.endpoint.url} did not answer as the platform does. Check the host (default"
+                f" {DEFAULT_ENDPOINT}), the proxy and the CA bundle. {error}"
+            )
+        told = f"{settings.endpoint.url} accepts the key, and it may read model compression tasks."
+        ahead = probe.server_ahead.total_seconds()
+        if ahead:
+            late = "behind" if ahead > 0 else "ahead of"
+            told += (
+                f" But the clock of this machine is {duration(abs(ahead))} {late} the platform's: correct it."
+            )
+        return True, told
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Describe the standard fields of the connection's form to Airflow before 3.2."""
+        behaviour = _connection_type()["ui-field-behaviour"]
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Describe the other fields of the connection's form to Airflow before 3.2."""
+        return {
+            name: form_field(
+                described["label"],
+                described["description"],
+                secret=described["schema"].get("format") == "password",
+            )
+            for name, described in _connection_type()["conn-fields"].items()
+        }
 
     # -- calls -------------------------------------------------------------------------------------------
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of an exchange."""
-        with self._named():
-            return self._run(steps)
-
-    def _run(self, steps: Steps[T]) -> T:
         from airflow_provider_qianfan.hooks._requests import run  # loads requests
 
-        return run(steps, self.get_conn(), self.settings)
+        with self._named():
+            return run(steps, self.get_conn(), self.settings)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -408,6 +450,15 @@ class QianfanHook(BaseHook):
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
+
+
+def _connection_type() -> dict[str, Any]:
+    """Return what Airflow 3.2 and newer draw the connection's form from."""
+    from airflow_provider_qianfan.get_provider_info import get_provider_info
+
+    info: Any = get_provider_info()
+    (described,) = info["connection-types"]
+    return dict(described)
 
 
 def _required(argument: str, value: str) -> str:

@@ -17,6 +17,7 @@ from airflow_provider_qianfan.gate.selection import (
     is_rendered_later,
     matches,
 )
+from airflow_provider_qianfan.links import QianfanConsoleLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,6 +51,7 @@ class QianfanListModelCompTasksOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("source_model_id", "statuses", "name", "created_after")
     ui_color = "#e3ecfc"
+    operator_extra_links = (QianfanConsoleLink(),)
 
     def __init__(
         self,

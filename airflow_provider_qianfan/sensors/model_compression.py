@@ -45,6 +45,7 @@ from airflow_provider_qianfan.gate.selection import (
 )
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 from airflow_provider_qianfan.gate.wording import name_of
+from airflow_provider_qianfan.links import QianfanConsoleLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -102,6 +103,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = CRITERIA
     ui_color = "#d7e3fc"
+    operator_extra_links = (QianfanConsoleLink(),)
 
     def __init__(
         self,

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +13,7 @@ from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocol
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.get_provider_info import get_provider_info
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings, UnusableConnectionError
 
 if TYPE_CHECKING:
@@ -217,11 +221,67 @@ def test_testing_a_connection(emulator: EmulatorServer, account: dict[str, Any],
     assert told in message
 
 
-def test_testing_a_connection_is_quick(connect: Any) -> None:
+def test_testing_a_connection_tells_of_a_wrong_host(connect: Any) -> None:
     good, message = connect("qianfan://AK:SK@http%3A%2F%2F127.0.0.1%3A1").test_connection()
 
     assert not good
+    assert "Check the host (default https://qianfan.baidubce.com)" in message
     assert "refused" in message
+
+
+def test_testing_a_connection_is_quick(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_qianfan.hooks.qianfan.LONGEST_TEST", 0.3)
+    emulator.world.faults.append(Fault(latency=5))
+    began = time.monotonic()
+
+    good, message = QianfanHook().test_connection()
+
+    assert not good
+    assert "did not answer as the platform does" in message
+    assert time.monotonic() - began < 3
+    assert emulator.world.count("DescribeModelCompTasks") <= 1
+
+
+@pytest.mark.parametrize(("skew", "told"), [(7200, "2 hours behind"), (-7200, "2 hours ahead of")])
+def test_testing_a_connection_tells_of_a_wrong_clock(
+    emulator: EmulatorServer, skew: float, told: str
+) -> None:
+    emulator.world.faults.append(Fault(skew=skew))
+
+    good, message = QianfanHook().test_connection()
+
+    assert good
+    assert f"the clock of this machine is {told} the platform's" in message
+
+
+def test_the_form_is_the_same_for_older_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They read it from the hook, and draw it with libraries that newer ones do not have."""
+    made: dict[str, Any] = {}
+
+    def field(kind: str) -> Any:
+        return lambda label, widget, description: made.setdefault(label, (kind, widget, description))
+
+    fields = {"StringField": field("string"), "PasswordField": field("password")}
+    widgets = {"BS3TextFieldWidget": lambda: "text", "BS3PasswordFieldWidget": lambda: "dots"}
+    monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**fields))
+    monkeypatch.setitem(sys.modules, "flask_appbuilder", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "flask_appbuilder.fieldwidgets", SimpleNamespace(**widgets))
+    info: Any = get_provider_info()
+    (described,) = info["connection-types"]
+
+    assert list(QianfanHook.get_connection_form_widgets()) == list(described["conn-fields"])
+    assert made == {
+        item["label"]: (
+            *(("password", "dots") if "format" in item["schema"] else ("string", "text")),
+            item["description"],
+        )
+        for item in described["conn-fields"].values()
+    }
+    assert QianfanHook.get_ui_field_behaviour() == {
+        "hidden_fields": ["port", "schema"],
+        "relabeling": described["ui-field-behaviour"]["relabeling"],
+        "placeholders": described["ui-field-behaviour"]["placeholders"],
+    }
 
 
 def test_testing_a_connection_that_is_not_whole(connect: Any) -> None:

@@ -174,12 +174,13 @@ class Services:
         return content
 
     def xcoms(self, run: str, task_id: str) -> dict[str, Any]:
-        """Return the XComs of a task."""
+        """Return the XComs of a task, but for those that Airflow itself makes of its links."""
         path = f"{run}/taskInstances/{task_id}/xcomEntries"
         entries = self.get(path)["xcom_entries"]
         return {
             entry["key"]: self.get(f"{path}/{quote(entry['key'])}?deserialize=true")["value"]
             for entry in entries
+            if not entry["key"].startswith("_link_")
         }
 
 

@@ -1,0 +1,53 @@
+"""Links from a task in Airflow's UI to the Qianfan console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow_provider_qianfan._compat import BaseOperatorLink, conf
+from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.gate.selection import is_rendered_later
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan._compat import BaseOperator
+
+DEFAULT_URL_TEMPLATE = "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list"
+"""The account's models. Which page of the console shows one model compression task is not documented."""
+
+_PLACEHOLDERS = ("source_model_id", "model_comp_task_id")
+
+
+class QianfanConsoleLink(BaseOperatorLink):
+    """
+    Link to the Qianfan console: by default to the list of the account's models.
+
+    Another page can be given by ``console_url_template`` in the ``[qianfan]`` section of Airflow's
+    configuration. It may contain ``{source_model_id}`` and ``{model_comp_task_id}``: what the task was given,
+    escaped for a URL; nothing, if it was not.
+    """
+
+    name = "Qianfan console"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """
+        Return the URL. Airflow shows it on the task's details.
+
+        :raises ValueError: if the template cannot be meant. Airflow logs it; the task is not affected.
+        """
+        template: str = conf.get("qianfan", "console_url_template", fallback=DEFAULT_URL_TEMPLATE)
+        values = {name: _escaped(getattr(operator, name, None)) for name in _PLACEHOLDERS}
+        try:
+            url = template.format(**values)
+        except (LookupError, ValueError, AttributeError):
+            url = ""
+        if not url.startswith(("https://", "http://")):
+            raise ValueError(
+                f"[qianfan] console_url_template={clean(template)!r} is not a template of a web address."
+                f" It may contain {' and '.join(f'{{{name}}}' for name in _PLACEHOLDERS)}, no other braces."
+            )
+        return url
+
+
+def _escaped(value: object) -> str:
+    return "" if not isinstance(value, str) or is_rendered_later(value) else quote(value, safe="")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.get_provider_info import get_provider_info
+from airflow_provider_qianfan.links import DEFAULT_URL_TEMPLATE, QianfanConsoleLink
+from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+    from tests.dag_runs import DagRunner
+
+TEMPLATE = "https://console.example.com/?model={source_model_id}&task={model_comp_task_id}"
+
+
+@pytest.fixture
+def template(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda text: monkeypatch.setenv("AIRFLOW__QIANFAN__CONSOLE_URL_TEMPLATE", text)
+
+
+def link(**arguments: Any) -> str:
+    return QianfanConsoleLink().get_link(QianfanModelCompTaskSensor(task_id="gate", **arguments), ti_key=None)
+
+
+def test_the_default_is_the_same_in_both_places() -> None:
+    info: Any = get_provider_info()
+
+    assert info["config"]["qianfan"]["options"]["console_url_template"]["default"] == DEFAULT_URL_TEMPLATE
+    assert link(source_model_id="amv-1") == DEFAULT_URL_TEMPLATE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "query"),
+    [
+        ({"source_model_id": "amv-1"}, "model=amv-1&task="),
+        ({"source_model_id": "amv-1", "model_comp_task_id": "amva-2"}, "model=amv-1&task=amva-2"),
+        ({"source_model_id": "a&b/c?d #é"}, "model=a%26b%2Fc%3Fd%20%23%C3%A9&task="),
+        ({"model_comp_task_id": "{{ not_rendered }}"}, "model=&task="),
+    ],
+)
+def test_values_are_escaped(template: Any, arguments: dict[str, Any], query: str) -> None:
+    template(TEMPLATE)
+
+    assert link(**arguments) == f"https://console.example.com/?{query}"
+
+
+def test_an_operator_without_a_task_id_has_the_link_too(template: Any) -> None:
+    template(TEMPLATE)
+    operator = QianfanListModelCompTasksOperator(task_id="list", source_model_id="amv-1")
+
+    assert QianfanConsoleLink().get_link(operator, ti_key=None).endswith("?model=amv-1&task=")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "console", "javascript:alert(1)", "https://h/{model}", "https://h/{", "https://h/{0}"]
+)
+def test_a_template_that_cannot_be_meant(template: Any, wrong: str) -> None:
+    template(wrong)
+
+    with pytest.raises(ValueError, match=r"\[qianfan\] console_url_template=.*source_model_id"):
+        link(source_model_id="amv-1")
+
+
+def test_a_run_has_the_link_of_what_was_rendered(
+    emulator: EmulatorServer, dag_runner: DagRunner, template: Any
+) -> None:
+    template(TEMPLATE)
+    emulator.world.add_task("amv-7", status="succeeded", model_id="amv-made")
+
+    outcome = dag_runner.run(
+        lambda: QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-{{ 3 + 4 }}")
+    )["gate"]
+
+    assert outcome.xcoms["_link_QianfanConsoleLink"] == "https://console.example.com/?model=amv-7&task="
