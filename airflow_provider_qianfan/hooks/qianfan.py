@@ -255,8 +255,10 @@ class QianfanHook(BaseHook):
         ahead = probe.server_ahead.total_seconds()
         if ahead:
             late = "behind" if ahead > 0 else "ahead of"
+            unit = 60 if abs(ahead) >= 60 else 1  # the server tells whole seconds, and some time ago
             told += (
-                f" But the clock of this machine is {duration(abs(ahead))} {late} the platform's: correct it."
+                f" But the clock of this machine is {duration(round(abs(ahead) / unit) * unit)} {late} the"
+                " platform's: correct it."
             )
         return True, told
 
