@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 RUN_TIMEOUT = 900.0
-SLACK = 60.0
-"""Seconds by which a busy machine may be late."""
 
 
 class Outcomes:
@@ -116,7 +114,9 @@ def test_a_timeout_counts_from_the_first_look_of_its_try(outcomes: Outcomes, cel
 
     assert after
     lasted, limit = 60 * int(after[1] or 0) + int(after[2] or 0), cell.row.arguments[after[3]]
-    assert limit <= lasted <= limit + SLACK
+    # How late a busy machine is, is not ours to promise. Counted from the first try, it would be longer than
+    # the pause between the tries, too.
+    assert limit <= lasted < limit + cell.row.arguments.get("retry_delay", float("inf"))
 
 
 @each_cell
