@@ -61,6 +61,7 @@ __all__ = [
     "form_field",
     "mapped_arguments",
     "mask_secret",
+    "metrics",
     "read_connection",
 ]
 
@@ -108,6 +109,15 @@ def form_field(label: str, description: str, *, secret: bool) -> Any:
     kind = fields.PasswordField if secret else fields.StringField
     widget = widgets.BS3PasswordFieldWidget if secret else widgets.BS3TextFieldWidget
     return kind(label, widget=widget(), description=description)
+
+
+def metrics() -> Any:
+    """Return Airflow's metrics as a triggerer has set them up; the task SDK's are not set up there."""
+    try:
+        module = import_module("airflow.observability.stats")
+    except ModuleNotFoundError:  # Airflow before 3.2
+        module = import_module("airflow.stats")
+    return module if hasattr(module, "incr") else module.Stats
 
 
 async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:

@@ -62,6 +62,33 @@ def get_provider_info() -> dict[str, object]:
                         "example": "https://console.example.com/compression?model={source_model_id}",
                         "default": "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list",
                     },
+                    "requests_per_second": {
+                        "description": (
+                            "How many requests a second a triggerer sends with one key for its deferred"
+                            " waits,\nin the long run. The platform documents no limit.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "10.0",
+                    },
+                    "request_burst": {
+                        "description": "How many of them may follow each other at once after a rest.\n",
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": None,
+                        "default": "20",
+                    },
+                    "shortest_interval": {
+                        "description": (
+                            "Seconds between two readings of the platform by a triggerer with one key,\n"
+                            "however short the waits' ``poke_interval`` is.\n"
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "1.0",
+                    },
                 },
             },
         },

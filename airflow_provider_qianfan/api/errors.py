@@ -7,6 +7,8 @@ outage into a skipped deployment. No message ever holds a header, a signature or
 
 from __future__ import annotations
 
+from typing import Any
+
 _LONGEST = 300
 
 AUTH_CODES = frozenset(
@@ -43,6 +45,10 @@ def clean(text: object, longest: int = _LONGEST) -> str:
 
 class QianfanError(Exception):
     """Anything that went wrong in talking to the Qianfan platform."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be copied and pickled as what it is: what it was made from is not in its ``args``."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class QianfanAPIError(QianfanError):

@@ -179,6 +179,8 @@ class Exchange:
     :param endpoint: where to send.
     :param credentials: the key to sign with.
     :param retry: the retry policy of each call.
+    :param pace: tells for how many seconds the next request must wait; 0 gives it its place. After a wait it
+        is asked again. Default: no request need wait.
     :param clock: tells the time of each signature.
     :param jitter: gives a random number from 0 to 1.
     """
@@ -189,12 +191,14 @@ class Exchange:
         credentials: Credentials,
         *,
         retry: RetryPolicy | None = None,
+        pace: Callable[[], float] | None = None,
         clock: Callable[[], datetime] = _utc_now,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
         self._retry = retry or RetryPolicy()
+        self._pace = pace
         self._clock = clock
         self._jitter = jitter
         self._server_ahead = timedelta()
@@ -221,6 +225,8 @@ class Exchange:
         repeatable = action.startswith("Describe") if repeatable is None else repeatable
         attempt, clock_corrected = 1, False
         while True:
+            while self._pace is not None and (wait := self._pace()):
+                yield Sleep(wait)
             reply = yield self._sign(path, action, body or {})
             try:
                 return self._read(reply, action)

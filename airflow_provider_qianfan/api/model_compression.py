@@ -106,14 +106,28 @@ def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
 
 def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:
     """Read the whole list; a task that comes twice counts once, as it was read last."""
-    scan, tasks, restarts = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask](), 0
+    scan, tasks = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask]()
     while not scan.finished:
-        rows = yield from scan.next_page()
-        if scan.restarts != restarts:
-            restarts = scan.restarts
-            tasks.clear()
-        tasks.update((task.id, task) for task in map(ModelCompTask.parse, rows))
+        yield from _read_page(scan, tasks)
     return Reading(tuple(tasks.values()), scan.pages)
+
+
+def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | None]:
+    """Read the whole list unless it has more pages than that."""
+    scan, tasks = scan_tasks(exchange), dict[str, ModelCompTask]()
+    while not scan.finished:
+        if scan.pages >= most_pages:
+            return None
+        yield from _read_page(scan, tasks)
+    return Reading(tuple(tasks.values()), scan.pages)
+
+
+def _read_page(scan: Scan, tasks: dict[str, ModelCompTask]) -> Steps[None]:
+    restarts = scan.restarts
+    rows = yield from scan.next_page()
+    if scan.restarts != restarts:
+        tasks.clear()
+    tasks.update((task.id, task) for task in map(ModelCompTask.parse, rows))
 
 
 def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask | None]:

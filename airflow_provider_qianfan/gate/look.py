@@ -62,16 +62,8 @@ def look(
             return verdict
 
 
-def watch(
-    exchange: Exchange, selector: Selector, memory: Memory, *, settle: float, clock: Callable[[], float]
-) -> Steps[Verdict | NeedDetail]:
-    """Take a look without asking for detail: enough to tell whether a real one is worth a worker."""
-    found = yield from _read(exchange, selector)
-    return decide(found.tasks, selector, memory, clock(), settle=settle, absence=found.absence or "")
-
-
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """What was read; ``absence`` is what the platform said of a given id that is not there, else None."""
 
     tasks: tuple[ModelCompTask, ...]
@@ -79,12 +71,12 @@ class _Found:
     absence: str | None = None
 
 
-def _read(exchange: Exchange, selector: Selector) -> Steps[_Found]:
+def _read(exchange: Exchange, selector: Selector) -> Steps[Found]:
     """Read the candidates."""
     pinned = selector.model_comp_task_id
     if pinned is None:
         reading = yield from read_tasks(exchange, selector.source_model_id)
-        return _Found(reading.tasks, reading.pages)
+        return Found(reading.tasks, reading.pages)
     absence = ""
     try:
         task = yield from read_task(exchange, pinned)
@@ -93,12 +85,12 @@ def _read(exchange: Exchange, selector: Selector) -> Steps[_Found]:
             raise
         task, absence = None, str(error)
     if task is not None:
-        return _Found((task,))
+        return Found((task,))
     # How an unknown id is refused is not documented, so a refusal alone does not prove that the task is not
     # there.
     reading = yield from read_tasks(exchange)
     there = any(task.id == pinned for task in reading.tasks)
-    return _Found(reading.tasks, absence=None if there else absence)
+    return Found(reading.tasks, absence=None if there else absence)
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:

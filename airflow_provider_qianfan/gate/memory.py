@@ -168,6 +168,17 @@ def after_failure(
     return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
 
 
+def interval_after(elapsed: float, shortest: float, longest: float | None) -> float:
+    """
+    Tell how many seconds may lie between two looks.
+
+    :param elapsed: seconds since the first look.
+    :param shortest: seconds; the interval of a wait that does not slow down.
+    :param longest: seconds; each interval of one that does is as long as all before it together, up to this.
+    """
+    return shortest if longest is None else max(shortest, min(longest, elapsed))
+
+
 def health(memory: Memory, now: float) -> str:
     """Say how long ago the platform last gave a healthy answer."""
     if memory.last_healthy is None and memory.forgetful:

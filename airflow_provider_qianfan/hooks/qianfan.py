@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret, read_connection
+from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret
 from airflow_provider_qianfan.api import model_compression
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
@@ -25,7 +26,6 @@ from airflow_provider_qianfan.gate.wording import duration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import httpx
     import requests
     from airflow.sdk import Connection
 
@@ -47,6 +47,13 @@ def reread_failed(error: Exception) -> QianfanTransientError:
     # password.
     told = str(error) if isinstance(error, UnusableConnectionError) else type(error).__name__
     return QianfanTransientError("Reading the connection again", told, sent=False)
+
+
+def refused_key(error: QianfanAuthError, conn_id: str) -> QianfanAuthError:
+    """Have an error of the key say which connection it belongs to."""
+    named = copy(error)
+    named.args = (f"Connection {conn_id!r} is refused. {error}",)
+    return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +196,6 @@ class QianfanHook(BaseHook):
         self._settings: Settings | None = None
         self._exchange: Exchange | None = None
         self._session: requests.Session | None = None
-        self._client: httpx.AsyncClient | None = None
 
     # -- connection --------------------------------------------------------------------------------------
 
@@ -295,8 +301,7 @@ class QianfanHook(BaseHook):
         try:
             yield
         except QianfanAuthError as error:
-            error.args = (f"Connection {self.qianfan_conn_id!r} is refused. {error}",)
-            raise
+            raise refused_key(error, self.qianfan_conn_id) from None
 
     def call(
         self,
@@ -429,29 +434,6 @@ class QianfanHook(BaseHook):
     def _change(self, action: str, model_comp_task_id: str) -> None:
         body = {"modelCompTaskId": _required("model_comp_task_id", model_comp_task_id)}
         self.call(model_compression.PATH, action, body)
-
-    # -- for triggers ------------------------------------------------------------------------------------
-
-    async def aconnect(self) -> Exchange:
-        """Read the connection without blocking the event loop; :meth:`arun` needs it."""
-        if self._settings is None:
-            self._settings = Settings.read(*await read_connection(self.qianfan_conn_id))
-        return self.exchange
-
-    async def arun(self, steps: Steps[T]) -> T:
-        """Carry out the steps of an exchange on the running event loop. Call :meth:`aconnect` first."""
-        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
-
-        if self._client is None:
-            self._client = _httpx.make_client(self.settings)
-        with self._named():
-            return await _httpx.run(steps, self._client, self.settings)
-
-    async def aclose(self) -> None:
-        """Close the client's connections."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
 
 
 def _connection_type() -> dict[str, Any]:

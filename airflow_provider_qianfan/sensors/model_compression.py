@@ -32,6 +32,7 @@ from airflow_provider_qianfan.gate.memory import (
     Memory,
     after_failure,
     after_look,
+    interval_after,
     timeout_message,
 )
 from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
@@ -91,6 +92,8 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         600; ``mode="reschedule"`` counts them from the first look.
     :param poke_interval: seconds between two looks, default 60. Baidu's own SDK takes 15; at least 1 if
         deferrable.
+    :param exponential_backoff: each interval is as long as all before it together, up to ``max_wait``, which
+        has to be given if deferrable. Default: all intervals are ``poke_interval``.
     :param timeout: seconds for one try, default ``[sensors] default_timeout`` (7 days). Deferrable: the wait
         also ends at ``execution_timeout``, which Airflow 3 does not enforce on a deferred task.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
@@ -149,9 +152,10 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
             deferrable = not self.reschedule and conf.getboolean(
                 "operators", "default_deferrable", fallback=False
             )
-        if deferrable and self.exponential_backoff:
+        if deferrable and self.exponential_backoff and self.max_wait is None:
             raise ValueError(
-                "exponential_backoff is not supported with deferrable=True. Set poke_interval instead."
+                "exponential_backoff=True needs max_wait with deferrable=True: without it, a wait of a day"
+                " would look again after another day. Set max_wait to the longest time between two looks."
             )
         return deferrable
 
@@ -332,13 +336,16 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
         now = time.time()
+        longest = self.max_wait.total_seconds() if self.exponential_backoff and self.max_wait else None
+        interval = interval_after(now - wait.memory.started, self.poke_interval, longest)
         self.defer(
             trigger=QianfanModelCompTaskTrigger(
                 qianfan_conn_id=self.qianfan_conn_id,
                 selector=wait.selector.to_json(),
                 memory=wait.memory.to_json(),
                 poke_interval=self.poke_interval,
-                next_look=now + max(self.poke_interval, pause),
+                longest_interval=longest,
+                next_look=now + max(interval, pause),
                 settle=self.settle,
                 max_unhealthy=self.max_unhealthy,
                 auth_grace=self.auth_grace,

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError
-from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
-from airflow_provider_qianfan.gate.look import watch
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
+    HEARTBEAT,
     Limits,
     Line,
     Memory,
     after_failure,
     after_look,
+    interval_after,
 )
-from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE, decide
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.verdict import NeedDetail, Verdict, Wait
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
+from airflow_provider_qianfan.gate.snapshot import Wish
+from airflow_provider_qianfan.gate.verdict import Wait
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook, refused_key, reread_failed
+from airflow_provider_qianfan.triggers._shared import SPREAD, Subscription, join
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from airflow_provider_qianfan.gate.look import Found
 
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
@@ -36,6 +43,9 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
     """
     Watch a model compression task, and say when it is worth a look.
 
+    Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
+    request budget, and one reading of the platform per interval.
+
     It decides nothing: its one event says "look again", and the sensor looks for itself. So it may meet
     a sensor of an older or newer version: keyword arguments it does not know are ignored, and all have
     defaults.
@@ -43,11 +53,12 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
     :param qianfan_conn_id: a connection of type ``qianfan``.
     :param selector: which task is meant, as JSON.
     :param memory: what the wait remembers, its deadline among it, as JSON.
-    :param poke_interval: seconds between two looks, at least 1.
+    :param poke_interval: seconds, at least 1; no later than this after an answer comes the next.
     :param next_look: when to look first, in seconds since the epoch. Default: after one interval.
     :param settle: seconds for which a given task id may be missing.
     :param max_unhealthy: seconds without a healthy answer after which the sensor is called.
     :param auth_grace: seconds of refused keys after which the sensor is called.
+    :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
     """
 
     def __init__(
@@ -61,6 +72,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
         settle: float = DEFAULT_SETTLE,
         max_unhealthy: float = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float = DEFAULT_AUTH_GRACE,
+        longest_interval: float | None = None,
         **_unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -72,6 +84,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
         self.settle = settle
         self.max_unhealthy = max_unhealthy
         self.auth_grace = auth_grace
+        self.longest_interval = longest_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what the trigger is made from again."""
@@ -86,6 +99,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
                 "settle": self.settle,
                 "max_unhealthy": self.max_unhealthy,
                 "auth_grace": self.auth_grace,
+                "longest_interval": self.longest_interval,
             },
         )
 
@@ -102,51 +116,110 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
 
     async def _watch(self, memory: Memory) -> tuple[Memory, str]:
         interval = max(SHORTEST_INTERVAL, self.poke_interval)
-        next_look = time.time() + interval if self.next_look is None else self.next_look
-        if time.time() >= memory.expired_at:
+        due_in = interval if self.next_look is None else max(0.0, self.next_look - time.time())
+        left = memory.expired_at - time.time()
+        if left <= 0:
             # The worker that deferred had time left, by its clock; do not send it back and forth.
             await asyncio.sleep(interval)
             return memory, "the deadline is reached"
-        hook = self._hook()
+        watching = _Watching(self, memory, interval)
+        limit = asyncio.timeout(left if left < float("inf") else None)
         try:
-            while True:
-                await asyncio.sleep(max(0.0, min(next_look, memory.expired_at) - time.time()))
-                if time.time() >= memory.expired_at:
-                    return memory, "the deadline is reached"
-                selector = Selector.from_json(self.selector)
-                if selector is None:
-                    return memory, "which task is meant is not known here"
-                next_look = time.time() + interval
-                try:
-                    verdict = await self._look(hook, selector, memory)
-                except QianfanError as error:
-                    limits = Limits(self.max_unhealthy, self.auth_grace)
-                    try:
-                        memory, lines = after_failure(memory, error, time.time(), limits)
-                    except QianfanError as final:
-                        return memory, str(final)
-                    next_look = max(next_look, time.time() + retry_after(error))
-                    if isinstance(error, QianfanAuthError):
-                        await hook.aclose()
-                        hook = self._hook()  # reads the connection again: the key may have been rotated
-                else:
-                    if not isinstance(verdict, Wait):
-                        return memory, "the task may have finished"
-                    memory, lines = after_look(memory, verdict, time.time(), interval)
-                self._say(lines)
+            async with limit:
+                why = await watching.until_a_look_is_worthwhile(due_in)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            why = "the deadline is reached"
+        return watching.memory, why
+
+
+class _Watching:
+    """One run of the trigger: what lasts from answer to answer."""
+
+    def __init__(self, trigger: QianfanModelCompTaskTrigger, memory: Memory, interval: float) -> None:
+        self._trigger = trigger
+        self._shortest = interval
+        self._subscription: Subscription | None = None
+        self._memory = memory
+
+    @property
+    def memory(self) -> Memory:
+        healthy_at = self._subscription and self._subscription.healthy_at
+        return replace(self._memory, last_healthy=healthy_at) if healthy_at else self._memory
+
+    async def until_a_look_is_worthwhile(self, due_in: float) -> str:
+        trigger = self._trigger
+        selector = Selector.from_json(trigger.selector)
+        if selector is None:
+            await asyncio.sleep(due_in)
+            return "which task is meant is not known here"
+        if due_in <= self._shortest:  # and not because the platform wants to be left alone
+            due_in *= 1 - SPREAD * random.random()  # noqa: S311  those who begin together elsewhere part
+        try:
+            return await self._watch(selector, due_in)
         finally:
-            await hook.aclose()
+            await self._leave()
 
-    def _hook(self) -> QianfanHook:
-        return QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=LONGEST_PAUSE))
+    async def _watch(self, selector: Selector, due_in: float) -> str:
+        failed_at = -math.inf
+        while True:
+            answer = await self._answer(Wish.of(selector), due_in, failed_at)
+            memory, now = self.memory, time.time()
+            if isinstance(answer, QianfanError):
+                try:
+                    limits = Limits(self._trigger.max_unhealthy, self._trigger.auth_grace)
+                    self._memory, lines = after_failure(memory, answer, now, limits)
+                except QianfanError as final:
+                    return str(final)
+                self._say(lines)
+                if self._subscription is None or isinstance(answer, QianfanAuthError):
+                    # Read the connection again when the next look is due: the key may have been rotated.
+                    failed_at = asyncio.get_running_loop().time()
+                    await self._leave()
+                    await asyncio.sleep(self._interval())
+                    due_in = 0.0
+                continue
+            settle, absence = self._trigger.settle, answer.absence or ""
+            verdict = decide(answer.tasks, selector, memory, now, settle=settle, absence=absence)
+            if not isinstance(verdict, Wait):
+                await self._step_aside()
+                return "the task may have finished"
+            self._memory, lines = after_look(memory, verdict, now, self._interval())
+            self._say(lines)
 
-    async def _look(self, hook: QianfanHook, selector: Selector, memory: Memory) -> Verdict | NeedDetail:
-        try:
-            exchange = await hook.aconnect()
-        except Exception as error:
-            raise reread_failed(error) from error
-        return await hook.arun(watch(exchange, selector, memory, settle=self.settle, clock=time.time))
+    async def _answer(self, wish: Wish, due_in: float, fresher_than: float) -> Found | QianfanError:
+        if self._subscription is None:
+            conn_id = self._trigger.qianfan_conn_id
+            try:
+                self._subscription = await join(
+                    conn_id, wish, self._interval, due_in, fresher_than=fresher_than
+                )
+            except Exception as error:
+                return reread_failed(error)
+        answer = await self._subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
+        if isinstance(answer, QianfanAuthError):
+            return refused_key(answer, self._trigger.qianfan_conn_id)
+        return answer
+
+    async def _step_aside(self) -> None:
+        """Resume a little later than others whom the same snapshot calls: each of them takes a look."""
+        if self._subscription is not None:
+            spread = self._subscription.spread
+            self._memory = self.memory
+            await self._leave()
+            await asyncio.sleep(spread * random.random())  # noqa: S311
+
+    async def _leave(self) -> None:
+        if self._subscription is not None:
+            self._memory = self.memory
+            subscription, self._subscription = self._subscription, None
+            await subscription.leave()
+
+    def _interval(self) -> float:
+        elapsed = time.time() - self._memory.started
+        return interval_after(elapsed, self._shortest, self._trigger.longest_interval)
 
     def _say(self, lines: list[Line]) -> None:
         for line in lines:
-            self.log.log(line.level, "%s", line.text)
+            self._trigger.log.log(line.level, "%s", line.text)

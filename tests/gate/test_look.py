@@ -13,10 +13,10 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.exceptions import QianfanModelIdMissingError
-from airflow_provider_qianfan.gate.look import DETAIL_PAUSE, look, watch
+from airflow_provider_qianfan.gate.look import DETAIL_PAUSE, look
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Open, Wait
+from airflow_provider_qianfan.gate.verdict import Fail, Open, Wait
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import NOW, SOURCE
 
@@ -39,10 +39,10 @@ def detail(row: dict[str, Any] | None) -> Reply:
     return answer({"result": row})
 
 
-def take(*replies: Reply, steps: Any = look, memory: Memory = FIRST, **criteria: Any) -> Drive:
+def take(*replies: Reply, memory: Memory = FIRST, **criteria: Any) -> Drive:
     exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
     selector = Selector(**{"source_model_id": SOURCE, **criteria})
-    return Drive(steps(exchange, selector, memory, settle=60, clock=lambda: NOW), replies)
+    return Drive(look(exchange, selector, memory, settle=60, clock=lambda: NOW), replies)
 
 
 def actions(drive: Drive) -> list[str]:
@@ -163,7 +163,6 @@ def test_an_id_that_cannot_be_asked_for_is_no_verdict(reply: Reply, kind: type[E
     assert type(take(reply, model_comp_task_id="amva-1").error) is kind
 
 
-@pytest.mark.parametrize("steps", [look, watch])
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
@@ -174,9 +173,9 @@ def test_an_id_that_cannot_be_asked_for_is_no_verdict(reply: Reply, kind: type[E
         (detail(None), ""),
     ],
 )
-def test_an_id_that_is_not_there_has_so_much_time_left(steps: Any, reply: Reply, said: str) -> None:
+def test_an_id_that_is_not_there_has_so_much_time_left(reply: Reply, said: str) -> None:
     memory = Memory(NOW - 99, absent_since=NOW - 20)
-    drive = take(reply, listing(), steps=steps, memory=memory, model_comp_task_id="amva-1")
+    drive = take(reply, listing(), memory=memory, model_comp_task_id="amva-1")
 
     (note,) = drive.result.notes
     assert note.text == (
@@ -217,9 +216,3 @@ def test_a_refused_list_is_no_verdict() -> None:
     drive = take(error(404, "NoSuchKey"), error(400, "InappropriateJSON"), model_comp_task_id="amva-1")
 
     assert type(drive.error) is QianfanAPIError
-
-
-def test_watching_asks_for_no_detail() -> None:
-    drive = take(listing(FAILED), steps=watch)
-
-    assert drive.result == NeedDetail("amva-1", required=False)

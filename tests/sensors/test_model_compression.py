@@ -22,6 +22,8 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
 )
+from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
@@ -665,6 +667,34 @@ def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airfl
     assert emulator.world.count(LIST) == 1
 
 
+@pytest.mark.parametrize(
+    ("backoff", "started_ago", "next_look"),
+    [
+        ({}, 1000, 60),
+        ({"exponential_backoff": True, "max_wait": timedelta(minutes=10)}, 0, 60),
+        ({"exponential_backoff": True, "max_wait": timedelta(minutes=10)}, 200, 200),
+        ({"exponential_backoff": True, "max_wait": 600}, 1000, 600),
+    ],
+)
+def test_a_deferral_slows_down_if_asked_to(
+    emulator: EmulatorServer, airflow_db: None, backoff: dict[str, Any], started_ago: float, next_look: float
+) -> None:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    emulator.world.add_task(SOURCE)
+    now = datetime.now(UTC).timestamp()
+    waiting = sensor(deferrable=True, poke_interval=60, timeout=3600, **backoff)
+    memory = Memory(now - started_ago, deadline=now + 3600).to_json()
+    context: Any = {"ti": SimpleNamespace(start_date=None), "dag_run": None}
+
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.execute_complete(context, {"selector": Selector(SOURCE).to_json(), "memory": memory})
+
+    _, kwargs = deferred.value.trigger.serialize()
+    assert kwargs["next_look"] - now == pytest.approx(next_look, abs=5)
+    assert kwargs["longest_interval"] == (600 if backoff else None)
+
+
 def test_poke_leaves_the_platform_alone(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=1, calls=(1, 2, 3, 4)))
@@ -735,7 +765,7 @@ def test_no_secret_travels(emulator: EmulatorServer) -> None:
         ({"timeout": -1}, "timeout"),
         ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
         ({"deferrable": True, "mode": "reschedule"}, "deferrable=True and mode='reschedule' contradict"),
-        ({"deferrable": True, "exponential_backoff": True}, "exponential_backoff is not supported"),
+        ({"deferrable": True, "exponential_backoff": True}, "needs max_wait"),
     ],
 )
 def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str) -> None:

@@ -1,0 +1,273 @@
+"""
+One reading of the platform that answers many waits, at the price of the cheaper plan.
+
+The list can be read source model by source model, or whole. Whole, it is the history of the account; which is
+cheaper is measured. A task that is given by its id is taken from what was read for the others, and asked for
+by itself where it is not in there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.api.exchange import is_transient, retry_after
+from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
+from airflow_provider_qianfan.api.paging import PAGE_SIZE
+from airflow_provider_qianfan.gate.look import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+    from airflow_provider_qianfan.gate.selection import Selector
+
+MEASURED_FOR = 3600.0
+"""Seconds for which a count of the whole list's pages is believed while that list is not read."""
+
+MOST_FAILURES = 2
+"""Requests in a row that a failing platform may cost; the others are not made then."""
+
+
+class Wish(NamedTuple):
+    """What has to be read for one wait: a source model's tasks or, if an id is given, that task."""
+
+    source_model_id: str | None
+    model_comp_task_id: str | None = None
+
+    @classmethod
+    def of(cls, selector: Selector) -> Wish:
+        """Tell what a selector needs."""
+        if selector.model_comp_task_id is not None:
+            return cls(None, selector.model_comp_task_id)
+        return cls(selector.source_model_id)
+
+
+@dataclass(slots=True)
+class Costs:
+    """
+    How many calls readings take, as far as they have been counted.
+
+    :ivar of_source: pages of a source model's tasks; one, until they have been counted.
+    :ivar whole: pages of the whole list; None while they have not been counted.
+    :ivar whole_at_least: what is known of them even so.
+    :ivar counted_at: when the whole list was counted, in seconds of any one clock.
+    :ivar absent: given tasks that the whole list did not have.
+    :ivar covered: given tasks that were read with those of a source model.
+    :ivar filtered: whether the platform lists only the source model's tasks when it is asked to.
+    """
+
+    of_source: dict[str, int] = field(default_factory=dict)
+    whole: int | None = None
+    whole_at_least: float = 1
+    counted_at: float = -math.inf
+    absent: set[str] = field(default_factory=set)
+    covered: set[str] = field(default_factory=set)
+    filtered: bool = True
+
+    def worthwhile(self, wishes: Collection[Wish], now: float) -> float:
+        """Tell how many pages of the whole list are worth reading; 0 if it is cheaper to ask one by one."""
+        if now - self.counted_at > MEASURED_FOR:
+            self.whole, self.whole_at_least, self.counted_at = None, 1, now
+        if self.whole_at_least == math.inf:
+            return 0
+        if not self.filtered and any(wish.source_model_id for wish in wishes):
+            return math.inf
+        one_by_one = sum(map(self._alone, wishes))
+        if self.whole is None:
+            return one_by_one if one_by_one > self.whole_at_least else 0
+        absent = sum(wish.model_comp_task_id in self.absent for wish in wishes)
+        return math.inf if self.whole + absent <= one_by_one else 0
+
+    def _alone(self, wish: Wish) -> int:
+        if wish.model_comp_task_id is not None:
+            return wish.model_comp_task_id not in self.covered
+        return self.of_source.get(wish.source_model_id or "", 1)
+
+    def whole_is_longer(self, than: float) -> None:
+        """Remember that the whole list has more pages; ``inf`` if it cannot be read at all."""
+        self.whole, self.whole_at_least = None, than + 1
+
+
+class Snapshot:
+    """
+    What was read, and what could not be.
+
+    :ivar whole: whether the whole list was read.
+    :ivar retry_after: seconds for which the platform wants to be left alone.
+    :ivar throttled: whether the platform asked for fewer requests.
+    """
+
+    def __init__(self) -> None:
+        self.whole = False
+        self.retry_after = 0.0
+        self.throttled = False
+        self._tasks: dict[str, ModelCompTask] = {}
+        self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
+        self._single: dict[str, Found] = {}
+        self._failures: dict[Wish, QianfanError] = {}
+
+    def answer(self, wish: Wish) -> Found | QianfanError | None:
+        """Return what was read for a wish, or why it could not be; None if it was not read."""
+        if wish in self._failures:
+            return self._failures[wish]
+        if wish.model_comp_task_id is not None:
+            task = self._tasks.get(wish.model_comp_task_id)
+            return Found((task,)) if task else self._single.get(wish.model_comp_task_id)
+        tasks = self._by_source.get(wish.source_model_id or "", () if self.whole else None)
+        return None if tasks is None else Found(tasks)
+
+    def add(self, tasks: Iterable[ModelCompTask]) -> None:
+        """Add what a reading of the whole list had."""
+        self.whole = True
+        groups: defaultdict[str, list[ModelCompTask]] = defaultdict(list)
+        for task in tasks:
+            self._tasks[task.id] = task
+            groups[task.source_model_id or ""].append(task)
+        for source, group in groups.items():
+            self._by_source[source] = _in_order(group)
+
+    def add_source(self, source_model_id: str, tasks: Iterable[ModelCompTask]) -> None:
+        """Add a source model's tasks."""
+        own = _in_order(task for task in tasks if task.source_model_id == source_model_id)
+        self._by_source[source_model_id] = own
+        self._tasks.update((task.id, task) for task in own)
+
+    def add_single(self, task_id: str, found: Found) -> None:
+        """Add what was found when one task was asked for."""
+        self._single[task_id] = found
+
+    def fail(self, wishes: Iterable[Wish], error: QianfanError) -> None:
+        """Remember that these wishes could not be read."""
+        self._failures.update(dict.fromkeys(wishes, error))
+
+    def sizes(self) -> dict[str, int]:
+        """Count the tasks of each source model."""
+        return {source: len(tasks) for source, tasks in self._by_source.items()}
+
+
+def _in_order(tasks: Iterable[ModelCompTask]) -> tuple[ModelCompTask, ...]:
+    """Sort, as the platform's order is not documented: equal readings are to be equal."""
+    return tuple(sorted(tasks, key=lambda task: task.id))
+
+
+def take_snapshot(exchange: Exchange, wishes: Collection[Wish], costs: Costs, now: float) -> Steps[Snapshot]:
+    """
+    Read what all ``wishes`` need; what goes wrong is in the snapshot.
+
+    An error that is about the key, or of a platform that asks to be left alone or does not answer, ends it:
+    all that has not been read fails with it. Any other error concerns its own wish.
+
+    :param now: the time, in seconds of the clock of ``costs``.
+    """
+    snapshot, failures = Snapshot(), 0
+    most_pages = costs.worthwhile(wishes, now)
+    if most_pages:
+        error = yield from _read_whole(exchange, most_pages, costs, now, snapshot)
+        if error is not None and _concerns_all(error):
+            return _end(snapshot, wishes, error)
+    # Source models first: they may answer for a given task.
+    for wish in sorted(wishes, key=lambda wish: wish.model_comp_task_id is not None):
+        if snapshot.answer(wish) is not None:
+            if wish.model_comp_task_id is not None and not snapshot.whole:
+                costs.covered.add(wish.model_comp_task_id)
+            continue
+        try:
+            yield from _read_one(exchange, wish, costs, now, snapshot)
+            failures = 0
+        except QianfanError as error:
+            failures += is_transient(error)
+            if failures >= MOST_FAILURES or (_concerns_all(error) and not _is_blip(error)):
+                return _end(snapshot, wishes, error)
+            snapshot.fail([wish], error)
+    return snapshot
+
+
+def _concerns_all(error: QianfanError) -> bool:
+    return is_transient(error) or isinstance(error, QianfanAuthError)
+
+
+def _is_blip(error: QianfanError) -> bool:
+    """Tell whether the next request may fare better."""
+    return isinstance(error, QianfanTransientError) and not error.retry_after
+
+
+def _end(snapshot: Snapshot, wishes: Iterable[Wish], error: QianfanError) -> Snapshot:
+    snapshot.fail([wish for wish in wishes if snapshot.answer(wish) is None], error)
+    snapshot.retry_after = retry_after(error)
+    snapshot.throttled = isinstance(error, QianfanRateLimitError)
+    return snapshot
+
+
+def _read_whole(
+    exchange: Exchange, most_pages: float, costs: Costs, now: float, snapshot: Snapshot
+) -> Steps[QianfanError | None]:
+    """Read the whole list, if it is not longer than that; return what went wrong."""
+    try:
+        reading = yield from read_tasks_within(exchange, most_pages)
+    except QianfanError as error:
+        if not _concerns_all(error):
+            # Some row or page is not as documented. That need not concern those who are waiting.
+            costs.whole_is_longer(math.inf)
+        return error
+    costs.counted_at = now
+    if reading is None:
+        costs.whole_is_longer(most_pages)
+        return None
+    snapshot.add(reading.tasks)
+    costs.absent.clear()
+    costs.covered.clear()
+    costs.whole = reading.pages
+    page = math.ceil(len(reading.tasks) / reading.pages) if reading.pages > 1 else PAGE_SIZE
+    costs.of_source = {source: math.ceil(size / page) for source, size in snapshot.sizes().items()}
+    return None
+
+
+def _read_one(exchange: Exchange, wish: Wish, costs: Costs, now: float, snapshot: Snapshot) -> Steps[None]:
+    if wish.model_comp_task_id is not None:
+        yield from _read_given(exchange, wish.model_comp_task_id, costs, now, snapshot)
+        return
+    source = wish.source_model_id or ""
+    reading = yield from read_tasks(exchange, source)
+    snapshot.add_source(source, reading.tasks)
+    costs.of_source[source] = reading.pages
+    if costs.filtered and any(task.source_model_id not in (None, source) for task in reading.tasks):
+        # Newer documentation no longer mentions the filter: this was the whole list, and would be each time.
+        costs.filtered = False
+        error = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
+        if error is not None and _concerns_all(error):
+            raise error
+
+
+def _read_given(
+    exchange: Exchange, task_id: str, costs: Costs, now: float, snapshot: Snapshot
+) -> Steps[None]:
+    costs.covered.discard(task_id)
+    absence = ""
+    try:
+        task = yield from read_task(exchange, task_id)
+    except QianfanAPIError as error:
+        if _concerns_all(error):
+            raise
+        task, absence = None, str(error)
+    if task is not None:
+        snapshot.add_single(task_id, Found((task,)))
+        return
+    # How an unknown id is refused is not documented, so a refusal alone does not prove that it is not there.
+    if not snapshot.whole:
+        trouble = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
+        if trouble is not None:
+            raise trouble
+    if snapshot.answer(Wish(None, task_id)) is None:
+        costs.absent.add(task_id)
+        snapshot.add_single(task_id, Found((), absence=absence))

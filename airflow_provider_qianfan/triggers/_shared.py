@@ -1,0 +1,322 @@
+"""
+One poll for all waits of a triggerer.
+
+All waits of an event loop whose connections say the same share an account: one client, one request budget
+and one snapshot per interval. It lives as long as somebody waits, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from contextvars import Context
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from airflow_provider_qianfan._compat import conf, metrics, read_connection
+from airflow_provider_qianfan.api.budget import DEFAULT_BURST, DEFAULT_RATE, Budget
+from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, Exchange, RetryPolicy
+from airflow_provider_qianfan.gate.look import Found
+from airflow_provider_qianfan.gate.memory import HEARTBEAT
+from airflow_provider_qianfan.gate.snapshot import Costs, Snapshot, Wish, take_snapshot
+from airflow_provider_qianfan.gate.wording import count_of, duration
+from airflow_provider_qianfan.hooks.qianfan import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SHORTEST_INTERVAL = 1.0
+"""Seconds between the beginnings of two snapshots."""
+
+FRESH = 5.0
+"""Seconds for which what a connection says is not asked for again."""
+
+GATHER = 0.1
+"""Seconds by which a snapshot is early, so that those who are due at the same time come together."""
+
+SPREAD = 0.1
+"""The part of an interval over which those are spread that one snapshot calls."""
+
+_SLICE = 100
+"""Waits that are told before other work of the event loop gets its turn."""
+
+_DAY = 86400.0
+
+
+class Subscription:
+    """
+    One wait's share of an account.
+
+    :param wish: what has to be read.
+    :param interval: tells, in seconds, how old an answer may get.
+    :param due: when the first answer is due, in the event loop's time.
+    :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
+    """
+
+    def __init__(self, account: Account, wish: Wish, interval: Callable[[], float], due: float) -> None:
+        self.wish = wish
+        self.interval = interval
+        self.due = due
+        self.healthy_at: float | None = None
+        self._account = account
+        self._seen: Found | None = None
+        self._wake_at = 0.0
+        self._answer: Found | Exception | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def answer(self, wake_at: float) -> Found | QianfanError:
+        """
+        Wait for an answer that is not the last one again.
+
+        :param wake_at: when to return all the same, in seconds since the epoch.
+        :raises Exception: if reading failed for another reason than the platform.
+        """
+        self._wake_at = wake_at
+        if self._answer is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        answer, self._answer = self._answer, None
+        if isinstance(answer, Found):
+            return answer
+        error = answer or RuntimeError("woken without an answer")
+        error.__traceback__ = None  # others are told of the same one, and each would add its own
+        if isinstance(error, QianfanError):
+            return error
+        raise error
+
+    def tell(self, answer: Found | Exception, now: float) -> bool:
+        """Take an answer; return whether it is worth waking the wait for it."""
+        if isinstance(answer, Found):
+            self.healthy_at = now
+            if answer is self._seen and answer.absence is None and now < self._wake_at:
+                return False
+            self._seen = answer
+        self._answer = answer
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return True
+
+    @property
+    def spread(self) -> float:
+        """Seconds over which the waits that were called by the same snapshot should resume."""
+        return min(self._account.called / self._account.rate, SPREAD * self.interval())
+
+    async def leave(self) -> None:
+        """End it. The last to leave an account closes it."""
+        await self._account.leave(self)
+
+
+class Account:
+    """One endpoint and key, as seen from one event loop: it polls for all that wait for it."""
+
+    def __init__(self, shared: _Shared, settings: Settings) -> None:
+        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
+
+        self.settings = settings
+        self.rate = _option("requests_per_second", DEFAULT_RATE, 0.01)
+        self.called = 0
+        self._shared = shared
+        self._floor = _option("shortest_interval", DEFAULT_SHORTEST_INTERVAL, 0.1)
+        self._budget = Budget(self.rate, int(_option("request_burst", DEFAULT_BURST, 1)))
+        self._loop = asyncio.get_running_loop()
+        self._client = _httpx.make_client(settings)
+        self._run = _httpx.run
+        self._exchange = Exchange(
+            settings.endpoint,
+            settings.credentials,
+            retry=RetryPolicy(patience=LONGEST_PAUSE),
+            pace=lambda: self._budget.wait(self._loop.time()),
+        )
+        self._costs = Costs()
+        self._last: dict[Wish, Found] = {}
+        self._waits: dict[Subscription, None] = {}
+        self._next_due = math.inf
+        self._not_before = -math.inf
+        self._slow_since = -math.inf
+        self._joined = asyncio.Event()
+        # In a context of its own: its lines are about no task in particular.
+        self._polling = self._loop.create_task(self._poll(), context=Context(), name="qianfan-account")
+
+    def join(self, wish: Wish, interval: Callable[[], float], due: float) -> Subscription:
+        """Subscribe a wait."""
+        subscription = Subscription(self, wish, interval, due)
+        self._waits[subscription] = None
+        if due < self._next_due:
+            self._next_due = due
+            self._joined.set()
+        return subscription
+
+    async def leave(self, subscription: Subscription) -> None:
+        """Unsubscribe a wait."""
+        self._waits.pop(subscription, None)
+        self._shared.release()
+        if not self._waits:
+            self._shared.forget(self)
+            self._polling.cancel()
+            await asyncio.wait([self._polling])
+            await self._client.aclose()
+
+    async def _poll(self) -> None:
+        while True:
+            await self._until_due()
+            try:
+                await self._take_round()
+            except Exception as error:
+                log.exception("Polling failed; all who wait look for themselves.")
+                for wait in self._waits:
+                    wait.tell(error, time.time())
+
+    async def _take_round(self) -> None:
+        began, spent = self._loop.time(), self._budget.spent
+        self._not_before = began + self._floor
+        # No later snapshot would be in time for those who are due before the next.
+        horizon = began + min(wait.interval() for wait in self._waits)
+        wishes = {wait.wish for wait in self._waits if wait.due < horizon}
+        steps = take_snapshot(self._exchange, wishes, self._costs, began)
+        snapshot = await self._run(steps, self._client, self.settings)
+        ended = self._loop.time()
+        self._not_before = max(self._not_before, ended + snapshot.retry_after)
+        told = await self._tell_all(snapshot, began)
+        self._next_due = min((wait.due for wait in self._waits), default=math.inf)
+        self._report(snapshot, self._budget.spent - spent, told, ended - began)
+
+    async def _until_due(self) -> None:
+        while (pause := max(self._next_due - GATHER, self._not_before) - self._loop.time()) > 0:
+            self._joined.clear()
+            try:
+                async with asyncio.timeout(min(pause, _DAY)):
+                    await self._joined.wait()
+            except TimeoutError:
+                continue
+
+    async def _tell_all(self, snapshot: Snapshot, began: float) -> int:
+        """Tell all whom it concerns, and return how many there were."""
+        now, told, answers = time.time(), 0, dict[Wish, Found | QianfanError | None]()
+        self.called = 0
+        for number, wait in enumerate(list(self._waits), 1):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            if wait.wish not in answers:
+                answer, last = snapshot.answer(wait.wish), self._last.get(wait.wish)
+                # The same object says that nothing has changed.
+                answers[wait.wish] = last if answer == last else answer
+            if (found := answers[wait.wish]) is not None and wait in self._waits:
+                wait.due = began + wait.interval()
+                self.called += wait.tell(found, now)
+                told += 1
+        kept = {wish: self._last[wish] for wish in answers if answers[wish] is None and wish in self._last}
+        self._last = kept | {wish: found for wish, found in answers.items() if isinstance(found, Found)}
+        return told
+
+    def _report(self, snapshot: Snapshot, calls: int, told: int, took: float) -> None:
+        interval = min((wait.interval() for wait in self._waits), default=math.inf)
+        now = self._loop.time()
+        if took > interval and now - self._slow_since >= HEARTBEAT:
+            self._slow_since = now
+            log.warning(
+                "A snapshot of %s took %s (%s), longer than the shortest interval, %s. The next begins"
+                " after it.",
+                self.settings.endpoint.url,
+                duration(took),
+                count_of(calls, "request"),
+                duration(interval),
+            )
+        stats = metrics()
+        stats.incr("qianfan.calls", calls)
+        stats.incr("qianfan.calls_saved", max(0, told - calls))
+        stats.incr("qianfan.throttled", int(snapshot.throttled))
+        stats.gauge("qianfan.snapshot_age", took)
+        stats.gauge("qianfan.waits", self._shared.users)
+
+
+class _Shared:
+    """What the waits of one event loop share."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self._accounts: dict[Settings, Account] = {}
+        self._connections: dict[str, tuple[float, asyncio.Task[Settings]]] = {}
+
+    @staticmethod
+    def of_running_loop() -> _Shared:
+        return _of_loop.setdefault(asyncio.get_running_loop(), _Shared())
+
+    async def join(
+        self, conn_id: str, wish: Wish, interval: Callable[[], float], due: float, fresher_than: float
+    ) -> Subscription:
+        self.users += 1
+        try:
+            settings = await self._settings(conn_id, fresher_than)
+            if settings not in self._accounts:
+                self._accounts[settings] = Account(self, settings)
+            return self._accounts[settings].join(wish, interval, due)
+        except BaseException:
+            self.release()
+            raise
+
+    async def _settings(self, conn_id: str, fresher_than: float) -> Settings:
+        """Read a connection: once for all who ask at the same time."""
+        now = asyncio.get_running_loop().time()
+        begun, reading = self._connections.get(conn_id, (-math.inf, None))
+        if reading is None or begun < max(fresher_than, now - FRESH) or _failed(reading):
+            reading = asyncio.create_task(_read_settings(conn_id), name="qianfan-connection")
+            self._connections[conn_id] = (now, reading)
+        return await asyncio.shield(reading)
+
+    def forget(self, account: Account) -> None:
+        self._accounts.pop(account.settings, None)
+
+    def release(self) -> None:
+        """Let one go; with the last, everything goes."""
+        self.users -= 1
+        if not self.users:
+            for _, reading in self._connections.values():
+                reading.cancel()
+            self._connections.clear()
+            _of_loop.pop(asyncio.get_running_loop(), None)
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+async def join(
+    conn_id: str, wish: Wish, interval: Callable[[], float], due_in: float, *, fresher_than: float = -math.inf
+) -> Subscription:
+    """
+    Wait for answers together with all others that have the same endpoint and key.
+
+    :param conn_id: a connection of type ``qianfan``.
+    :param wish: what has to be read.
+    :param interval: tells, in seconds, how old an answer may get.
+    :param due_in: seconds until the first answer is due.
+    :param fresher_than: what the connection said before this, in the event loop's time, does not count.
+    :raises Exception: whatever reading the connection raises.
+    """
+    due = asyncio.get_running_loop().time() + due_in
+    return await _Shared.of_running_loop().join(conn_id, wish, interval, due, fresher_than)
+
+
+async def _read_settings(conn_id: str) -> Settings:
+    return Settings.read(*await read_connection(conn_id))
+
+
+def _failed(reading: asyncio.Task[Settings]) -> bool:
+    return reading.done() and (reading.cancelled() or reading.exception() is not None)
+
+
+def _option(name: str, default: float, least: float) -> float:
+    """Read an option; one that cannot be meant is no reason to stop waiting."""
+    text = conf.get("qianfan", name, fallback=str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if value >= least and value < math.inf:
+        return value
+    log.error("[qianfan] %s=%s is not a number from %s up; using %s.", name, clean(text), least, default)
+    return default

@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Request, RetryPolicy
+from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.emulator.errors import ApiError
+from airflow_provider_qianfan.emulator.world import World
+from airflow_provider_qianfan.gate.look import Found
+from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.gate.snapshot import MEASURED_FOR, Costs, Snapshot, Wish, take_snapshot
+from tests.api.steps import Drive, answer, error, page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DETAIL = "DescribeModelCompTask"
+
+
+class Platform:
+    """The emulated platform without HTTP: answers requests, and counts them by what they ask for."""
+
+    def __init__(self) -> None:
+        self.world = World({"behaviour": {"not_found": "no_such_key"}})
+        self.costs = Costs()
+        self.asked: Counter[str] = Counter()
+        self.refuse: Callable[[str], Reply] = lambda _: None
+        self.clock = 0.0
+
+    def fill(self, sizes: dict[str, int]) -> None:
+        for source, size in sizes.items():
+            for number in range(size):
+                self.world.add_task(source, task_id=f"amva-{source}-{number}")
+
+    def take(self, *wishes: Wish) -> Snapshot:
+        self.asked.clear()
+        exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+        drive = Drive(take_snapshot(exchange, set(wishes), self.costs, self.clock), self._reply)
+        assert drive.error is None
+        assert drive.slept == []
+        snapshot: Snapshot = drive.result
+        return snapshot
+
+    def _reply(self, request: Request) -> Reply:
+        body = json.loads(request.body)
+        what = body["modelCompTaskId"] if request.url.endswith(DETAIL) else body.get("sourceModelId", "whole")
+        self.asked[what] += 1
+        if refused := self.refuse(what):
+            return refused
+        try:
+            if request.url.endswith(DETAIL):
+                return answer({"result": self.world.describe_task(what)})
+            return answer(
+                {
+                    "result": self.world.list_tasks(
+                        marker=body.get("marker"),
+                        max_keys=body["maxKeys"],
+                        source_model_id=body.get("sourceModelId"),
+                    )
+                }
+            )
+        except ApiError as refusal:
+            return error(refusal.http_status, refusal.code, refusal.message)
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return Platform()
+
+
+def of(*sources: str) -> list[Wish]:
+    return [Wish(source) for source in sources]
+
+
+def given(task_id: str) -> Wish:
+    return Wish(None, task_id)
+
+
+def ids(answered: Any) -> list[str]:
+    assert isinstance(answered, Found)
+    return [task.id for task in answered.tasks]
+
+
+def failing(*what: str, reply: Reply) -> Callable[[str], Reply]:
+    return lambda asked: reply if asked in what else None
+
+
+@pytest.mark.parametrize(
+    ("selector", "wish"),
+    [
+        (Selector("amv-1"), Wish("amv-1")),
+        (Selector("amv-1", name="n"), Wish("amv-1")),
+        (Selector("amv-1", "amva-1"), Wish(None, "amva-1")),
+        (Selector(None, "amva-1"), Wish(None, "amva-1")),
+    ],
+)
+def test_what_a_selector_needs(selector: Selector, wish: Wish) -> None:
+    assert Wish.of(selector) == wish
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted", "calls"),
+    [
+        # sources, their tasks -> calls per interval, once the pages are counted
+        ({"a": 1}, "a", {"a": 1}),
+        ({"a": 1, "other": 5000}, "a", {"a": 1}),
+        ({"a": 250, "other": 5000}, "a", {"a": 3}),
+        ({"a": 1, "b": 1}, "ab", {"whole": 1}),
+        ({"a": 1, "b": 1, "other": 150}, "ab", {"whole": 2}),
+        ({"a": 1, "b": 1, "other": 250}, "ab", {"a": 1, "b": 1}),
+        ({"a": 150, "b": 1, "other": 40}, "ab", {"whole": 2}),
+        ({"a": 150, "b": 1, "other": 100}, "ab", {"a": 2, "b": 1}),
+        ({"a": 150, "b": 1, "other": 200}, "ab", {"a": 2, "b": 1}),
+        ({"a": 0, "b": 0}, "ab", {"whole": 1}),
+    ],
+)
+def test_the_cheaper_plan(
+    platform: Platform, sizes: dict[str, int], wanted: str, calls: dict[str, int]
+) -> None:
+    platform.fill(sizes)
+    for _ in range(3):
+        platform.take(*of(*wanted))
+
+    snapshot = platform.take(*of(*wanted))
+
+    assert platform.asked == calls
+    for source in wanted:
+        assert len(ids(snapshot.answer(Wish(source)))) == sizes[source]
+
+
+def test_finding_out_costs_no_more_than_asking_one_by_one(platform: Platform) -> None:
+    platform.fill(dict.fromkeys("abcde", 1) | {"other": 5000})
+
+    platform.take(*of(*"abcde"))
+    assert platform.asked == dict.fromkeys("abcde", 1) | {"whole": 5}
+    platform.take(*of(*"abcde"))
+    assert platform.asked == dict.fromkeys("abcde", 1)
+
+
+def test_a_list_that_has_become_short_is_noticed(platform: Platform) -> None:
+    platform.fill({"a": 1, "b": 1, "other": 5000})
+    platform.take(*of("a", "b"))
+    for task_id in [task for task in platform.world.tasks if "other" in task]:
+        platform.world.remove_task(task_id)
+
+    platform.clock += MEASURED_FOR
+    platform.take(*of("a", "b"))
+    assert platform.asked == {"a": 1, "b": 1}
+    platform.clock += 1
+    platform.take(*of("a", "b"))
+    assert platform.asked == {"whole": 1}
+
+
+def test_a_list_that_has_become_long_is_noticed(platform: Platform) -> None:
+    platform.fill({"a": 1, "b": 1})
+    platform.take(*of("a", "b"))
+    platform.fill({"other": 5000})
+
+    platform.take(*of("a", "b"))
+    assert platform.asked["whole"] == 51
+    platform.take(*of("a", "b"))
+    assert platform.asked == {"a": 1, "b": 1}
+
+
+def test_a_platform_that_ignores_the_filter_is_not_asked_one_by_one_again(platform: Platform) -> None:
+    platform.fill({"a": 1, "b": 2, "other": 150})
+    platform.world.behaviour.ignore_source_filter = True
+
+    first = platform.take(Wish("a"))
+    assert platform.asked == {"a": 2, "whole": 2}
+    second = platform.take(*of("a", "b"))
+
+    assert platform.asked == {"whole": 2}
+    assert ids(first.answer(Wish("a"))) == ids(second.answer(Wish("a"))) == ["amva-a-0"]
+    assert ids(second.answer(Wish("b"))) == ["amva-b-0", "amva-b-1"]
+
+
+def test_a_given_task_costs_nothing_where_others_are_read(platform: Platform) -> None:
+    platform.fill({"a": 150, "other": 5000})
+    platform.take(Wish("a"), given("amva-a-7"))
+
+    snapshot = platform.take(Wish("a"), given("amva-a-7"))
+
+    assert platform.asked == {"a": 2}
+    assert ids(snapshot.answer(given("amva-a-7"))) == ["amva-a-7"]
+
+
+def test_given_tasks_are_asked_for_by_themselves_unless_the_list_is_shorter(platform: Platform) -> None:
+    platform.fill({"a": 5, "other": 200})
+
+    platform.take(given("amva-a-1"), given("amva-a-2"))
+    assert platform.asked == {"amva-a-1": 1, "amva-a-2": 1, "whole": 2}
+    platform.take(given("amva-a-1"), given("amva-a-2"))
+    assert platform.asked == {"amva-a-1": 1, "amva-a-2": 1}
+    platform.take(*(given(f"amva-a-{number}") for number in range(5)))
+    assert platform.asked == {"whole": 3}
+
+
+def test_a_given_task_that_is_nowhere(platform: Platform) -> None:
+    platform.fill({"a": 1, "b": 1})
+
+    for _ in range(2):
+        snapshot = platform.take(*of("a", "b"), given("amva-none"))
+
+        assert platform.asked == {"whole": 1, "amva-none": 1}
+        found = snapshot.answer(given("amva-none"))
+        assert isinstance(found, Found)
+        assert found.tasks == ()
+        assert "NoSuchKey" in (found.absence or "")
+
+
+def test_a_given_task_is_not_missing_while_the_list_cannot_be_read(platform: Platform) -> None:
+    platform.refuse = failing("whole", reply=error(400, "InappropriateJSON"))
+
+    assert isinstance(platform.take(given("amva-none")).answer(given("amva-none")), QianfanAPIError)
+
+
+def test_a_given_task_that_only_the_list_has(platform: Platform) -> None:
+    platform.fill({"a": 1})
+    platform.refuse = failing("amva-a-0", reply=error(404, "NoSuchKey"))
+
+    assert ids(platform.take(given("amva-a-0")).answer(given("amva-a-0"))) == ["amva-a-0"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (error(400, "InappropriateJSON"), QianfanAPIError),
+        (page(502), QianfanTransientError),
+        (answer({"result": {"modelCompTaskList": []}}), QianfanProtocolError),
+    ],
+)
+def test_what_goes_wrong_for_one_does_not_spoil_the_others(
+    platform: Platform, reply: Reply, kind: type[Exception]
+) -> None:
+    platform.fill(dict.fromkeys("abcd", 1) | {"other": 5000})
+    platform.take(*of(*"abcd"))
+    platform.refuse = failing("b", reply=reply)
+
+    snapshot = platform.take(*of(*"abcd"))
+
+    assert platform.asked == dict.fromkeys("abcd", 1)
+    assert isinstance(snapshot.answer(Wish("b")), kind)
+    assert [ids(snapshot.answer(Wish(source))) for source in "acd"] == [
+        [f"amva-{source}-0"] for source in "acd"
+    ]
+    assert snapshot.retry_after == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "calls", "pause"),
+    [
+        (error(403, "AccessDenied"), QianfanAuthError, 1, 0),
+        (error(429, "Busy", retry_after="30"), QianfanRateLimitError, 1, 30),
+        (error(503, "ServiceUnavailable", retry_after="30"), QianfanTransientError, 1, 30),
+        (page(502), QianfanTransientError, 2, 0),
+    ],
+)
+def test_what_concerns_all_ends_it_for_all(
+    platform: Platform, reply: Reply, kind: type[Exception], calls: int, pause: float
+) -> None:
+    platform.fill(dict.fromkeys("abcd", 1) | {"other": 5000})
+    platform.take(*of(*"abcd"))
+    platform.refuse = lambda _: reply
+
+    snapshot = platform.take(*of(*"abcd"))
+
+    assert platform.asked.total() == calls
+    assert [type(snapshot.answer(wish)) for wish in of(*"abcd")] == [kind] * 4
+    assert snapshot.retry_after == pause
+    assert snapshot.throttled == (kind is QianfanRateLimitError)
+
+
+def test_a_whole_list_that_cannot_be_read_is_not_needed(platform: Platform) -> None:
+    """A row of somebody else, which is not as documented, must not keep our gate shut."""
+    platform.fill(dict.fromkeys("ab", 1))
+    platform.world.add_task("other", omit=("id",))
+
+    for calls in ({"whole": 1, "a": 1, "b": 1}, {"a": 1, "b": 1}):
+        snapshot = platform.take(*of("a", "b"))
+
+        assert platform.asked == calls
+        assert ids(snapshot.answer(Wish("a"))) == ["amva-a-0"]
+
+
+def test_a_failing_platform_fails_the_whole_list_for_all(platform: Platform) -> None:
+    platform.fill(dict.fromkeys("ab", 1))
+    platform.take(*of("a", "b"))
+    platform.refuse = lambda _: page(502)
+
+    snapshot = platform.take(*of("a", "b"))
+
+    assert platform.asked == {"whole": 1}
+    assert isinstance(snapshot.answer(Wish("a")), QianfanTransientError)
+
+
+def test_what_was_not_read_is_not_answered(platform: Platform) -> None:
+    platform.fill({"a": 1, "b": 1})
+
+    assert platform.take(Wish("a")).answer(Wish("b")) is None
+    assert ids(platform.take(*of("a", "b")).answer(Wish("never seen"))) == []
+
+
+def test_equal_readings_are_equal_in_whatever_order(platform: Platform) -> None:
+    platform.fill({"a": 5})
+    first = platform.take(Wish("a"))
+    platform.world.behaviour.order = "shuffled"
+
+    assert platform.take(Wish("a")).answer(Wish("a")) == first.answer(Wish("a"))
+
+
+@pytest.mark.parametrize("sources", [1, 3, 10, 100])
+@pytest.mark.parametrize("pages", [1, 3, 10, 100])
+def test_the_formula(sources: int, pages: int) -> None:
+    """For all that is known: as many calls as the cheaper of both."""
+    wishes = [Wish(f"amv-{number}") for number in range(sources)]
+    costs = Costs(of_source={f"amv-{number}": 1 + number % 2 for number in range(sources)}, whole=pages)
+    costs.counted_at = 0
+
+    one_by_one = sum(1 + number % 2 for number in range(sources))
+    assert costs.worthwhile(wishes, 1) == (math.inf if pages <= one_by_one else 0)

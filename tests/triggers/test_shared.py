@@ -1,0 +1,422 @@
+"""Many waits, one poll: on real sockets, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import Step
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.triggers import _shared
+from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+LIST = "DescribeModelCompTasks"
+
+
+@pytest.fixture(autouse=True)
+def database(airflow_db: None) -> None:
+    """The triggers read their connection through Airflow."""
+
+
+def trigger(source: str = "amv-1", *, interval: float = 1.0, **arguments: Any) -> QianfanModelCompTaskTrigger:
+    now = time.time()
+    usual = {
+        "selector": Selector(source).to_json(),
+        "memory": Memory(started=now, deadline=now + 60, last_healthy=now, spoke=now).to_json(),
+        "poke_interval": interval,
+        "next_look": now + interval,
+    }
+    return QianfanModelCompTaskTrigger(**{**usual, **arguments})
+
+
+def in_a_loop(steps: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run in an event loop in which nothing may be left behind."""
+
+    async def checked() -> Any:
+        result = await asyncio.wait_for(steps(), 60)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not _shared._of_loop
+        return result
+
+    return asyncio.run(checked())
+
+
+async def wait_for(made: QianfanModelCompTaskTrigger) -> dict[str, Any]:
+    return (await anext(made.run())).payload  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def waiting(
+    *triggers: QianfanModelCompTaskTrigger,
+) -> AsyncIterator[list[asyncio.Task[dict[str, Any]]]]:
+    """Have triggers run in the background; they are cancelled at the end."""
+    tasks = [asyncio.create_task(wait_for(made)) for made in triggers]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def intervals(emulator: EmulatorServer, interval: float = 1.0) -> list[Counter[str]]:
+    """What was asked for in each interval, by source model; the beginning of the first is the first call."""
+    calls = list(emulator.world.calls)
+    slots: list[Counter[str]] = []
+    began = None
+    for call in calls:
+        when = call.time.timestamp()
+        if began is None or when - began > interval / 2:
+            began = when
+            slots.append(Counter())
+        slots[-1][call.body.get("sourceModelId", "whole")] += 1
+    return slots
+
+
+def test_waits_for_one_source_model_cost_one_call_an_interval(emulator: EmulatorServer) -> None:
+    emulator.world.add_task("amv-1")
+
+    async def steps() -> None:
+        async with waiting(*(trigger() for _ in range(50))):
+            await asyncio.sleep(3.5)
+
+    in_a_loop(steps)
+
+    slots = intervals(emulator)
+    assert 3 <= len(slots) <= 4
+    assert all(slot == {"amv-1": 1} for slot in slots)
+
+
+def test_waits_for_many_source_models_cost_the_pages_of_the_list(emulator: EmulatorServer) -> None:
+    for number in range(150):
+        emulator.world.add_task(f"amv-{number}")
+
+    async def steps() -> None:
+        async with waiting(*(trigger(f"amv-{number}") for number in range(150))):
+            await asyncio.sleep(3.5)
+
+    in_a_loop(steps)
+
+    slots = intervals(emulator)
+    assert 3 <= len(slots) <= 4
+    assert all(slot == {"whole": 2} for slot in slots)
+
+
+def test_a_poke_interval_means_no_later_than(emulator: EmulatorServer) -> None:
+    """A patient wait rides along with a hasty one, and costs nothing."""
+    emulator.world.add_task("amv-1", task_id="amva-1")
+
+    async def steps() -> float:
+        async with waiting(trigger(), trigger(interval=60)) as (_, patient):
+            await asyncio.sleep(1.5)
+            emulator.world.set_status("amva-1", "succeeded", model_id="amv-made")
+            began = time.time()
+            assert (await patient)["why"] == "the task may have finished"
+            return time.time() - began
+
+    assert in_a_loop(steps) < 8
+    assert all(slot == {"amv-1": 1} for slot in intervals(emulator))
+
+
+def test_a_patient_wait_is_not_read_for_at_each_hasty_interval(emulator: EmulatorServer) -> None:
+    emulator.world.behaviour.ignore_source_filter = False
+    for number in range(300):
+        emulator.world.add_task("amv-other", task_id=f"amva-{number}")
+
+    async def steps() -> None:
+        async with waiting(trigger("amv-hasty"), trigger("amv-patient", interval=3)):
+            await asyncio.sleep(6.5)
+
+    in_a_loop(steps)
+
+    asked = Counter(call.body.get("sourceModelId", "whole") for call in emulator.world.calls)
+    assert asked["amv-hasty"] >= 5
+    assert 1 <= asked["amv-patient"] <= 3
+
+
+def test_each_wait_hears_of_its_own_task(emulator: EmulatorServer) -> None:
+    for number in range(3):
+        emulator.world.add_task(f"amv-{number}", task_id=f"amva-{number}")
+
+    async def steps() -> None:
+        async with waiting(*(trigger(f"amv-{number}") for number in range(3))) as tasks:
+            await asyncio.sleep(1.5)
+            emulator.world.set_status("amva-1", "failed")
+            event = await tasks[1]
+            assert Memory.from_json(event["memory"], now=0).selected == "amva-1"
+            await asyncio.sleep(1)
+            assert [task.done() for task in tasks] == [False, True, False]
+
+    in_a_loop(steps)
+
+
+def test_cancelling_one_does_not_disturb_the_others(emulator: EmulatorServer) -> None:
+    """Not even the one whose coming began the request that is under way."""
+    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.faults.append(Fault(latency=1))
+
+    async def steps() -> list[str]:
+        async with waiting(*(trigger(next_look=time.time()) for _ in range(5))) as tasks:
+            await asyncio.sleep(0.6)
+            tasks[0].cancel()
+            return [event["why"] for event in await asyncio.gather(*tasks[1:])]
+
+    assert in_a_loop(steps) == ["the task may have finished"] * 4
+    assert emulator.world.count(LIST) == 1
+
+
+def test_the_last_one_ends_the_request_that_is_under_way(emulator: EmulatorServer) -> None:
+    emulator.world.faults.append(Fault(latency=30))
+
+    async def steps() -> None:
+        async with waiting(*(trigger(next_look=time.time()) for _ in range(5))):
+            await asyncio.sleep(0.6)
+
+    began = time.time()
+    in_a_loop(steps)
+
+    assert emulator.world.count(LIST) <= 1
+    assert time.time() - began < 10
+
+
+def test_a_failed_poll_reaches_each_once(emulator: EmulatorServer, caplog: pytest.LogCaptureFixture) -> None:
+    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.faults.append(Fault(legacy_error=6, calls=(1,)))
+
+    async def steps() -> Counter[str]:
+        async with waiting(*(trigger() for _ in range(20))) as tasks:
+            return Counter(event["why"] for event in await asyncio.gather(*tasks))
+
+    (why,) = in_a_loop(steps).items()
+
+    assert "HTTP 200 6" in why[0]
+    assert why[1] == 20
+    assert emulator.world.count(LIST) == 1
+
+
+def test_a_platform_that_is_away_is_warned_of_by_each_once(
+    emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.faults.append(Fault(status=429, retry_after=0, until=2.5))
+
+    async def steps() -> None:
+        async with waiting(*(trigger() for _ in range(20))) as tasks:
+            await asyncio.gather(*tasks)
+
+    in_a_loop(steps)
+
+    assert sum("gave no healthy answer" in record.message for record in caplog.records) in (0, 20)
+
+
+def test_one_that_fails_does_not_spoil_the_others(emulator: EmulatorServer) -> None:
+    emulator.world.add_task("amv-1", timeline=(Step(status="running"), Step(after=2.5, status="failed")))
+    contradiction = Fault(action="DescribeModelCompTask", status=200, body={"result": {"id": "amva-another"}})
+    emulator.world.faults.append(contradiction)
+
+    async def steps() -> list[str]:
+        asked_for = Selector(None, "amva-this").to_json()
+        async with waiting(trigger("amv-1"), trigger(selector=asked_for)) as (good, bad):
+            return [(await bad)["why"], (await good)["why"]]
+
+    bad, good = in_a_loop(steps)
+
+    assert "asked for amva-this, answered amva-another" in bad
+    assert good == "the task may have finished"
+
+
+@pytest.mark.parametrize("number", [1, 100])
+def test_retry_after_stops_all(emulator: EmulatorServer, number: int) -> None:
+    for source in range(number):
+        emulator.world.add_task(f"amv-{source}")
+    emulator.world.faults.append(Fault(rate_limit=True, retry_after=40))
+
+    async def steps() -> None:
+        sources = [trigger(f"amv-{source}", next_look=time.time()) for source in range(number)]
+        async with waiting(*sources):
+            await asyncio.sleep(4)
+
+    in_a_loop(steps)
+
+    assert emulator.world.count(LIST) == 1
+
+
+def test_the_rate_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__QIANFAN__REQUESTS_PER_SECOND", "4")
+    monkeypatch.setenv("AIRFLOW__QIANFAN__REQUEST_BURST", "2")
+    for source in range(10):
+        emulator.world.add_task(f"amv-{source}")
+    for number in range(2500):
+        emulator.world.add_task("amv-other", task_id=f"amva-{number}")
+
+    async def steps() -> None:
+        sources = [trigger(f"amv-{source}", next_look=time.time()) for source in range(10)]
+        async with waiting(*sources):
+            await asyncio.sleep(4)
+
+    in_a_loop(steps)
+
+    times = [call.time.timestamp() for call in emulator.world.calls]
+    assert 14 <= len(times) <= 2 + 4 * 4 + 1
+    assert min(later - sooner for sooner, later in pairwise(times[2:])) > 0.15
+
+
+def test_the_shortest_interval_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "2")
+    emulator.world.add_task("amv-1")
+
+    async def steps() -> None:
+        async with waiting(trigger(), trigger()):
+            await asyncio.sleep(5)
+
+    in_a_loop(steps)
+
+    assert 2 <= emulator.world.count(LIST) <= 3
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "nan", "inf", "ten"])
+def test_an_option_that_cannot_be_meant(
+    emulator: EmulatorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    value: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__QIANFAN__REQUESTS_PER_SECOND", value)
+    emulator.world.add_task("amv-1", status="succeeded")
+
+    async def steps() -> str:
+        return (await wait_for(trigger()))["why"]  # type: ignore[no-any-return]
+
+    assert in_a_loop(steps) == "the task may have finished"
+    assert f"requests_per_second={value} is not a number" in caplog.text
+
+
+def test_a_slow_snapshot_is_logged_and_never_overlapped(
+    emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line is about no task in particular: Airflow's log handlers read whose it is from the context."""
+    emulator.world.add_task("amv-1")
+    emulator.world.faults.append(Fault(latency=1.5))
+    task: ContextVar[str] = ContextVar("task", default="none")
+    whose: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        whose.append(task.get())
+        return True
+
+    async def steps() -> None:
+        task.set("the wait's")
+        _shared.log.addFilter(note)
+        try:
+            async with waiting(trigger(), trigger()):
+                await asyncio.sleep(6)
+        finally:
+            _shared.log.removeFilter(note)
+
+    in_a_loop(steps)
+
+    assert 3 <= emulator.world.count(LIST) <= 4
+    assert sum("longer than the shortest interval" in record.message for record in caplog.records) == 1
+    assert whose == ["none"]
+
+
+def test_who_has_the_same_key_shares_whatever_the_connection_is_called(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", emulator.connection_uri)
+    with EmulatorServer() as elsewhere:
+        monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", elsewhere.connection_uri)
+        emulator.world.add_task("amv-1")
+
+        async def steps() -> None:
+            names = ("qianfan_default", "other", "elsewhere")
+            async with waiting(*(trigger(qianfan_conn_id=name) for name in names)):
+                await asyncio.sleep(2.5)
+
+        in_a_loop(steps)
+
+        assert all(slot == {"amv-1": 1} for slot in intervals(emulator))
+        assert emulator.world.count(LIST) in (2, 3)
+        assert elsewhere.world.count(LIST) in (2, 3)
+
+
+def test_a_refused_key_is_told_of_with_the_name_of_its_connection(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", emulator.connection_uri)
+    emulator.world.faults.append(Fault(status=403, body={"code": "AccessDenied"}))
+
+    async def steps() -> list[str]:
+        names = ("qianfan_default", "other")
+        async with waiting(*(trigger(qianfan_conn_id=name, auth_grace=0) for name in names)) as tasks:
+            return [event["why"] for event in await asyncio.gather(*tasks)]
+
+    mine, other = in_a_loop(steps)
+
+    assert "'qianfan_default'" in mine
+    assert "'other'" not in mine
+    assert "'other'" in other
+    assert emulator.world.count(LIST) == 1
+
+
+def test_a_connection_is_read_once_for_all(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator.world.add_task("amv-1")
+    read: list[str] = []
+
+    async def counted(conn_id: str, read_connection: Any = _shared.read_connection) -> Any:
+        read.append(conn_id)
+        return await read_connection(conn_id)
+
+    monkeypatch.setattr(_shared, "read_connection", counted)
+
+    async def steps() -> None:
+        async with waiting(*(trigger() for _ in range(30))):
+            await asyncio.sleep(1.5)
+
+    in_a_loop(steps)
+
+    assert read == ["qianfan_default"]
+
+
+def test_nothing_is_left_after_the_last(emulator: EmulatorServer) -> None:
+    emulator.world.add_task("amv-1", status="succeeded")
+
+    async def steps() -> None:
+        async with waiting(*(trigger() for _ in range(3))) as tasks:
+            await asyncio.gather(*tasks)
+
+    in_a_loop(steps)
+    gc.collect()
+
+    ours = (_shared.Account, _shared.Subscription, _shared._Shared, httpx.AsyncClient)
+    assert [thing for thing in gc.get_objects() if isinstance(thing, ours)] == []
+
+
+def test_a_wait_that_slows_down(emulator: EmulatorServer) -> None:
+    emulator.world.add_task("amv-1")
+
+    async def steps() -> None:
+        async with waiting(trigger(longest_interval=4)):
+            await asyncio.sleep(10)
+
+    in_a_loop(steps)
+
+    times = [call.time.timestamp() for call in emulator.world.calls]
+    gaps = [later - sooner for sooner, later in pairwise(times)]
+    assert gaps == pytest.approx([1, 2, 4], abs=0.8)
