@@ -110,6 +110,13 @@ wheel: $(INSTALLED) ## build the wheel, and try it in a clean venv beside the lo
 	"$$clean/venv/bin/airflow" providers get airflow-provider-qianfan; \
 	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl
 
+.PHONY: docs
+docs: $(INSTALLED) ## build the documentation in build/docs, and check its links, without a network
+	@rm -rf build/docs
+	@AIRFLOW_HOME=$(CURDIR)/build/docs-airflow $(BIN)/python -m sphinx -n -W --keep-going -q -j auto \
+		-d build/doctrees docs build/docs $(ARGS)
+	@$(BIN)/python scripts/check_links.py build/docs
+
 .PHONY: bench-import
 bench-import: $(INSTALLED) ## what importing us adds to the parse of a DAG file
 	@$(BIN)/python scripts/bench_import.py $(ARGS)

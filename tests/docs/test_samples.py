@@ -1,0 +1,142 @@
+"""Every code block of the README and the documentation does what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+from configparser import ConfigParser
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import yaml
+
+from airflow_provider_qianfan.emulator.__main__ import _parser
+from airflow_provider_qianfan.emulator.scenario import load
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from tests.docs.pages import ROOT, Block, all_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.dag_runs import DagRunner
+
+
+@pytest.mark.parametrize("block", all_blocks("python"), ids=str)
+def test_python(
+    block: Block,
+    emulator: EmulatorServer,
+    dag_runner: DagRunner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emulator.world.add_task("amv-xxxxxxxxxxxx", status="succeeded", model_id="amv-made")
+    file = tmp_path / "sample_dag.py"
+    file.write_text(block.code, encoding="utf-8")
+    runpy.run_path(str(file))
+    if "@dag" not in block.code:
+        return
+
+    from airflow.dag_processing.dagbag import DagBag
+
+    (dag,) = DagBag(tmp_path).dags.values()
+    for task in dag.tasks:
+        if hasattr(task, "poke_interval"):
+            task.poke_interval = 1
+    states = {task_id: outcome.state for task_id, outcome in dag_runner.run_dag(dag).items()}
+    assert set(states.values()) == {"success"}, dag_runner.log
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
+def test_scenario(block: Block) -> None:
+    assert load(yaml.safe_load(block.code)).tasks
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    for line in block.code.replace("\\\n", "").splitlines():
+        assert line.startswith("$ "), f"{block}: {line!r} is not a command"
+        yield shlex.split(line.removeprefix("$ "), comments=True)
+
+
+@pytest.mark.parametrize("block", all_blocks("console"), ids=str)
+def test_commands(block: Block) -> None:
+    with EmulatorServer("demo") as server:
+        for command, *arguments in commands(block):
+            CHECKS[command](arguments, server)
+
+
+def check_make(targets: list[str], _: EmulatorServer) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(f"\n{target}: " in makefile for target in targets)
+
+
+def check_pip(arguments: list[str], _: EmulatorServer) -> None:
+    install, requirement = arguments
+    assert install == "install"
+    package = re.fullmatch(r"(?P<name>[a-z-]+)(\[(?P<extra>\w+)\])?", requirement)
+    metadata = ConfigParser()
+    metadata.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert package
+    assert package["name"] == metadata["metadata"]["name"]
+    assert package["extra"] is None or package["extra"] in metadata["options.extras_require"]
+
+
+def check_python(arguments: list[str], _: EmulatorServer) -> None:
+    assert arguments[:2] == ["-m", "airflow_provider_qianfan.emulator"]
+    load(_parser().parse_args(arguments[2:]).scenario)
+
+
+def check_airflow(arguments: list[str], _: EmulatorServer) -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    options = get_parser().parse_args(arguments)
+    if getattr(options, "conf", None):
+        json.loads(options.conf)
+    if dag_id := getattr(options, "dag_id", None):
+        assert (ROOT / "dags" / f"{dag_id}.py").is_file()
+
+
+def check_export(arguments: list[str], server: EmulatorServer) -> None:
+    name, _, value = arguments[0].partition("=")
+    assert name.startswith("AIRFLOW_")
+    if name == "AIRFLOW_CONN_QIANFAN_DEFAULT":
+        assert value == server.connection_uri.replace(str(server.port), str(_parser().get_default("port")))
+
+
+def check_curl(arguments: list[str], server: EmulatorServer) -> None:
+    url = next(argument for argument in arguments if argument.startswith("http"))
+    options = {
+        arguments[i]: arguments[i + 1] for i, argument in enumerate(arguments) if argument in ("-X", "-d")
+    }
+    local = url.replace(str(_parser().get_default("port")), str(server.port))
+    answer = httpx.request(options.get("-X", "GET"), local, content=options.get("-d"))
+    assert answer.status_code == 200, answer.text
+
+
+CHECKS: dict[str, Any] = {
+    "airflow": check_airflow,
+    "curl": check_curl,
+    "export": check_export,
+    "make": check_make,
+    "pip": check_pip,
+    "python": check_python,
+}
+
+
+@pytest.mark.parametrize("block", all_blocks("shell"), ids=str)
+def test_connection(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    export, assignment = shlex.split(block.code)
+    name, _, value = assignment.partition("=")
+    assert (export, name) == ("export", "AIRFLOW_CONN_QIANFAN_DEFAULT")
+    monkeypatch.setenv(name, value)
+
+    settings = QianfanHook().settings
+
+    assert (settings.credentials.access_key_id, settings.credentials.secret_access_key) == (
+        "ALTAKxxxx",
+        "secret/key",
+    )

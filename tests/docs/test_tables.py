@@ -1,0 +1,58 @@
+"""The tables that a page of the documentation has for itself."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.routing import Route
+
+from airflow_provider_qianfan import exceptions
+from airflow_provider_qianfan.api.errors import QianfanError
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
+from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.emulator.control import control_routes
+from airflow_provider_qianfan.emulator.world import World
+from airflow_provider_qianfan.gate.memory import Limits, Memory, after_failure
+from tests.api.steps import Drive, error, page
+from tests.docs.pages import ROOT, code_spans, rows
+
+CODES = [row for row in rows(ROOT / "docs" / "troubleshooting.md") if row[0].isdigit()]
+
+
+@pytest.mark.parametrize("row", CODES, ids=lambda row: f"{row[0]}-{row[1].strip('`')}")
+def test_error_codes(row: list[str]) -> None:
+    status, code, exception, outcome = row
+    reply = page(int(status)) if code == "none" else error(int(status), code.strip("`"))
+    exchange = Exchange(Endpoint.parse("h"), Credentials("AK", "SK"), retry=RetryPolicy(tries=1))
+
+    met = Drive(exchange.call("/v2/model", "DescribeModelCompTasks"), [reply]).error
+
+    assert type(met) is getattr(exceptions, exception.strip("`"))
+    assert isinstance(met, QianfanError)
+    memory, limits = Memory(started=0.0, last_healthy=1.0), Limits(3600.0, 600.0)
+    if outcome.startswith(("fails", "signs", "reads")):
+        with pytest.raises(type(met)):
+            after_failure(memory, met, 2.0, limits)
+    else:
+        after_failure(memory, met, 2.0, limits)
+
+
+def test_error_codes_are_all_there() -> None:
+    from airflow_provider_qianfan.api.errors import _ADVICE
+
+    assert set(_ADVICE) <= {row[1].strip("`") for row in CODES}
+
+
+def test_the_control_api() -> None:
+    told = [
+        (row[0], *code_spans(row[1]))
+        for row in rows(ROOT / "docs" / "emulator.md")
+        if row[0].isupper() and "/_emulator" in row[1]
+    ]
+    real = [
+        (method, route.path)
+        for route in control_routes(World())
+        if isinstance(route, Route)
+        for method in sorted((route.methods or set()) - {"HEAD"}, reverse=True)
+    ]
+
+    assert told == real
