@@ -117,9 +117,19 @@ docs: $(INSTALLED) ## build the documentation in build/docs, and check its links
 		-d build/doctrees docs build/docs $(ARGS)
 	@$(BIN)/python scripts/check_links.py build/docs
 
-.PHONY: bench-import
-bench-import: $(INSTALLED) ## what importing us adds to the parse of a DAG file
-	@$(BIN)/python scripts/bench_import.py $(ARGS)
+# The peers, and what they need, stay out of the venv that everything else is tested in.
+BENCH_VENV ?= .venv-bench
+
+$(BENCH_VENV)/.installed: $(INSTALLED) benchmarks/requirements.txt
+	@$(BIN)/python -m venv --clear $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python $(INSTALL) --requirement requirements.lock
+	@$(BENCH_VENV)/bin/python $(INSTALL) --constraint requirements.lock --requirement benchmarks/requirements.txt
+	@$(BENCH_VENV)/bin/python $(INSTALL) --no-deps --editable .
+	@touch $@
+
+.PHONY: bench
+bench: $(BENCH_VENV)/.installed ## measure us beside our peers, each pair in one run (ARGS="calls signing": only these)
+	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: $(INSTALLED) ## bring requirements.lock up to setup.cfg (ARGS=--upgrade: newest of everything)

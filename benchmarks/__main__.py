@@ -1,0 +1,72 @@
+"""
+Run the benchmarks: ``make bench``, or some of them: ``make bench ARGS="calls signing"``.
+
+Each is a module of this package with a function ``run() -> list[Result]``. It runs in a process of its own, so
+that none measures what another has left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.table import Result, as_markdown, write
+
+HERE = Path(__file__).parent
+NAMES = [
+    "calls",
+    "stall",
+    "load",
+    "throttle",
+    "latency",
+    "triggerer",
+    "downstream",
+    "listing",
+    "signing",
+    "imports",
+]
+
+
+def main() -> int:
+    """Run the chosen ones; write the files only if all ran."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        results = importlib.import_module(f"benchmarks.{options.one}").run()
+        print("RESULTS " + json.dumps([asdict(result) for result in results]))
+        return 0
+    results = [result for name in options.names or NAMES for result in _run(name)]
+    print(as_markdown(results))
+    if not options.names:
+        write(results, HERE / "results.json", HERE.parent / "docs" / "benchmarks-table.md")
+    return 0
+
+
+def _run(name: str) -> list[Result]:
+    print(f"=== {name}", flush=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "--one", name],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE.parent,
+    ) as process:
+        results: list[Result] = []
+        for line in process.stdout or ():
+            if line.startswith("RESULTS "):
+                results = [Result(**each) for each in json.loads(line.removeprefix("RESULTS "))]
+            else:
+                print(line, end="", flush=True)
+    if process.returncode or not results:
+        raise SystemExit(f"The benchmark {name} failed.")
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())

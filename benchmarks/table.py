@@ -1,0 +1,83 @@
+"""What a benchmark returns, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """
+    One figure of ours beside one of a peer, from the same run.
+
+    :param row: what is measured.
+    :param case: for how many waits, pages or the like.
+    :param ours: our figure.
+    :param peer: whom it is compared with; what is the floor says so.
+    :param theirs: the peer's figure, of the same run.
+    :param unit: of both.
+    :param target: in words.
+    :param met: whether the target is met; None where the row has none.
+    :param note: why it is not met, or what else has to be known.
+    """
+
+    row: str
+    case: str
+    ours: float
+    peer: str
+    theirs: float
+    unit: str
+    target: str = ""
+    met: bool | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.theirs if self.theirs else float("inf")
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """Return the results, and what they were measured on."""
+    import airflow
+
+    return json.dumps(
+        {
+            "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": platform.python_version(),
+            "airflow": airflow.__version__,
+            "cores": len(os.sched_getaffinity(0)),
+            "results": [{**asdict(result), "ratio": result.ratio} for result in results],
+        },
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+def as_markdown(results: Sequence[Result]) -> str:
+    """Return a table for the documentation."""
+    lines = [
+        "| what | case | ours | peer | theirs | ours : theirs | target | met |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in results:
+        met = {True: "yes", False: "**no**", None: ""}[each.met] + (f": {each.note}" if each.note else "")
+        lines.append(
+            f"| {each.row} | {each.case} | {each.ours:,.3g} {each.unit} | {each.peer}"
+            f" | {each.theirs:,.3g} {each.unit} | {each.ratio:.2g} | {each.target} | {met} |"
+        )
+    return "\n".join(lines)
+
+
+def write(results: Sequence[Result], json_file: Path, table_file: Path) -> None:
+    """Write both."""
+    json_file.write_text(as_json(results) + "\n")
+    table_file.write_text(as_markdown(results) + "\n")
