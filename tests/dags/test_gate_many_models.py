@@ -83,3 +83,8 @@ def test_the_ui_shows_the_models_instead_of_numbers(
 
     assert [outcome[GATE][n].shown_as for n in range(2)] == ["amv-1", "amv-2"]
     assert outcome[DEPLOY][0].shown_as == "amv-1"
+
+
+def test_deployments_are_bounded_and_waits_are_not(dag: Any) -> None:
+    assert dag.get_task(DEPLOY).max_active_tis_per_dag
+    assert dag.get_task(GATE).max_active_tis_per_dag is None
