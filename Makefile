@@ -91,7 +91,7 @@ format-check: $(INSTALLED) ## is the code formatted?
 	@$(BIN)/python -m ruff format --check --diff
 
 .PHONY: typecheck
-typecheck: $(INSTALLED) ## mypy, strict, on the package
+typecheck: $(INSTALLED) ## mypy, strict, on the package, the DAGs to copy and a user's DAG
 	@$(BIN)/python -m mypy $(ARGS)
 
 .PHONY: wheel
@@ -108,7 +108,10 @@ wheel: $(INSTALLED) ## build the wheel, and try it in a clean venv beside the lo
 		--constraint requirements.lock apache-airflow dist/*.whl; \
 	export AIRFLOW_HOME="$$clean/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False; \
 	"$$clean/venv/bin/airflow" providers get airflow-provider-qianfan; \
-	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl
+	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl; \
+	cp tests/user_dag.py dags/*.py "$$clean"; \
+	cd "$$clean"; \
+	$(abspath $(BIN))/python -m mypy --strict --python-executable venv/bin/python *.py
 
 .PHONY: docs
 docs: $(INSTALLED) ## build the documentation in build/docs, and check its links, without a network

@@ -42,7 +42,7 @@ from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompT
         ),
     },
 )
-def gate_deployment():
+def gate_deployment() -> None:
     compressed = QianfanModelCompTaskSensor(
         task_id="wait_for_compression",
         source_model_id="{{ params.source_model_id }}",

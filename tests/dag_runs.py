@@ -21,6 +21,7 @@ class Outcome:
     state: str
     xcoms: dict[str, Any]
     errors: list[BaseException] = field(default_factory=list)
+    shown_as: str | None = None
 
     @property
     def error(self) -> BaseException | None:
@@ -32,11 +33,13 @@ class DagRunner:
     Runs DAGs.
 
     :ivar log: Airflow's and our own log of the last run.
+    :ivar state: what became of the last run as a whole.
     """
 
     def __init__(self, read_log: Callable[[], str]) -> None:
         self._read_log = read_log
         self.log = ""
+        self.state = ""
 
     def run(self, build: Callable[[], Any], *, conf: dict[str, Any] | None = None) -> dict[str, Any]:
         """
@@ -74,10 +77,11 @@ class DagRunner:
         self._read_log()
         run = dag.test(run_conf=conf)
         self.log = self._read_log()
+        self.state = str(run.state)
         outcomes: dict[str, Any] = {}
         for ti in run.get_task_instances():
             found = (errors or {}).get((ti.task_id, ti.map_index), [])
-            outcome = Outcome(str(ti.state), self._xcoms(run, ti), found)
+            outcome = Outcome(str(ti.state), self._xcoms(run, ti), found, ti.rendered_map_index)
             if ti.map_index < 0:
                 outcomes[ti.task_id] = outcome
             else:

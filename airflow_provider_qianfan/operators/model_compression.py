@@ -53,6 +53,10 @@ class QianfanListModelCompTasksOperator(BaseOperator):
     ui_color = "#e3ecfc"
     operator_extra_links = (QianfanConsoleLink(),)
 
+    if TYPE_CHECKING:
+        # What a type checker knows of Airflow's XComArg allows neither output[0] nor report(output).
+        output: Any
+
     def __init__(
         self,
         *,

@@ -108,6 +108,10 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
     ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
 
+    if TYPE_CHECKING:
+        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
+        output: Any
+
     def __init__(
         self,
         *,

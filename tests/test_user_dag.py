@@ -1,0 +1,78 @@
+"""Does the user's DAG that mypy reads use all that is public?"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.get_provider_info import get_provider_info
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from tests import user_dag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOT_FOR_USERS = {
+    *("run", "aconnect", "arun", "aclose"),  # the gate's
+    *("get_ui_field_behaviour", "get_connection_form_widgets"),  # Airflow's
+}
+
+
+def public_modules() -> Iterator[str]:
+    info: dict[str, Any] = get_provider_info()
+    for kind in ("hooks", "operators", "sensors", "triggers"):
+        for entry in info[kind]:
+            yield from entry["python-modules"]
+    for link in info["extra-links"]:
+        yield link.rpartition(".")[0]
+    yield "airflow_provider_qianfan.exceptions"
+
+
+CLASSES: dict[str, type] = {
+    name: value
+    for module in public_modules()
+    for name, value in vars(import_module(module)).items()
+    if name.startswith("Qianfan")
+}
+METHODS: dict[str, Callable[..., Any]] = {
+    name: value
+    for name, value in vars(QianfanHook).items()
+    if inspect.isroutine(value) and not name.startswith("_") and name not in NOT_FOR_USERS
+}
+# What a user makes or calls, and how its parameters are declared; exceptions are only caught.
+CALLED: dict[str, Callable[..., Any]] = METHODS | {
+    name: value for name, value in CLASSES.items() if not issubclass(value, Exception)
+}
+
+USES = ast.parse(Path(user_dag.__file__).read_text())
+USES.body = [part for part in USES.body if getattr(part, "name", "") != "mistakes"]
+CALLS = [node for node in ast.walk(USES) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_every_class_is_used(name: str) -> None:
+    assert any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(USES))
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_of_the_hook_is_called(name: str) -> None:
+    assert any(isinstance(call.func, ast.Attribute) and call.func.attr == name for call in CALLS)
+
+
+@pytest.mark.parametrize("name", sorted(CALLED))
+def test_every_keyword_is_given(name: str) -> None:
+    parameters = inspect.signature(CALLED[name]).parameters.values()
+    keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    given = {
+        keyword.arg
+        for call in CALLS
+        if getattr(call.func, "id", getattr(call.func, "attr", None)) == name
+        for keyword in call.keywords
+    }
+
+    assert keywords - given == {"retry"} & keywords  # its class is in api/, and no promise

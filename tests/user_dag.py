@@ -1,0 +1,189 @@
+"""
+A user's DAG that uses every public name, and makes every mistake that a type checker can find.
+
+mypy reads it, strictly: ``make typecheck`` beside the source, ``make wheel`` beside the installed wheel.
+A line with ``type: ignore`` is a mistake; mypy reports it if there is nothing to ignore.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+from airflow.sdk import BaseOperator, Context, dag, task
+
+from airflow_provider_qianfan.exceptions import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanGateError,
+    QianfanModelIdMissingError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTaskAmbiguousError,
+    QianfanTaskFailedError,
+    QianfanTaskNotFoundError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from airflow_provider_qianfan.links import QianfanConsoleLink
+from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import BaseTrigger
+
+log = logging.getLogger(__name__)
+
+
+@dag(schedule=None, start_date=pendulum.datetime(2024, 1, 1), default_args={"retries": 2})
+def user_dag() -> None:
+    @task
+    def compress(source_model_id: str) -> str:
+        hook = QianfanHook("qianfan_default")
+        unfinished = [t for t in hook.list_model_comp_tasks(source_model_id) if t.status == "running"]
+        if unfinished:
+            return unfinished[0].id
+        return create(hook, source_model_id)
+
+    task_id = compress("amv-1")
+    compressed = QianfanModelCompTaskSensor(
+        task_id="wait_for_compression",
+        source_model_id="{{ params.source_model_id }}",
+        model_comp_task_id="{{ ti.xcom_pull(task_ids='compress') }}",
+        name="compress-{{ ds }}",
+        created_after=datetime(2024, 1, 1, tzinfo=UTC),
+        if_several="newest",
+        qianfan_conn_id="qianfan_default",
+        deferrable=True,
+        settle=60,
+        max_unhealthy=timedelta(hours=2),
+        auth_grace=0.5,
+        poke_interval=30,
+        timeout=timedelta(hours=12),
+        soft_fail=False,
+    )
+    listed = QianfanListModelCompTasksOperator(
+        task_id="list_tasks",
+        source_model_id="amv-1",
+        statuses=["succeeded", "failed"],
+        name="compress",
+        created_after="2024-01-01",
+        limit=None,
+        qianfan_conn_id="qianfan_default",
+    )
+
+    @task
+    def deploy(model_id: str, tasks: Sequence[dict[str, Any]]) -> None:
+        log.info("Deploying %s, one of %d", model_id, len(tasks))
+
+    task_id >> compressed
+    deploy(compressed.output["modelId"], listed.output) >> Retire(task_id="retire", source_model_id="amv-1")
+
+
+def create(hook: QianfanHook, source_model_id: str) -> str:
+    config = {"strategy": "Quantization", "weight": "INT8-PTQ"}
+    try:
+        return hook.create_model_comp_task(
+            name="compress",
+            source_model_id=source_model_id,
+            model_set_id="am-1",
+            config=config,
+            description="nightly",
+        )
+    except QianfanRateLimitError as error:
+        log.warning("Try again in %.0f s", error.retry_after or 60.0)
+    except QianfanAuthError as error:
+        log.warning("%s", error.code)
+    except QianfanAPIError as error:
+        log.warning("%s: %d %s (%s)", error.action, error.http_status, error.message, error.request_id)
+    except QianfanTransientError as error:
+        log.warning("Sent: %s", error.sent)
+    except (QianfanProtocolError, QianfanError):
+        log.exception("Not created")
+    raise RuntimeError("Not created")
+
+
+class Retire(BaseOperator):
+    """Deletes the tasks of a source model; a user's own operator, with our link."""
+
+    template_fields: Sequence[str] = ("source_model_id",)
+    operator_extra_links = (QianfanConsoleLink(),)
+
+    def __init__(self, *, source_model_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source_model_id = source_model_id
+
+    def execute(self, context: Context) -> None:
+        hook = QianfanHook(qianfan_conn_id="qianfan_default")
+        accepted: bool
+        accepted, told = hook.test_connection()
+        if not accepted:
+            raise RuntimeError(told)
+        for found in hook.iter_model_comp_tasks(self.source_model_id):
+            age: timedelta | None = datetime.now(UTC) - found.create_time if found.create_time else None
+            log.info("%s made %s of %s %s ago", found.name, found.model_id, found.source_model_id, age)
+            hook.cancel_model_comp_task(found.id)
+            again = hook.get_model_comp_task(found.id)
+            if again is not None:
+                log.info("%s: %s", again.failed_reason, dict(again.json))
+            hook.delete_model_comp_task(found.id)
+        rows: list[dict[str, Any]] = list(hook.iter_rows("/v2/service", "DescribeServices", "serviceList"))
+        answer: dict[str, Any] = hook.call(
+            "/v2/model", "DescribeModel", {"modelId": "amv-1"}, repeatable=True
+        )
+        with hook.get_conn() as session:
+            status: int = session.post("/v2/model", params={"Action": "DescribeModel"}, json={}).status_code
+        log.info("%s %s %d", rows, answer, status)
+        hook.close()
+
+
+def is_final(error: Exception) -> bool:
+    verdicts: tuple[type[QianfanGateError], ...] = (
+        QianfanModelIdMissingError,
+        QianfanTaskAmbiguousError,
+        QianfanTaskFailedError,
+        QianfanTaskNotFoundError,
+    )
+    return isinstance(error, verdicts)
+
+
+def watch(selector: dict[str, Any]) -> BaseTrigger:
+    return QianfanModelCompTaskTrigger(
+        qianfan_conn_id="qianfan_default",
+        selector=selector,
+        memory=None,
+        poke_interval=30.0,
+        next_look=None,
+        settle=120,
+        max_unhealthy=3600,
+        auth_grace=600,
+    )
+
+
+def mistakes() -> None:
+    hook = QianfanHook()
+    QianfanHook(1)  # type: ignore[arg-type]
+    QianfanHook(conn_id="qianfan_default")  # type: ignore[call-arg]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id=1)  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", model_comp_task_id=1)  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", created_after=1)  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", if_several="first")  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", deferrable="yes")  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", settle="2m")  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor("amv-1", task_id="w")  # type: ignore[call-arg]
+    QianfanListModelCompTasksOperator(task_id="l", statuses=1)  # type: ignore[arg-type]
+    QianfanListModelCompTasksOperator(task_id="l", limit="100")  # type: ignore[arg-type]
+    QianfanModelCompTaskTrigger(poke_interval="30")  # type: ignore[arg-type]
+    hook.get_model_comp_task(1)  # type: ignore[arg-type]
+    print(hook.get_model_comp_task("amva-1").status)  # type: ignore[union-attr]
+    hook.create_model_comp_task(name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
+    hook.list_model_comp_tasks(status="failed")  # type: ignore[call-arg]
+    hook.call("/v2/model", "DescribeModel", "amv-1")  # type: ignore[arg-type]
+
+
+DAG = user_dag()
