@@ -1,8 +1,8 @@
 """
 Run the benchmarks: ``make bench``, or some of them: ``make bench ARGS="calls signing"``.
 
-Each is a module of this package with a function ``run() -> list[Result]``. It runs in a process of its own, so
-that none measures what another has left behind.
+Each is a module of this package with a function ``run() -> list[Result]``. It runs in a process of its own:
+none measures what another has left behind.
 """
 
 from __future__ import annotations
