@@ -278,7 +278,7 @@ def test_the_form_is_the_same_for_older_airflows(monkeypatch: pytest.MonkeyPatch
         for item in described["conn-fields"].values()
     }
     assert QianfanHook.get_ui_field_behaviour() == {
-        "hidden_fields": ["port", "schema"],
+        "hidden_fields": ["schema"],
         "relabeling": described["ui-field-behaviour"]["relabeling"],
         "placeholders": described["ui-field-behaviour"]["placeholders"],
     }
