@@ -116,14 +116,14 @@ def add_task_of(emulator: EmulatorServer, looks: int) -> None:
 A_WAIT = """\
 INFO Waiting: amva-1 ('demo') is creating. Next look in 0 seconds.
 INFO Waiting: amva-1 ('demo') is running. Next look in 0 seconds.
-INFO amva-1 ('demo') succeeded and produced model amv-made00000001; the gate opens.
+INFO The gate opens: model amv-made00000001, produced by amva-1 ('demo').
 """
 
 # It remembers nothing between two looks, so it does not know that something has changed: it writes a line
 # every ten minutes, whatever happens, and these waits are shorter.
 A_RESCHEDULED_WAIT = """\
 INFO Waiting: amva-1 ('demo') is creating. Next look in 0 seconds.
-INFO amva-1 ('demo') succeeded and produced model amv-made00000001; the gate opens.
+INFO The gate opens: model amv-made00000001, produced by amva-1 ('demo').
 """
 
 
