@@ -208,7 +208,7 @@ def test_the_session_signs_temporary_keys(emulator: EmulatorServer, connect: Any
     [
         ({}, "accepts the key"),
         ({"secret_access_key": "other"}, "Secret Access Key"),
-        ({"access_key_id": "other"}, "Access Key ID is not known"),
+        ({"access_key_id": "other"}, "Access Key ID (login): it is not known"),
         ({"permission": "none"}, "QianfanModelTuningReadAccessPolicy"),
     ],
 )

@@ -221,9 +221,8 @@ def test_a_wrong_key(emulator: EmulatorServer, dag_runner: DagRunner, mode: str)
         lines_of(dag_runner, mode)
         == """\
 ERROR QianfanAuthError: Connection 'qianfan_default' is refused. DescribeModelCompTasks: HTTP 400
-    SignatureDoesNotMatch: SignatureDoesNotMatch, cause: Fail to authn user: Signature does not
-    match (request id …). Check the connection's password: it must be the Secret Access Key of this
-    Access Key ID.
+    SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match (request id …). Check
+    the connection's Secret Access Key (password): it must belong to its Access Key ID (login).
 """
     )
     assert secret not in dag_runner.log
