@@ -21,6 +21,10 @@ BIN := $(VENV)/bin
 INSTALL = -m pip install --quiet --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
+# Any will do for the browser test.
+CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	command -v $$name && break; done)
+
 # With this variable set, every start of Airflow compiles some 1300 modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -70,6 +74,19 @@ test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only tho
 .PHONY: test-integration
 test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
 	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(INSTALLED) ## what a person sees in Airflow's UI, seen by a Chromium
+	@$(BIN)/python -m pytest tests/browser -m browser --chromium "$(CHROMIUM)" $(ARGS)
+
+.PHONY: screenshots
+screenshots: ## take the pictures of docs/images again
+	@$(MAKE) --no-print-directory test-browser ARGS="--screenshots docs/images $(ARGS)"
+
+.PHONY: browser
+browser: ## install Debian's Chromium, as root, if there is no Chromium or Chrome
+	@test -n "$(CHROMIUM)" || { apt-get update && apt-get install --yes --no-install-recommends \
+		chromium fonts-liberation; }
 
 .PHONY: mutants
 mutants: $(INSTALLED) ## change the gate's code everywhere: which changes do its tests not notice?

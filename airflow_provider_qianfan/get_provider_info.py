@@ -98,17 +98,18 @@ def get_provider_info() -> dict[str, object]:
                 "hook-class-name": "airflow_provider_qianfan.hooks.qianfan.QianfanHook",
                 "hook-name": _INTEGRATION,
                 "ui-field-behaviour": {
-                    "hidden-fields": ["port", "schema"],
+                    "hidden-fields": ["schema"],
                     "relabeling": {
                         "login": "Access Key ID",
                         "password": "Secret Access Key",
                         "host": "Endpoint",
                     },
                     "placeholders": {
-                        "login": "Access Key ID of an IAM user (not the API key of an application)",
-                        "password": "Secret Access Key of the same IAM user",
-                        "host": "https://qianfan.baidubce.com",
-                        "session_token": "only with temporary (STS) credentials",
+                        "login": "of an IAM user; not the API key of an application",
+                        "password": "of the same IAM user",
+                        "host": "if empty: https://qianfan.baidubce.com",
+                        "port": "443; needed by Test in Airflow 3.3.1 and 3.3.2",
+                        "session_token": "only with temporary (STS) keys",
                         "timeout": "30",
                         "verify": "true",
                         "proxy": "http://proxy.example.com:3128",
@@ -118,22 +119,28 @@ def get_provider_info() -> dict[str, object]:
                 "conn-fields": {
                     "session_token": {
                         "label": "Session Token",
-                        "description": "The session token that came with temporary (STS) credentials.",
+                        "description": "Only with temporary (STS) keys: the token that came with them.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "timeout": {
-                        "label": "Timeout",
-                        "description": "Seconds to wait for a connection, and then for an answer.",
-                        "schema": {"type": ["number", "null"], "default": 30, "minimum": 1},
+                        "label": "Timeout (seconds)",
+                        "description": "How long to wait for an answer; for the connection at most 10.",
+                        "schema": {"type": ["number", "null"], "default": 30, "minimum": 1, "maximum": 600},
                     },
                     "verify": {
                         "label": "Verify TLS",
-                        "description": "true, or the path of a CA bundle file. Empty means true.",
+                        "description": (
+                            "Leave it empty; behind a proxy that opens TLS, give the path of its CA bundle."
+                            " Cannot be switched off."
+                        ),
                         "schema": {"type": ["string", "null"]},
                     },
                     "proxy": {
                         "label": "Proxy",
-                        "description": "URL of the HTTP proxy. Empty means the environment's, if any.",
+                        "description": (
+                            "URL of an HTTP proxy, such as http://proxy.example.com:3128. If empty: the"
+                            " environment's, if any."
+                        ),
                         "schema": {"type": ["string", "null"]},
                     },
                 },

@@ -10,12 +10,15 @@ Trigger it with the source model's id. Needs a connection `qianfan_default` of t
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import pendulum
 from airflow.sdk import Param, dag, task
 
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+
+log = logging.getLogger(__name__)
 
 
 @dag(
@@ -31,14 +34,14 @@ from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompT
             type="string",
             pattern="^amv-",
             title="Source model",
-            description="The model version that is being compressed.",
+            description="The version id of the model that is being compressed: amv-…",
         ),
         "not_older_than_hours": Param(
             24,
             type="integer",
             minimum=0,
             title="Not older than (hours)",
-            description="Compression tasks created longer before this run are left over from earlier ones.",
+            description="A compression task that is older when this run starts is left over from earlier.",
         ),
     },
 )
@@ -56,7 +59,7 @@ def gate_deployment() -> None:
     @task
     def deploy(model_id: str) -> str:
         """Stands for your deployment; it gets the model version that the compression produced."""
-        print(f"Deploying {model_id}")
+        log.info("Deploying %s", model_id)
         return model_id
 
     # By its key: without a model nothing is deployed, even if somebody marked the gate as successful.

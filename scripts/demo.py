@@ -31,6 +31,7 @@ POLL_INTERVAL = 2  # seconds; the DAG's own 30 would make you wait
 CHILD_TIMEOUT = 150  # seconds; the two runs take some 35
 SCENE, RESULT = "SCENE ", "RESULT "
 OUR_LINE = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<text>.*?) +\[[\w.]*airflow_provider_qianfan\.[\w.]+\]")
+DEPLOY_LINE = re.compile(r"^\S+ \[info *\] (?P<text>Deploying \S+)")
 ERROR_LINE = re.compile(r"^airflow_provider_qianfan\.exceptions\.(?P<text>\w+: .*)")
 
 
@@ -185,8 +186,8 @@ def run_scenes(environment: dict[str, str], url: str) -> list[dict[str, Any]]:
 
 def follow(line: str, scene: Scene, url: str) -> None:
     """Show a line of Airflow's log if it is ours; once the gate waits, let the compression begin."""
-    if line.startswith("Deploying "):
-        print(f"  deploy     {line.strip()}", flush=True)
+    if told := DEPLOY_LINE.match(line):
+        print(f"  deploy     {told['text']}", flush=True)
     elif told := OUR_LINE.match(line) or ERROR_LINE.match(line):
         print(f"  gate       {told['text']}", flush=True)
         if told["text"].startswith("Waiting: no task fits yet"):

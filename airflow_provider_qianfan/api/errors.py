@@ -18,13 +18,13 @@ AUTH_CODES = frozenset(
 
 _ADVICE = {
     "SignatureDoesNotMatch": (
-        "Check the connection's password: it must be the Secret Access Key of this Access Key ID."
+        "Check the connection's Secret Access Key (password): it must belong to its Access Key ID (login)."
     ),
     "InvalidHTTPAuthHeader": (
-        "Check the connection's login: it must be an IAM Access Key ID, not an application API key."
+        "Check the connection's Access Key ID (login): an IAM user's, not the API key of an application."
     ),
     "InvalidAccessKeyId": (
-        "Check the connection's login: this Access Key ID is not known (deleted, disabled or mistyped)."
+        "Check the connection's Access Key ID (login): it is not known (deleted, disabled or mistyped)."
     ),
     "AccessDenied": (
         "Attach QianfanModelTuningReadAccessPolicy (to look) or"
@@ -72,11 +72,14 @@ class QianfanAPIError(QianfanError):
         self.http_status = http_status
         advice = _ADVICE.get(self.code)
         super().__init__(
-            f"{action}: HTTP {http_status} {self.code}"
-            + (f": {self.message}" if self.message else "")
-            + f" (request id {self.request_id or 'not given'})"
-            + (f". {advice}" if advice else "")
+            f"{action}: HTTP {http_status} {self._said()}"
+            f" (request id {self.request_id or 'not given'})" + (f". {advice}" if advice else "")
         )
+
+    def _said(self) -> str:
+        if self.message.startswith(self.code):  # as some of the documented messages do
+            return self.message
+        return f"{self.code}: {self.message}" if self.message else self.code
 
 
 class QianfanAuthError(QianfanAPIError):

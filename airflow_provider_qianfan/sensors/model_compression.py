@@ -315,9 +315,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         return retry_after(error)
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
-        self.log.info(
-            "%s succeeded and produced model %s; the gate opens.", name_of(verdict.task), verdict.model_id
-        )
+        self.log.info("The gate opens: model %s, produced by %s.", verdict.model_id, name_of(verdict.task))
         context["ti"].xcom_push(key="modelId", value=verdict.model_id)
         context["ti"].xcom_push(key="model_comp_task", value=dict(verdict.task.json))
         return PokeReturnValue(is_done=True, xcom_value=verdict.model_id)

@@ -208,7 +208,7 @@ def test_the_session_signs_temporary_keys(emulator: EmulatorServer, connect: Any
     [
         ({}, "accepts the key"),
         ({"secret_access_key": "other"}, "Secret Access Key"),
-        ({"access_key_id": "other"}, "Access Key ID is not known"),
+        ({"access_key_id": "other"}, "Access Key ID (login): it is not known"),
         ({"permission": "none"}, "QianfanModelTuningReadAccessPolicy"),
     ],
 )
@@ -278,7 +278,7 @@ def test_the_form_is_the_same_for_older_airflows(monkeypatch: pytest.MonkeyPatch
         for item in described["conn-fields"].values()
     }
     assert QianfanHook.get_ui_field_behaviour() == {
-        "hidden_fields": ["port", "schema"],
+        "hidden_fields": ["schema"],
         "relabeling": described["ui-field-behaviour"]["relabeling"],
         "placeholders": described["ui-field-behaviour"]["placeholders"],
     }

@@ -116,14 +116,14 @@ def add_task_of(emulator: EmulatorServer, looks: int) -> None:
 A_WAIT = """\
 INFO Waiting: amva-1 ('demo') is creating. Next look in 0 seconds.
 INFO Waiting: amva-1 ('demo') is running. Next look in 0 seconds.
-INFO amva-1 ('demo') succeeded and produced model amv-made00000001; the gate opens.
+INFO The gate opens: model amv-made00000001, produced by amva-1 ('demo').
 """
 
 # It remembers nothing between two looks, so it does not know that something has changed: it writes a line
 # every ten minutes, whatever happens, and these waits are shorter.
 A_RESCHEDULED_WAIT = """\
 INFO Waiting: amva-1 ('demo') is creating. Next look in 0 seconds.
-INFO amva-1 ('demo') succeeded and produced model amv-made00000001; the gate opens.
+INFO The gate opens: model amv-made00000001, produced by amva-1 ('demo').
 """
 
 
@@ -221,9 +221,8 @@ def test_a_wrong_key(emulator: EmulatorServer, dag_runner: DagRunner, mode: str)
         lines_of(dag_runner, mode)
         == """\
 ERROR QianfanAuthError: Connection 'qianfan_default' is refused. DescribeModelCompTasks: HTTP 400
-    SignatureDoesNotMatch: SignatureDoesNotMatch, cause: Fail to authn user: Signature does not
-    match (request id …). Check the connection's password: it must be the Secret Access Key of this
-    Access Key ID.
+    SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match (request id …). Check
+    the connection's Secret Access Key (password): it must belong to its Access Key ID (login).
 """
     )
     assert secret not in dag_runner.log
