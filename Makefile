@@ -1,11 +1,24 @@
 # `make` lists what there is. Everything lives in $(VENV); nothing is installed outside of it.
 # A second Python, side by side:  make test PYTHON=python3.13 VENV=.venv313
+# The oldest Airflow, side by side:  make test AIRFLOW=2.11
 
-VENV ?= .venv
+AIRFLOW ?= 3.3
 ARGS ?=
 
-# The Airflow that `make lock` pins.
-AIRFLOW_VERSION ?= 3.3.2
+# The Airflow that `make lock` pins, and the newest Python that it is tested with.
+ifeq ($(AIRFLOW),3.3)
+VENV ?= .venv
+LOCK := requirements.lock
+AIRFLOW_VERSION := 3.3.2
+NEWEST_PYTHON := 13
+else ifeq ($(AIRFLOW),2.11)
+VENV ?= .venv-2.11
+LOCK := requirements-2.11.lock
+AIRFLOW_VERSION := 2.11.2
+NEWEST_PYTHON := 12
+else
+$(error AIRFLOW is 3.3 or 2.11)
+endif
 
 # The first Python that Airflow and the lock are tested with; failing that, a newer one.
 PYTHON ?= $(shell \
@@ -13,7 +26,7 @@ PYTHON ?= $(shell \
 		$$python -c '$(TESTED)' 2>/dev/null && echo $$python && exit; \
 	done; \
 	python3 -c '$(NEW_ENOUGH)' 2>/dev/null && echo python3)
-TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(NEWEST_PYTHON)))
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 
 BIN := $(VENV)/bin
@@ -30,7 +43,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(INSTALLED): requirements.lock setup.cfg
+$(INSTALLED): $(LOCK) setup.cfg
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		python="$(PYTHON)"; \
 		if [ -z "$$python" ] || ! $$python -c '$(NEW_ENOUGH)'; then \
@@ -46,8 +59,8 @@ $(INSTALLED): requirements.lock setup.cfg
 		fi; \
 		$$python -m venv --clear $(VENV); \
 	fi
-	@echo "Installing Airflow and the tools into $(VENV) (about a minute, once)"
-	@$(BIN)/python $(INSTALL) --requirement requirements.lock
+	@echo "Installing Airflow $(AIRFLOW_VERSION) and the tools into $(VENV) (about a minute, once)"
+	@$(BIN)/python $(INSTALL) --requirement $(LOCK)
 	@$(BIN)/python $(INSTALL) --no-deps --editable .
 	@touch $@
 

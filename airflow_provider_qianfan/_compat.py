@@ -41,10 +41,22 @@ else:
             AirflowRescheduleException,
             AirflowSensorTimeout,
             AirflowTaskTimeout,
+            TaskDeferralError,
         )
         from airflow.hooks.base import BaseHook
         from airflow.models import BaseOperator, BaseOperatorLink
-        from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+        from airflow.sensors.base import BaseSensorOperator as _BaseSensorOperator, PokeReturnValue
+
+        class BaseSensorOperator(_BaseSensorOperator):
+            """A deferral that nobody ended in time is a timeout, and final, as it is on Airflow 3."""
+
+            def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+                try:
+                    return super().resume_execution(next_method, next_kwargs, context)
+                except TaskDeferralError as error:
+                    if str(error) != "Trigger/execution timeout":  # the scheduler's words
+                        raise
+                    raise AirflowSensorTimeout(str(error)) from error
 
 __all__ = [
     "AirflowFailException",
