@@ -22,7 +22,7 @@ _numbers = count()
 
 @contextmanager
 def _contained_timeouts() -> Iterator[None]:
-    """Let the ``dag.test()`` of 2.11 outlive an ``AirflowTaskTimeout``, a BaseException, as its worker does."""
+    """Let 2.11's ``dag.test()`` outlive an ``AirflowTaskTimeout``, a BaseException, as its worker does."""
     from airflow.exceptions import AirflowTaskTimeout
     from airflow.models import dag
 

@@ -22,7 +22,7 @@ HEAVY = (
 
 PROBE = """
 import json, sys
-from airflow.providers.common.compat.sdk import DAG, BaseHook, BaseSensorOperator  # as any DAG file with a sensor
+from airflow.providers.common.compat.sdk import BaseHook, BaseSensorOperator  # as any DAG file
 before = set(sys.modules)
 __import__({module!r})
 print(json.dumps(sorted(set(sys.modules) - before)))

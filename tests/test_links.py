@@ -84,7 +84,7 @@ else:
 
     def test_the_webserver_has_the_link_of_what_was_written(airflow_db: None, template: Any) -> None:
         """It knows the serialized DAG only, whose templates nobody renders."""
-        from airflow.models import DAG
+        from airflow.providers.common.compat.sdk import DAG
         from airflow.serialization.serialized_objects import SerializedDAG
 
         template(TEMPLATE)
