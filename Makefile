@@ -128,7 +128,7 @@ wheel-2.11: ## the same beside Airflow 2.11
 	@$(MAKE) --no-print-directory wheel AIRFLOW=2.11
 
 .PHONY: dist
-dist: $(INSTALLED) ## build the wheel and the source distribution, byte for byte the same wherever and whenever
+dist: $(INSTALLED) ## build the wheel, the same bytes wherever and whenever, and the source distribution
 	@$(BIN)/python scripts/build_dist.py
 	@$(BIN)/python -m twine --no-color check --strict dist/*
 
