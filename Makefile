@@ -1,11 +1,22 @@
 # `make` lists what there is. Everything lives in $(VENV); nothing is installed outside of it.
 # A second Python, side by side:  make test PYTHON=python3.13 VENV=.venv313
+# The oldest Airflow, side by side:  make test AIRFLOW=2.11
 
-VENV ?= .venv
+AIRFLOW ?= 3.3
 ARGS ?=
 
-# The Airflow that `make lock` pins.
-AIRFLOW_VERSION ?= 3.3.2
+# Its venv, its versions, and the newest Python that it is tested with.
+ifeq ($(AIRFLOW),3.3)
+VENV ?= .venv
+LOCK := requirements.lock
+NEWEST_PYTHON := 13
+else ifeq ($(AIRFLOW),2.11)
+VENV ?= .venv-2.11
+LOCK := requirements-2.11.lock
+NEWEST_PYTHON := 12
+else
+$(error AIRFLOW is 3.3 or 2.11)
+endif
 
 # The first Python that Airflow and the lock are tested with; failing that, a newer one.
 PYTHON ?= $(shell \
@@ -13,7 +24,7 @@ PYTHON ?= $(shell \
 		$$python -c '$(TESTED)' 2>/dev/null && echo $$python && exit; \
 	done; \
 	python3 -c '$(NEW_ENOUGH)' 2>/dev/null && echo python3)
-TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(NEWEST_PYTHON)))
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 
 BIN := $(VENV)/bin
@@ -32,9 +43,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(INSTALLED): requirements.lock setup.cfg
+$(INSTALLED): $(LOCK) setup.cfg
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		python="$(PYTHON)"; \
 		if [ -z "$$python" ] || ! $$python -c '$(NEW_ENOUGH)'; then \
@@ -50,8 +61,8 @@ $(INSTALLED): requirements.lock setup.cfg
 		fi; \
 		$$python -m venv --clear $(VENV); \
 	fi
-	@echo "Installing Airflow and the tools into $(VENV) (about a minute, once)"
-	@$(BIN)/python $(INSTALL) --requirement requirements.lock
+	@echo "Installing Airflow $(AIRFLOW) and the tools into $(VENV) (about a minute, once)"
+	@$(BIN)/python $(INSTALL) --requirement $(LOCK)
 	@$(BIN)/python $(INSTALL) --no-deps --editable .
 	@touch $@
 
@@ -111,18 +122,20 @@ format-check: $(INSTALLED) ## is the code formatted?
 typecheck: $(INSTALLED) ## mypy, strict, on the package, the DAGs to copy and a user's DAG
 	@$(BIN)/python -m mypy $(ARGS)
 
+.PHONY: test-2.11
+test-2.11: ## the tests on Airflow 2.11
+	@$(MAKE) --no-print-directory test AIRFLOW=2.11
+
 .PHONY: wheel
-wheel: $(INSTALLED) ## build the wheel, and try it in a clean venv beside the locked Airflow
-	@rm -rf dist
-	@log=$$($(BIN)/python -m build 2>&1) || { echo "$$log"; exit 1; }
+wheel: dist ## build the wheel, and try it in a clean venv beside the locked Airflow
 	@set -e; \
 	clean=$$(mktemp -d); \
 	trap 'rm -rf "$$clean"' EXIT; \
 	trap 'exit 130' INT TERM; \
-	echo "Installing $$(echo dist/*.whl) into a clean venv"; \
+	echo "Installing $$(echo dist/*.whl) into a clean venv, beside Airflow $(AIRFLOW)"; \
 	$(BIN)/python -m venv "$$clean/venv"; \
 	"$$clean/venv/bin/python" $(INSTALL) \
-		--constraint requirements.lock apache-airflow dist/*.whl; \
+		--constraint $(LOCK) apache-airflow dist/*.whl; \
 	export AIRFLOW_HOME="$$clean/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False; \
 	"$$clean/venv/bin/airflow" providers get airflow-provider-qianfan; \
 	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl; \
@@ -136,6 +149,15 @@ docs: $(INSTALLED) ## build the documentation in build/docs, and check its links
 	@AIRFLOW_HOME=$(CURDIR)/build/docs-airflow $(BIN)/python -m sphinx -n -W --keep-going -q -j auto \
 		-d build/doctrees docs build/docs $(ARGS)
 	@$(BIN)/python scripts/check_links.py build/docs
+
+.PHONY: wheel-2.11
+wheel-2.11: ## the same beside Airflow 2.11
+	@$(MAKE) --no-print-directory wheel AIRFLOW=2.11
+
+.PHONY: dist
+dist: $(INSTALLED) ## build the wheel, the same bytes wherever and whenever, and the source distribution
+	@$(BIN)/python scripts/build_dist.py
+	@$(BIN)/python -m twine --no-color check --strict dist/*
 
 # The peers, and what they need, stay out of the venv that everything else is tested in.
 BENCH_VENV ?= .venv-bench
@@ -152,13 +174,15 @@ bench: $(BENCH_VENV)/.installed ## measure us beside our peers, each pair in one
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: lock
-lock: $(INSTALLED) ## bring requirements.lock up to setup.cfg (ARGS=--upgrade: newest of everything)
+lock: $(INSTALLED) ## bring the locks up to setup.cfg (ARGS=--upgrade: newest of everything)
 	@$(BIN)/python $(INSTALL) uv
-	@echo "apache-airflow==$(AIRFLOW_VERSION)" | $(BIN)/uv pip compile --quiet --no-config \
-		--universal --python-version 3.11 --extra dev \
-		--custom-compile-command "make lock" --output-file requirements.lock $(ARGS) setup.cfg -
+	@set -e; for pin in 3.3.2=requirements.lock 2.11.2=requirements-2.11.lock; do \
+		echo "apache-airflow==$${pin%=*}" | $(BIN)/uv pip compile --quiet --no-config \
+			--universal --python-version 3.11 --extra dev \
+			--custom-compile-command "make lock" --output-file $${pin#*=} $(ARGS) setup.cfg -; \
+	done
 
 .PHONY: clean
 clean: ## remove everything that make made, the venv too
-	@rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-2.11 build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

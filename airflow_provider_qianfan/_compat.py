@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,10 +42,24 @@ else:
             AirflowRescheduleException,
             AirflowSensorTimeout,
             AirflowTaskTimeout,
+            TaskDeferralError,
         )
         from airflow.hooks.base import BaseHook
         from airflow.models import BaseOperator, BaseOperatorLink
-        from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+        from airflow.sensors.base import BaseSensorOperator as _BaseSensorOperator
+        from airflow.sensors.base import PokeReturnValue
+
+        class BaseSensorOperator(_BaseSensorOperator):
+            """A deferral that nobody ended in time is a timeout, and final, as it is on Airflow 3."""
+
+            def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+                try:
+                    return super().resume_execution(next_method, next_kwargs, context)
+                except TaskDeferralError as error:
+                    if str(error) != "Trigger/execution timeout":  # the scheduler's words
+                        raise
+                    raise AirflowSensorTimeout(str(error)) from error
+
 
 __all__ = [
     "AirflowFailException",
@@ -106,9 +121,22 @@ def mask_secret(secret: str | None) -> None:
 def form_field(label: str, description: str, *, secret: bool) -> Any:
     """Make a field of a connection's form, as Airflow before 3.2 draws it; later ones do not ask."""
     widgets, fields = import_module("flask_appbuilder.fieldwidgets"), import_module("wtforms")
-    kind = fields.PasswordField if secret else fields.StringField
-    widget = widgets.BS3PasswordFieldWidget if secret else widgets.BS3TextFieldWidget
-    return kind(label, widget=widget(), description=description)
+    if not secret:
+        return fields.StringField(label, widget=widgets.BS3TextFieldWidget(), description=description)
+    widget = _kept_secret if find_spec("airflow.www") else widgets.BS3PasswordFieldWidget()
+    return fields.PasswordField(label, widget=widget, description=description)
+
+
+def _kept_secret(field: Any, **attributes: Any) -> Any:
+    """
+    Draw a password field of Airflow 2.11's form that keeps what is stored, without showing it.
+
+    That form deletes an extra whose field comes back empty, and a password field always would. It takes its
+    own placeholder for a value that was not touched.
+    """
+    placeholder = import_module("airflow.www.views").SENSITIVE_FIELD_PLACEHOLDER
+    widget = import_module("flask_appbuilder.fieldwidgets").BS3PasswordFieldWidget(hide_value=False)
+    return widget(field, value=placeholder if field.data else "", **attributes)
 
 
 def metrics() -> Any:

@@ -51,11 +51,28 @@ def problems(wheel: Path) -> list[str]:
         module_name, _, hook = connection_type["hook-class-name"].rpartition(".")
         if not hasattr(importlib.import_module(module_name), hook):
             found.append(f"{module_name} has no {hook}")
+        found += missing_fields(connection_type)
+    return found
+
+
+def missing_fields(connection_type: dict[str, Any]) -> list[str]:
+    """Name the fields of the connection's form that this Airflow does not draw, or not as described."""
+    from airflow.providers_manager import ProvidersManager
+
+    kind, manager = connection_type["connection-type"], ProvidersManager()
+    drawn, fields = manager.connection_form_widgets, connection_type["conn-fields"]
+    found = [f"the form lacks {name}" for name in fields if f"extra__{kind}__{name}" not in drawn]
+    behaviour = manager.field_behaviours.get(kind) or {}
+    if behaviour.get("relabeling") != connection_type["ui-field-behaviour"]["relabeling"]:
+        found.append(f"the form is labelled {behaviour.get('relabeling')}")
     return found
 
 
 if __name__ == "__main__":
     wheel_path = Path(sys.argv[1])
     report = problems(wheel_path)
-    print("\n".join(report) or f"{wheel_path.name}: the public modules import, and nothing else is in it")
+    print(
+        "\n".join(report)
+        or f"{wheel_path.name}: the public modules import, the form is whole, and nothing else is in it"
+    )
     sys.exit(bool(report))

@@ -22,8 +22,7 @@ HEAVY = (
 
 PROBE = """
 import json, sys
-import airflow.sdk
-from airflow.sdk import BaseHook, BaseSensorOperator  # what any DAG file with a sensor has loaded
+from airflow.providers.common.compat.sdk import BaseHook, BaseSensorOperator  # as any DAG file
 before = set(sys.modules)
 __import__({module!r})
 print(json.dumps(sorted(set(sys.modules) - before)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,6 +9,7 @@ from airflow_provider_qianfan.get_provider_info import get_provider_info
 from airflow_provider_qianfan.links import DEFAULT_URL_TEMPLATE, QianfanConsoleLink
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
@@ -64,14 +66,32 @@ def test_a_template_that_cannot_be_meant(template: Any, wrong: str) -> None:
         link(source_model_id="amv-1")
 
 
-def test_a_run_has_the_link_of_what_was_rendered(
-    emulator: EmulatorServer, dag_runner: DagRunner, template: Any
-) -> None:
-    template(TEMPLATE)
-    emulator.world.add_task("amv-7", status="succeeded", model_id="amv-made")
+if AIRFLOW_3:
 
-    outcome = dag_runner.run(
-        lambda: QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-{{ 3 + 4 }}")
-    )["gate"]
+    def test_a_run_has_the_link_of_what_was_rendered(
+        emulator: EmulatorServer, dag_runner: DagRunner, template: Any
+    ) -> None:
+        template(TEMPLATE)
+        emulator.world.add_task("amv-7", status="succeeded", model_id="amv-made")
 
-    assert outcome.xcoms["_link_QianfanConsoleLink"] == "https://console.example.com/?model=amv-7&task="
+        outcome = dag_runner.run(
+            lambda: QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-{{ 3 + 4 }}")
+        )["gate"]
+
+        assert outcome.xcoms["_link_QianfanConsoleLink"] == "https://console.example.com/?model=amv-7&task="
+
+else:
+
+    def test_the_webserver_has_the_link_of_what_was_written(airflow_db: None, template: Any) -> None:
+        """It knows the serialized DAG only, whose templates nobody renders."""
+        from airflow.providers.common.compat.sdk import DAG
+        from airflow.serialization.serialized_objects import SerializedDAG
+
+        template(TEMPLATE)
+        with DAG("linked", schedule=None) as dag:
+            QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-7", name="{{ 8 }}")
+        gate = SerializedDAG.from_dict(SerializedDAG.to_dict(dag)).get_task("gate")
+
+        link = gate.get_extra_links(SimpleNamespace(key=None), "Qianfan console")
+
+        assert link == "https://console.example.com/?model=amv-7&task="

@@ -15,6 +15,7 @@ from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
 from airflow_provider_qianfan.get_provider_info import get_provider_info
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings, UnusableConnectionError
+from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
@@ -56,6 +57,18 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Any:
             {"timeout": 2.5, "verify": True, "proxy": None},
         ),
         ({"login": "AK", "password": "SK", "extra": {"verify": __file__}}, {"verify": __file__}),
+        # as the form of Airflow 2.11 stores it
+        (
+            {
+                "login": "AK",
+                "password": "SK",
+                "host": "",
+                "schema": "",
+                "port": None,
+                "extra": {"timeout": "2.5"},
+            },
+            {"url": "https://qianfan.baidubce.com", "timeout": 2.5, "verify": True},
+        ),
     ],
 )
 def test_connections(connect: Any, connection: Any, expected: dict[str, Any]) -> None:
@@ -254,34 +267,63 @@ def test_testing_a_connection_tells_of_a_wrong_clock(
     assert f"the clock of this machine is {told} the platform's" in message
 
 
-def test_the_form_is_the_same_for_older_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They read it from the hook, and draw it with libraries that newer ones do not have."""
-    made: dict[str, Any] = {}
+if AIRFLOW_3:
 
-    def field(kind: str) -> Any:
-        return lambda label, widget, description: made.setdefault(label, (kind, widget, description))
+    def test_the_form_is_the_same_for_older_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
+        """3.0 and 3.1 read it from the hook, which names libraries that newer ones do not have."""
+        made: dict[str, Any] = {}
 
-    fields = {"StringField": field("string"), "PasswordField": field("password")}
-    widgets = {"BS3TextFieldWidget": lambda: "text", "BS3PasswordFieldWidget": lambda: "dots"}
-    monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**fields))
-    monkeypatch.setitem(sys.modules, "flask_appbuilder", SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "flask_appbuilder.fieldwidgets", SimpleNamespace(**widgets))
-    info: Any = get_provider_info()
-    (described,) = info["connection-types"]
+        def field(kind: str) -> Any:
+            return lambda label, widget, description: made.setdefault(label, (kind, widget, description))
 
-    assert list(QianfanHook.get_connection_form_widgets()) == list(described["conn-fields"])
-    assert made == {
-        item["label"]: (
-            *(("password", "dots") if "format" in item["schema"] else ("string", "text")),
-            item["description"],
-        )
-        for item in described["conn-fields"].values()
-    }
-    assert QianfanHook.get_ui_field_behaviour() == {
-        "hidden_fields": ["schema"],
-        "relabeling": described["ui-field-behaviour"]["relabeling"],
-        "placeholders": described["ui-field-behaviour"]["placeholders"],
-    }
+        fields = {"StringField": field("string"), "PasswordField": field("password")}
+        widgets = {"BS3TextFieldWidget": lambda: "text", "BS3PasswordFieldWidget": lambda: "dots"}
+        monkeypatch.setitem(sys.modules, "wtforms", SimpleNamespace(**fields))
+        monkeypatch.setitem(sys.modules, "flask_appbuilder", SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "flask_appbuilder.fieldwidgets", SimpleNamespace(**widgets))
+        info: Any = get_provider_info()
+        (described,) = info["connection-types"]
+
+        assert list(QianfanHook.get_connection_form_widgets()) == list(described["conn-fields"])
+        assert made == {
+            item["label"]: (
+                *(("password", "dots") if "format" in item["schema"] else ("string", "text")),
+                item["description"],
+            )
+            for item in described["conn-fields"].values()
+        }
+        assert QianfanHook.get_ui_field_behaviour() == {
+            "hidden_fields": ["schema"],
+            "relabeling": described["ui-field-behaviour"]["relabeling"],
+            "placeholders": described["ui-field-behaviour"]["placeholders"],
+        }
+
+else:
+
+    def test_the_form_of_2_11() -> None:
+        from wtforms import Form
+
+        (described,) = get_provider_info()["connection-types"]
+        form = type("ConnectionForm", (Form,), QianfanHook.get_connection_form_widgets())()
+
+        assert {field.name: (field.label.text, field.description) for field in form} == {
+            name: (field["label"], field["description"]) for name, field in described["conn-fields"].items()
+        }
+
+    @pytest.mark.parametrize(
+        ("stored", "shown"), [("tok/en", "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"), (None, "")]
+    )
+    def test_the_form_of_2_11_keeps_a_secret(airflow_db: None, stored: str | None, shown: str) -> None:
+        """It would delete a secret that comes back empty, and put back one of which its placeholder comes."""
+        from wtforms import Form
+
+        form = type("ConnectionForm", (Form,), QianfanHook.get_connection_form_widgets())()
+        form.session_token.data = stored
+
+        drawn = form.session_token()
+
+        assert 'type="password"' in drawn
+        assert f'value="{shown}"' in drawn
 
 
 def test_testing_a_connection_that_is_not_whole(connect: Any) -> None:

@@ -132,7 +132,7 @@ def test_bad_rendered_values_are_refused_at_start(
 def test_bad_upstream_results_are_refused(
     tasks: EmulatorServer, dag_runner: DagRunner, argument: str
 ) -> None:
-    from airflow.sdk import task
+    from airflow.providers.common.compat.sdk import task
 
     def build() -> None:
         @task

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_qianfan.emulator.faults import Fault
@@ -26,6 +27,7 @@ from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -139,7 +141,7 @@ def test_waits_for_a_failure(emulator: EmulatorServer, gate: Any, status: Any, s
 
 
 def test_times_out(emulator: EmulatorServer, gate: Any) -> None:
-    from airflow.sdk.exceptions import AirflowSensorTimeout
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
     emulator.world.add_task(SOURCE, task_id="amva-1", name="demo")
 
@@ -297,7 +299,7 @@ def test_no_event_opens_the_gate(emulator: EmulatorServer, resume: Any, event: A
 def test_a_look_that_changes_nothing_defers_again_with_the_time_that_is_left(
     emulator: EmulatorServer, resume: Any
 ) -> None:
-    from airflow.sdk.exceptions import AirflowSensorTimeout
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
     emulator.world.add_task(SOURCE)
 
@@ -313,7 +315,7 @@ def test_a_look_that_changes_nothing_defers_again_with_the_time_that_is_left(
 def test_an_event_without_memory_does_not_begin_the_wait_anew(
     emulator: EmulatorServer, airflow_db: None
 ) -> None:
-    from airflow.sdk.exceptions import TaskDeferred
+    from airflow.providers.common.compat.sdk import TaskDeferred
 
     emulator.world.add_task(SOURCE)
     began = datetime.now(UTC) - timedelta(seconds=100)
@@ -527,7 +529,7 @@ def test_a_refused_request_fails(emulator: EmulatorServer, gate: Any) -> None:
 def test_execution_timeout_is_retried(
     emulator: EmulatorServer, dag_runner: DagRunner, deferrable: bool, latency: int, soft_fail: bool
 ) -> None:
-    from airflow.sdk.exceptions import AirflowTaskTimeout
+    from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
     emulator.world.add_task(SOURCE)
     if latency:
@@ -558,7 +560,7 @@ def test_execution_timeout_is_retried(
 def test_downstream_of_a_skipped_gate(
     emulator: EmulatorServer, dag_runner: DagRunner, trigger_rule: str, key: str, state: str
 ) -> None:
-    from airflow.sdk import task
+    from airflow.providers.common.compat.sdk import task
 
     emulator.world.add_task(SOURCE, status="failed")
 
@@ -587,7 +589,7 @@ def test_a_long_retry_after_is_no_failure(emulator: EmulatorServer, gate: Any, s
 def test_silent_fail_goes_on_until_the_timeout(
     emulator: EmulatorServer, gate: Any, dag_runner: DagRunner
 ) -> None:
-    from airflow.sdk.exceptions import AirflowSensorTimeout
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
     emulator.world.faults.append(Fault(legacy_error=6))
 
@@ -609,7 +611,7 @@ def test_silent_fail_opens_after_all(emulator: EmulatorServer, gate: Any) -> Non
 def test_reschedule_hands_the_slot_back_for_a_long_retry_after(
     emulator: EmulatorServer, dag_runner: DagRunner
 ) -> None:
-    from airflow.sdk.exceptions import AirflowRescheduleException
+    from airflow_provider_qianfan._compat import AirflowRescheduleException
 
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=300))
     waiting = sensor(mode="reschedule")
@@ -653,8 +655,33 @@ def test_reschedule_writes_a_line_every_ten_minutes(
     assert all(line.startswith("Still waiting after ") for line in said)
 
 
+def test_reschedule_counts_its_timeout_from(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
+    """... the first look of the try, and on Airflow 2.11 from that of the first try."""
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+    emulator.world.add_task(SOURCE)
+    emulator.world.faults.append(Fault(legacy_error=6, calls=(2,)))
+
+    outcome = dag_runner.run(
+        lambda: sensor(mode="reschedule", timeout=3, retries=1, retry_delay=timedelta(seconds=4))
+    )["gate"]
+
+    shut(outcome, AirflowSensorTimeout)
+    looks_of_second_try = emulator.world.count(LIST) - 2
+    assert looks_of_second_try > 1 if AIRFLOW_3 else looks_of_second_try == 1
+
+
+def test_a_deferral_that_nobody_ends_times_out(emulator: EmulatorServer) -> None:
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+    scheduler = {"error": "Trigger timeout" if AIRFLOW_3 else "Trigger/execution timeout"}
+
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(deferrable=True).resume_execution("__fail__", scheduler, {})
+
+
 def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airflow_db: None) -> None:
-    from airflow.sdk.exceptions import TaskDeferred
+    from airflow.providers.common.compat.sdk import TaskDeferred
 
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=300))
     now = datetime.now(UTC).timestamp()
@@ -729,7 +756,7 @@ def test_reschedule_misses_a_given_task_once_and_goes_on(
 
 
 def test_no_secret_travels(emulator: EmulatorServer) -> None:
-    from airflow.sdk.exceptions import TaskDeferred
+    from airflow.providers.common.compat.sdk import TaskDeferred
 
     emulator.world.add_task(SOURCE)
     waiting = sensor(deferrable=True)
@@ -761,8 +788,6 @@ def test_no_secret_travels(emulator: EmulatorServer) -> None:
         ({"settle": -1}, "settle=-1 is not a number of seconds"),
         ({"max_unhealthy": "1h"}, "max_unhealthy='1h' is not a number of seconds"),
         ({"auth_grace": timedelta(seconds=-1)}, "auth_grace="),
-        ({"poke_interval": -1}, "poke_interval"),
-        ({"timeout": -1}, "timeout"),
         ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
         ({"deferrable": True, "mode": "reschedule"}, "deferrable=True and mode='reschedule' contradict"),
         ({"deferrable": True, "exponential_backoff": True}, "needs max_wait"),
@@ -771,6 +796,12 @@ def test_no_secret_travels(emulator: EmulatorServer) -> None:
 def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         sensor(**arguments)
+
+
+@pytest.mark.parametrize("argument", ["poke_interval", "timeout"])
+def test_bad_times_are_refused_by_airflow(argument: str) -> None:
+    with pytest.raises((ValueError, AirflowException), match=argument):  # by 3 and by 2.11
+        sensor(**{argument: -1})
 
 
 @pytest.mark.parametrize(
@@ -795,7 +826,7 @@ def test_bad_rendered_values_are_refused_at_start(
 def test_bad_upstream_results_are_refused(
     emulator: EmulatorServer, dag_runner: DagRunner, argument: str, value: Any
 ) -> None:
-    from airflow.sdk import task
+    from airflow.providers.common.compat.sdk import task
 
     # What would be opened for, if the argument counted as left out.
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
@@ -815,7 +846,7 @@ def test_bad_upstream_results_are_refused(
 def test_bad_mapped_values_are_refused(
     emulator: EmulatorServer, dag_runner: DagRunner, argument: str
 ) -> None:
-    from airflow.sdk import task
+    from airflow.providers.common.compat.sdk import task
 
     emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
     usual = {"source_model_id": SOURCE, "timeout": 5, "poke_interval": 0.2}
