@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOT_FOR_USERS = {
-    *("run", "aconnect", "arun", "aclose"),  # the gate's
+    "run",  # the gate's
     *("get_ui_field_behaviour", "get_connection_form_widgets"),  # Airflow's
 }
 

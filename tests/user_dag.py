@@ -162,6 +162,7 @@ def watch(selector: dict[str, Any]) -> BaseTrigger:
         settle=120,
         max_unhealthy=3600,
         auth_grace=600,
+        longest_interval=None,
     )
 
 
