@@ -26,6 +26,8 @@ __all__ = [
     "QianfanModelIdMissingError",
     "QianfanProtocolError",
     "QianfanRateLimitError",
+    "QianfanResourceFailedError",
+    "QianfanResourceNotFoundError",
     "QianfanTaskAmbiguousError",
     "QianfanTaskFailedError",
     "QianfanTaskNotFoundError",
@@ -47,6 +49,14 @@ class QianfanTaskAmbiguousError(QianfanGateError):
 
 class QianfanTaskNotFoundError(QianfanGateError):
     """The model compression task with the given id is not there, or is not the one described."""
+
+
+class QianfanResourceFailedError(QianfanGateError):
+    """The model version or the service failed or was stopped."""
+
+
+class QianfanResourceNotFoundError(QianfanGateError):
+    """The model version or the service with the given id is not there."""
 
 
 class QianfanModelIdMissingError(QianfanGateError):

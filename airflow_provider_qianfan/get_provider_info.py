@@ -37,13 +37,19 @@ def get_provider_info() -> dict[str, object]:
         "sensors": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": ["airflow_provider_qianfan.sensors.model_compression"],
+                "python-modules": [
+                    "airflow_provider_qianfan.sensors.model",
+                    "airflow_provider_qianfan.sensors.model_compression",
+                ],
             }
         ],
         "triggers": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": ["airflow_provider_qianfan.triggers.model_compression"],
+                "python-modules": [
+                    "airflow_provider_qianfan.triggers.model_compression",
+                    "airflow_provider_qianfan.triggers.waiting",
+                ],
             }
         ],
         "extra-links": ["airflow_provider_qianfan.links.QianfanConsoleLink"],

@@ -37,7 +37,7 @@ CLASSES: dict[str, type] = {
     name: value
     for module in public_modules()
     for name, value in vars(import_module(module)).items()
-    if name.startswith("Qianfan")
+    if name.startswith("Qianfan") and "._" not in value.__module__
 }
 METHODS: dict[str, Callable[..., Any]] = {
     name: value
@@ -46,7 +46,9 @@ METHODS: dict[str, Callable[..., Any]] = {
 }
 # What a user makes or calls, and how its parameters are declared; exceptions are only caught.
 CALLED: dict[str, Callable[..., Any]] = METHODS | {
-    name: value for name, value in CLASSES.items() if not issubclass(value, Exception)
+    name: value
+    for name, value in CLASSES.items()
+    if "__init__" in vars(value) and not issubclass(value, Exception)
 }
 
 USES = ast.parse(Path(user_dag.__file__).read_text())

@@ -23,6 +23,8 @@ from airflow_provider_qianfan.exceptions import (
     QianfanModelIdMissingError,
     QianfanProtocolError,
     QianfanRateLimitError,
+    QianfanResourceFailedError,
+    QianfanResourceNotFoundError,
     QianfanTaskAmbiguousError,
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
@@ -31,8 +33,10 @@ from airflow_provider_qianfan.exceptions import (
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
+from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -58,6 +62,7 @@ def user_dag() -> None:
         name="compress-{{ ds }}",
         created_after=datetime(2024, 1, 1, tzinfo=UTC),
         if_several="newest",
+        wait_for_model_ready=True,
         qianfan_conn_id="qianfan_default",
         deferrable=True,
         settle=60,
@@ -66,6 +71,15 @@ def user_dag() -> None:
         poke_interval=30,
         timeout=timedelta(hours=12),
         soft_fail=False,
+    )
+    ready = QianfanModelSensor(
+        task_id="wait_for_model",
+        model_id=compressed.output["modelId"],
+        qianfan_conn_id="qianfan_default",
+        deferrable=True,
+        settle=60,
+        max_unhealthy=timedelta(hours=2),
+        auth_grace=timedelta(minutes=10),
     )
     listed = QianfanListModelCompTasksOperator(
         task_id="list_tasks",
@@ -82,7 +96,7 @@ def user_dag() -> None:
         log.info("Deploying %s, one of %d", model_id, len(tasks))
 
     task_id >> compressed
-    deploy(compressed.output["modelId"], listed.output) >> Retire(task_id="retire", source_model_id="amv-1")
+    deploy(ready.output, listed.output) >> Retire(task_id="retire", source_model_id="amv-1")
 
 
 def create(hook: QianfanHook, source_model_id: str) -> str:
@@ -145,6 +159,8 @@ class Retire(BaseOperator):
 def is_final(error: Exception) -> bool:
     verdicts: tuple[type[QianfanGateError], ...] = (
         QianfanModelIdMissingError,
+        QianfanResourceFailedError,
+        QianfanResourceNotFoundError,
         QianfanTaskAmbiguousError,
         QianfanTaskFailedError,
         QianfanTaskNotFoundError,
@@ -153,7 +169,9 @@ def is_final(error: Exception) -> bool:
 
 
 def watch(selector: dict[str, Any]) -> BaseTrigger:
-    return QianfanModelCompTaskTrigger(
+    kind: type[QianfanTrigger] = QianfanModelCompTaskTrigger
+    log.info("Watching with %s", kind)
+    return QianfanTrigger(
         qianfan_conn_id="qianfan_default",
         selector=selector,
         memory=None,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_qianfan.gate.memory import Memory
+    from airflow_provider_qianfan.gate.resource import Row
     from airflow_provider_qianfan.gate.selection import Selector
 
 DETAIL_TRIES = 3
@@ -64,11 +65,19 @@ def look(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was read; ``absence`` is what the platform said of a given id that is not there, else None."""
+    """
+    What was read.
 
-    tasks: tuple[ModelCompTask, ...]
+    :param tasks: model compression tasks.
+    :param pages: how many pages of the list they took.
+    :param absence: what the platform said of a given id that is not there, else None.
+    :param row: a resource of another kind.
+    """
+
+    tasks: tuple[ModelCompTask, ...] = ()
     pages: int = 1
     absence: str | None = None
+    row: Row | None = None
 
 
 def _read(exchange: Exchange, selector: Selector) -> Steps[Found]:

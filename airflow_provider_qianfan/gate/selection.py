@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.times import parse_time
@@ -37,6 +37,7 @@ class Selector:
     :param created_after: the task was not created before this, compared at whole seconds.
     :param if_several: whether two tasks that are under way at once are an error, or the newest of all counts.
     :param run_started: when the DAG run started; only to warn of a task that is older.
+    :param model_ready: whether the produced model version has to be ready, too.
     """
 
     source_model_id: str | None = None
@@ -45,8 +46,9 @@ class Selector:
     created_after: datetime | None = None
     if_several: IfSeveral = "fail"
     run_started: datetime | None = None
+    model_ready: bool = False
 
-    def to_json(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
             "source_model_id": self.source_model_id,
@@ -55,6 +57,7 @@ class Selector:
             "created_after": self.created_after.isoformat() if self.created_after else None,
             "if_several": self.if_several,
             "run_started": self.run_started.isoformat() if self.run_started else None,
+            "model_ready": self.model_ready,
         }
 
     @classmethod
@@ -65,7 +68,8 @@ class Selector:
         if value["source_model_id"] is None and value["model_comp_task_id"] is None:
             return None
         selector = cls.check(**{key: value[key] for key in (*CRITERIA, "if_several")})
-        return selector.starting(parse_time(value.get("run_started")))
+        started = parse_time(value.get("run_started"))
+        return replace(selector, run_started=started, model_ready=value.get("model_ready") is True)
 
     @classmethod
     def check(

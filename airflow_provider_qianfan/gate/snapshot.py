@@ -22,15 +22,17 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import is_transient, retry_after
 from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
-from airflow_provider_qianfan.api.paging import PAGE_SIZE
+from airflow_provider_qianfan.api.paging import PAGE_SIZE, Scan
 from airflow_provider_qianfan.gate.look import Found
+from airflow_provider_qianfan.gate.resource import KINDS, Kind, Row, find_resource
+from airflow_provider_qianfan.gate.selection import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
-    from airflow_provider_qianfan.gate.selection import Selector
+    from airflow_provider_qianfan.gate.target import Target
 
 MEASURED_FOR = 3600.0
 """Seconds for which a count of the whole list's pages is believed while that list is not read."""
@@ -40,17 +42,26 @@ MOST_FAILURES = 2
 
 
 class Wish(NamedTuple):
-    """What has to be read for one wait: a source model's tasks or, if an id is given, that task."""
+    """
+    What has to be read for one wait: a source model's tasks or, if an id is given, what has that id.
+
+    :param source_model_id: the source model.
+    :param given_id: the id of a task, or of a resource of that kind.
+    :param kind: the kind's name; empty for a task.
+    """
 
     source_model_id: str | None
-    model_comp_task_id: str | None = None
+    given_id: str | None = None
+    kind: str = ""
 
     @classmethod
-    def of(cls, selector: Selector) -> Wish:
-        """Tell what a selector needs."""
-        if selector.model_comp_task_id is not None:
-            return cls(None, selector.model_comp_task_id)
-        return cls(selector.source_model_id)
+    def of(cls, target: Target) -> Wish:
+        """Tell what a wait needs."""
+        if not isinstance(target, Selector):
+            return cls(None, target.id, target.kind.name)
+        if target.model_comp_task_id is not None:
+            return cls(None, target.model_comp_task_id)
+        return cls(target.source_model_id)
 
 
 @dataclass(slots=True)
@@ -64,6 +75,7 @@ class Costs:
     :ivar counted_at: when the whole list was counted, in seconds of any one clock.
     :ivar absent: given tasks that the whole list did not have.
     :ivar covered: given tasks that were read with those of a source model.
+    :ivar listed: pages of the lists of other kinds; inf if it is not worthwhile to read one.
     :ivar filtered: whether the platform lists only the source model's tasks when it is asked to.
     """
 
@@ -73,12 +85,14 @@ class Costs:
     counted_at: float = -math.inf
     absent: set[str] = field(default_factory=set)
     covered: set[str] = field(default_factory=set)
+    listed: dict[str, float] = field(default_factory=dict)
     filtered: bool = True
 
     def worthwhile(self, wishes: Collection[Wish], now: float) -> float:
         """Tell how many pages of the whole list are worth reading; 0 if it is cheaper to ask one by one."""
         if now - self.counted_at > MEASURED_FOR:
             self.whole, self.whole_at_least, self.counted_at = None, 1, now
+            self.listed.clear()
         if self.whole_at_least == math.inf:
             return 0
         if not self.filtered and any(wish.source_model_id for wish in wishes):
@@ -86,12 +100,12 @@ class Costs:
         one_by_one = sum(map(self._alone, wishes))
         if self.whole is None:
             return one_by_one if one_by_one > self.whole_at_least else 0
-        absent = sum(wish.model_comp_task_id in self.absent for wish in wishes)
+        absent = sum(wish.given_id in self.absent for wish in wishes)
         return math.inf if self.whole + absent <= one_by_one else 0
 
     def _alone(self, wish: Wish) -> int:
-        if wish.model_comp_task_id is not None:
-            return wish.model_comp_task_id not in self.covered
+        if wish.given_id is not None:
+            return wish.given_id not in self.covered
         return self.of_source.get(wish.source_model_id or "", 1)
 
     def whole_is_longer(self, than: float) -> None:
@@ -114,16 +128,18 @@ class Snapshot:
         self.throttled = False
         self._tasks: dict[str, ModelCompTask] = {}
         self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
-        self._single: dict[str, Found] = {}
+        self._single: dict[Wish, Found] = {}
         self._failures: dict[Wish, QianfanError] = {}
 
     def answer(self, wish: Wish) -> Found | QianfanError | None:
         """Return what was read for a wish, or why it could not be; None if it was not read."""
         if wish in self._failures:
             return self._failures[wish]
-        if wish.model_comp_task_id is not None:
-            task = self._tasks.get(wish.model_comp_task_id)
-            return Found((task,)) if task else self._single.get(wish.model_comp_task_id)
+        if wish in self._single:
+            return self._single[wish]
+        if wish.given_id is not None:
+            task = None if wish.kind else self._tasks.get(wish.given_id)
+            return Found((task,)) if task else None
         tasks = self._by_source.get(wish.source_model_id or "", () if self.whole else None)
         return None if tasks is None else Found(tasks)
 
@@ -143,9 +159,9 @@ class Snapshot:
         self._by_source[source_model_id] = own
         self._tasks.update((task.id, task) for task in own)
 
-    def add_single(self, task_id: str, found: Found) -> None:
-        """Add what was found when one task was asked for."""
-        self._single[task_id] = found
+    def add_single(self, wish: Wish, found: Found) -> None:
+        """Add what was found for one given id."""
+        self._single[wish] = found
 
     def fail(self, wishes: Iterable[Wish], error: QianfanError) -> None:
         """Remember that these wishes could not be read."""
@@ -171,16 +187,19 @@ def take_snapshot(exchange: Exchange, wishes: Collection[Wish], costs: Costs, no
     :param now: the time, in seconds of the clock of ``costs``.
     """
     snapshot, failures = Snapshot(), 0
-    most_pages = costs.worthwhile(wishes, now)
+    readings = [_read_listing(exchange, kind, wishes, costs, snapshot) for kind in KINDS.values()]
+    most_pages = costs.worthwhile([wish for wish in wishes if not wish.kind], now)
     if most_pages:
-        error = yield from _read_whole(exchange, most_pages, costs, now, snapshot)
+        readings.append(_read_whole(exchange, most_pages, costs, now, snapshot))
+    for reading in readings:
+        error = yield from reading
         if error is not None and _concerns_all(error):
             return _end(snapshot, wishes, error)
     # Source models first: they may answer for a given task.
-    for wish in sorted(wishes, key=lambda wish: wish.model_comp_task_id is not None):
+    for wish in sorted(wishes, key=lambda wish: wish.given_id is not None):
         if snapshot.answer(wish) is not None:
-            if wish.model_comp_task_id is not None and not snapshot.whole:
-                costs.covered.add(wish.model_comp_task_id)
+            if wish.given_id is not None and not wish.kind and not snapshot.whole:
+                costs.covered.add(wish.given_id)
             continue
         try:
             yield from _read_one(exchange, wish, costs, now, snapshot)
@@ -191,6 +210,32 @@ def take_snapshot(exchange: Exchange, wishes: Collection[Wish], costs: Costs, no
                 return _end(snapshot, wishes, error)
             snapshot.fail([wish], error)
     return snapshot
+
+
+def _read_listing(
+    exchange: Exchange, kind: Kind, wishes: Collection[Wish], costs: Costs, snapshot: Snapshot
+) -> Steps[QianfanError | None]:
+    """Read the list of a kind, if there is one and it has fewer pages than resources are waited for."""
+    wanted = {wish.given_id: wish for wish in wishes if wish.kind == kind.name}
+    if kind.listing is None or costs.listed.get(kind.name, 1) >= len(wanted):
+        return None
+    action, rows_key = kind.listing
+    scan, rows = Scan(exchange, kind.path, action, rows_key), dict[str, Row]()
+    try:
+        while not scan.finished and scan.pages < len(wanted):
+            for json in (yield from scan.next_page()):
+                row_id = json.get(kind.id_key)
+                if isinstance(row_id, str) and row_id in wanted:
+                    rows[row_id] = Row(row_id, json)
+    except QianfanError as error:
+        if not _concerns_all(error):
+            costs.listed[kind.name] = math.inf
+        return error
+    costs.listed[kind.name] = scan.pages if scan.finished else math.inf
+    for row in rows.values():
+        if row.tells(kind):
+            snapshot.add_single(wanted[row.id], Found(row=row))
+    return None
 
 
 def _concerns_all(error: QianfanError) -> bool:
@@ -234,8 +279,13 @@ def _read_whole(
 
 
 def _read_one(exchange: Exchange, wish: Wish, costs: Costs, now: float, snapshot: Snapshot) -> Steps[None]:
-    if wish.model_comp_task_id is not None:
-        yield from _read_given(exchange, wish.model_comp_task_id, costs, now, snapshot)
+    if wish.kind:
+        found = yield from find_resource(exchange, KINDS[wish.kind], wish.given_id or "")
+        answer = Found(row=found) if isinstance(found, Row) else Found(absence=found)
+        snapshot.add_single(wish, answer)
+        return
+    if wish.given_id is not None:
+        yield from _read_given(exchange, wish.given_id, costs, now, snapshot)
         return
     source = wish.source_model_id or ""
     reading = yield from read_tasks(exchange, source)
@@ -261,7 +311,7 @@ def _read_given(
             raise
         task, absence = None, str(error)
     if task is not None:
-        snapshot.add_single(task_id, Found((task,)))
+        snapshot.add_single(Wish(None, task_id), Found((task,)))
         return
     # How an unknown id is refused is not documented, so a refusal alone does not prove that it is not there.
     if not snapshot.whole:
@@ -270,4 +320,4 @@ def _read_given(
             raise trouble
     if snapshot.answer(Wish(None, task_id)) is None:
         costs.absent.add(task_id)
-        snapshot.add_single(task_id, Found((), absence=absence))
+        snapshot.add_single(Wish(None, task_id), Found(absence=absence))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
     from airflow_provider_qianfan.exceptions import QianfanGateError
+    from airflow_provider_qianfan.gate.resource import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,15 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The task succeeded: ``task.model_id`` may be deployed."""
+    """The task succeeded, or the resource is ready: ``task.model_id`` may be deployed, or is served."""
 
-    task: ModelCompTask
+    task: ModelCompTask | Row
     notes: tuple[Note, ...] = ()
 
     @property
     def model_id(self) -> str:
         if not self.task.model_id:
-            raise ValueError(f"{self.task.id} names no produced model")
+            raise ValueError(f"{self.task.id} names no model")
         return self.task.model_id
 
 
@@ -48,7 +49,7 @@ class Fail:
     """The gate stays shut for good."""
 
     error: QianfanGateError
-    task: ModelCompTask | None = None
+    task: ModelCompTask | Row | None = None
     notes: tuple[Note, ...] = ()
 
 

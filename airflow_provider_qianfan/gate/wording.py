@@ -9,6 +9,7 @@ from airflow_provider_qianfan.api.errors import clean
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
+    from airflow_provider_qianfan.gate.resource import Row
 
 
 def duration(seconds: float) -> str:
@@ -24,8 +25,8 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def name_of(task: ModelCompTask) -> str:
-    """Write a task's id and name."""
+def name_of(task: ModelCompTask | Row) -> str:
+    """Write the id and name of a task or a resource."""
     return f"{clean(task.id, 80)} ({clean(task.name, 80)!r})" if task.name else clean(task.id, 80)
 
 

@@ -106,6 +106,13 @@ class Subscription:
         """Seconds over which the waits that were called by the same snapshot should resume."""
         return min(self._account.called / self._account.rate, SPREAD * self.interval())
 
+    def wish_for(self, wish: Wish) -> None:
+        """Wait for something else from now on."""
+        self.wish = wish
+        self.due = self._account.now
+        self._seen = None
+        self._account.hurry(self.due)
+
     async def leave(self) -> None:
         """End it. The last to leave an account closes it."""
         await self._account.leave(self)
@@ -146,10 +153,18 @@ class Account:
         """Subscribe a wait."""
         subscription = Subscription(self, wish, interval, due)
         self._waits[subscription] = None
+        self.hurry(due)
+        return subscription
+
+    def hurry(self, due: float) -> None:
+        """Take the next snapshot by then."""
         if due < self._next_due:
             self._next_due = due
             self._joined.set()
-        return subscription
+
+    @property
+    def now(self) -> float:
+        return self._loop.time()
 
     async def leave(self, subscription: Subscription) -> None:
         """Unsubscribe a wait."""

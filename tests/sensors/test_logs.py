@@ -81,7 +81,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorServer]:
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the trigger look as often as the sensor."""
-    monkeypatch.setattr("airflow_provider_qianfan.triggers.model_compression.SHORTEST_INTERVAL", 0.1)
+    monkeypatch.setattr("airflow_provider_qianfan.triggers.waiting.SHORTEST_INTERVAL", 0.1)
 
 
 @pytest.fixture(params=MODES)

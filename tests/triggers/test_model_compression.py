@@ -47,7 +47,7 @@ def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
 
     event = fire(trigger())
 
-    assert event["why"] == "the task may have finished"
+    assert event["why"] == "it may have come to an end"
     assert event["selector"] == Selector(SOURCE).to_json()
     assert emulator.world.count(LIST) >= 2
 
@@ -56,7 +56,7 @@ def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
 def test_whatever_the_end_is_it_is_left_to_the_sensor(emulator: EmulatorServer, status: Any) -> None:
     emulator.world.add_task(SOURCE, status=status)
 
-    assert fire(trigger())["why"] == "the task may have finished"
+    assert fire(trigger())["why"] == "it may have come to an end"
     assert [call.action for call in emulator.world.calls] == [LIST]
 
 
@@ -104,7 +104,7 @@ def test_a_rotated_key_is_read_again(emulator: EmulatorServer, monkeypatch: pyte
 
     emulator.world.on_call = rotate
 
-    assert fire(trigger())["why"] == "the task may have finished"
+    assert fire(trigger())["why"] == "it may have come to an end"
     assert [call.access_key_id for call in emulator.world.calls] == ["emulator-access-key-id", "new-id"]
 
 
@@ -125,7 +125,7 @@ def test_a_connection_that_went_away_is_waited_for(
         await restored
         return event.payload  # type: ignore[no-any-return]
 
-    assert asyncio.run(asyncio.wait_for(come_back(), 15))["why"] == "the task may have finished"
+    assert asyncio.run(asyncio.wait_for(come_back(), 15))["why"] == "it may have come to an end"
 
 
 def test_trouble_that_lasts_calls_the_sensor(emulator: EmulatorServer) -> None:
@@ -159,7 +159,7 @@ def test_kwargs_that_only_a_newer_version_knows(emulator: EmulatorServer) -> Non
 
     made = QianfanModelCompTaskTrigger(**{**kwargs, "selector": selector, "memory": memory}, colour="red")
 
-    assert fire(made)["why"] == "the task may have finished"
+    assert fire(made)["why"] == "it may have come to an end"
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,11 @@ def test_kwargs_that_an_older_version_did_not_give(emulator: EmulatorServer, mis
 
     del kwargs[missing]
 
-    assert fire(QianfanModelCompTaskTrigger(**kwargs))["why"] == "the task may have finished"
+    assert fire(QianfanModelCompTaskTrigger(**kwargs))["why"] == "it may have come to an end"
 
 
 def test_without_any_kwargs_the_sensor_is_called() -> None:
-    assert (
-        fire(QianfanModelCompTaskTrigger(poke_interval=1))["why"] == "which task is meant is not known here"
-    )
+    assert fire(QianfanModelCompTaskTrigger(poke_interval=1))["why"] == "what is meant is not known here"
 
 
 def test_several_event_loops_in_one_process(emulator: EmulatorServer) -> None:
@@ -196,13 +194,13 @@ def test_several_event_loops_in_one_process(emulator: EmulatorServer) -> None:
     with ThreadPoolExecutor() as threads:
         events = list(threads.map(lambda _: fire(trigger()), range(3)))
 
-    assert {event["why"] for event in [*events, fire(trigger())]} == {"the task may have finished"}
+    assert {event["why"] for event in [*events, fire(trigger())]} == {"it may have come to an end"}
 
 
 def test_without_a_selector_the_sensor_is_called_but_not_at_once() -> None:
     now = time.time()
 
-    assert fire(trigger(selector=None, next_look=now + 0.5))["why"] == "which task is meant is not known here"
+    assert fire(trigger(selector=None, next_look=now + 0.5))["why"] == "what is meant is not known here"
     assert time.time() - now >= 0.4
 
 

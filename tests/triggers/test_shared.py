@@ -127,7 +127,7 @@ def test_a_poke_interval_means_no_later_than(emulator: EmulatorServer) -> None:
             await asyncio.sleep(1.5)
             emulator.world.set_status("amva-1", "succeeded", model_id="amv-made")
             began = time.time()
-            assert (await patient)["why"] == "the task may have finished"
+            assert (await patient)["why"] == "it may have come to an end"
             return time.time() - began
 
     assert in_a_loop(steps) < 8
@@ -177,7 +177,7 @@ def test_cancelling_one_does_not_disturb_the_others(emulator: EmulatorServer) ->
             tasks[0].cancel()
             return [event["why"] for event in await asyncio.gather(*tasks[1:])]
 
-    assert in_a_loop(steps) == ["the task may have finished"] * 4
+    assert in_a_loop(steps) == ["it may have come to an end"] * 4
     assert emulator.world.count(LIST) == 1
 
 
@@ -238,7 +238,7 @@ def test_one_that_fails_does_not_spoil_the_others(emulator: EmulatorServer) -> N
     bad, good = in_a_loop(steps)
 
     assert "asked for amva-this, answered amva-another" in bad
-    assert good == "the task may have finished"
+    assert good == "it may have come to an end"
 
 
 @pytest.mark.parametrize("number", [1, 100])
@@ -303,7 +303,7 @@ def test_an_option_that_cannot_be_meant(
     async def steps() -> str:
         return (await wait_for(trigger()))["why"]  # type: ignore[no-any-return]
 
-    assert in_a_loop(steps) == "the task may have finished"
+    assert in_a_loop(steps) == "it may have come to an end"
     assert f"requests_per_second={value} is not a number" in caplog.text
 
 

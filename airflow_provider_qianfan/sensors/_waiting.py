@@ -1,0 +1,367 @@
+"""The wait that all sensors of this provider share: one look, three modes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from inspect import unwrap
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow_provider_qianfan._compat import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+    first_reschedule_date,
+)
+from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
+from airflow_provider_qianfan.exceptions import QianfanGateError
+from airflow_provider_qianfan.gate.memory import (
+    DEFAULT_AUTH_GRACE,
+    DEFAULT_MAX_UNHEALTHY,
+    HEARTBEAT,
+    Limits,
+    Line,
+    Memory,
+    after_failure,
+    after_look,
+    interval_after,
+    timeout_message,
+)
+from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.selection import check_text
+from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+    from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
+
+_RESCHEDULE_LAG = 15.0
+"""Seconds that a busy scheduler may take to start a rescheduled look."""
+
+_DAY = 86400.0
+
+BACKSTOP = 600.0
+"""Seconds after the deadline at which Airflow itself ends a deferral that no trigger has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """
+    What an opened gate says and pushes.
+
+    :param line: for the log.
+    :param value: the task's return value.
+    :param xcoms: more XComs, by key.
+    """
+
+    line: str
+    value: Any
+    xcoms: Mapping[str, Any]
+
+
+class QianfanSensor(BaseSensorOperator):
+    """
+    Wait for the platform. What is waited for, and what comes of it, is said by the sensors made from this.
+
+    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
+        default_deferrable``, unless ``mode="reschedule"`` is given.
+    :param settle: seconds for which what is given by its id may be missing, default 120.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+        ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
+    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), default
+        600; ``mode="reschedule"`` counts them from the first look.
+    """
+
+    if TYPE_CHECKING:
+        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
+        output: Any
+
+    described_as: ClassVar[str]
+    """The XCom key of what the platform said about it, also if it failed."""
+
+    def __init__(
+        self,
+        *,
+        qianfan_conn_id: str = "qianfan_default",
+        deferrable: bool | None = None,
+        settle: float | timedelta = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
+        self.deferrable = self._choose_deferrable(deferrable)
+        self.settle = _seconds("settle", settle)
+        self.max_unhealthy = _seconds("max_unhealthy", max_unhealthy)
+        self.auth_grace = _seconds("auth_grace", auth_grace)
+
+    @abstractmethod
+    def _target(self, context: Context) -> Target:
+        """Say what is waited for, from the rendered values."""
+
+    @abstractmethod
+    def _opening(self, verdict: Open) -> Opening:
+        """Say what an opened gate tells."""
+
+    def _trigger_class(self) -> type[QianfanTrigger]:
+        from airflow_provider_qianfan.triggers.waiting import QianfanTrigger  # loads the hook
+
+        return QianfanTrigger
+
+    def _choose_deferrable(self, deferrable: bool | None) -> bool:
+        if deferrable and self.reschedule:
+            raise ValueError(
+                "deferrable=True and mode='reschedule' contradict each other. Drop mode to wait in a"
+                " triggerer, or deferrable to wait by rescheduling."
+            )
+        if deferrable is None:
+            deferrable = not self.reschedule and conf.getboolean(
+                "operators", "default_deferrable", fallback=False
+            )
+        if deferrable and self.exponential_backoff and self.max_wait is None:
+            raise ValueError(
+                "exponential_backoff=True needs max_wait with deferrable=True: without it, a wait of a day"
+                " would look again after another day. Set max_wait to the longest time between two looks."
+            )
+        return deferrable
+
+    # -- the wait ----------------------------------------------------------------------------------------
+
+    _wait: _Wait | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Wait as every sensor of Airflow's does."""
+        try:
+            # The undecorated one: Airflow takes a call of the decorated one for a mistake, and warns.
+            return unwrap(BaseSensorOperator.execute)(self, context)
+        except (AirflowTaskTimeout, _ExecutionTimeoutError) as timeout:
+            told = str(timeout)
+            if self._wait is not None:
+                told = timeout_message(self._wait.memory, time.time(), "execution_timeout")
+            raise AirflowTaskTimeout(told) from None
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Take one look: the same in every mode, and on the resume of a deferral."""
+        try:
+            return self._take_a_look(context)
+        except AirflowTaskTimeout as timeout:
+            raise _ExecutionTimeoutError(str(timeout)) from None
+        except Exception as error:
+            verdict = isinstance(error, QianfanGateError | AirflowSensorTimeout)
+            if self.never_fail or (self.soft_fail and verdict):  # of which Airflow does not tell the reason
+                self.log.warning(
+                    "The gate stays shut, and this task is skipped. %s: %s", type(error).__name__, error
+                )
+            raise
+
+    def _take_a_look(self, context: Context) -> bool | PokeReturnValue:
+        wait = self._wait
+        if wait is None or wait.context is not context:  # the first look of this run of execute
+            wait = self._begin(context)
+        verdict, pause = None, 0.0
+        try:
+            verdict = self._look(wait)
+        except QianfanError as error:
+            pause = self._outlast(wait, error)
+        if isinstance(verdict, Open):
+            return self._open(context, verdict)
+        if isinstance(verdict, Fail):
+            self._fail(context, verdict)
+        self._end_if_late(wait)
+        if self.deferrable:
+            self._defer(wait, pause)
+        if pause > self.poke_interval:
+            self._stay_away(wait, pause)
+        return False
+
+    def _stay_away(self, wait: _Wait, pause: float) -> None:
+        """Leave the platform alone for longer than an interval, as it asked."""
+        if not self.reschedule:
+            left = wait.memory.expired_at - time.time()
+            time.sleep(max(0.0, min(pause, left) - self.poke_interval))
+        elif not self.silent_fail and not self.never_fail:  # they would take the exception for a failure
+            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=pause))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Resume after a deferral, whatever the event says: its only message is "look again"."""
+        from airflow_provider_qianfan.gate.target import target_from_json
+
+        event = event if isinstance(event, Mapping) else {}
+        # As in the other modes a wait keeps the values it began with; templates have been rendered again.
+        target = target_from_json(event.get("selector")) or self._target(context)
+        memory = Memory.from_json(event.get("memory"), now=_first_start(context))
+        self._wait = _Wait(
+            context, target, memory if memory.deadline else self._with_deadline(memory), resumed=True
+        )
+        return unwrap(type(self).execute)(self, context)
+
+    def _begin(self, context: Context) -> _Wait:
+        now = time.time()
+        first = first_reschedule_date(context) if self.reschedule else None
+        wait = _Wait(context, self._target(context), self._with_deadline(Memory(started=now)))
+        if first is not None:
+            wait.memory = self._with_deadline(Memory(started=first.timestamp(), forgetful=True))
+            # Nobody remembers when the last line was written. So one is, when ten minutes have been completed
+            # since the last look, which was an interval ago, and some seconds that the scheduler took.
+            elapsed = now - wait.memory.started
+            before = max(0.0, elapsed - self.poke_interval - _RESCHEDULE_LAG)
+            wait.quiet = elapsed // HEARTBEAT == before // HEARTBEAT
+        self._wait = wait
+        return wait
+
+    def _with_deadline(self, memory: Memory) -> Memory:
+        limit, execution = self.timeout, self.execution_timeout
+        # Airflow enforces execution_timeout on a running task, but not on a deferred one.
+        if self.deferrable and execution is not None and execution.total_seconds() < limit:
+            return replace(
+                memory,
+                deadline=memory.started + execution.total_seconds(),
+                deadline_is_execution_timeout=True,
+            )
+        return replace(memory, deadline=memory.started + limit)
+
+    def _look(self, wait: _Wait) -> Verdict:
+        from airflow_provider_qianfan.gate.target import (
+            take_look,  # as late as the hook, which loads requests
+        )
+
+        hook = self._connect(wait)
+        try:
+            verdict = hook.run(
+                take_look(hook.exchange, wait.target, wait.memory, settle=self.settle, clock=time.time)
+            )
+        finally:
+            hook.close()
+        wait.memory, lines = after_look(wait.memory, verdict, time.time(), self.poke_interval)
+        self._say(lines, quiet=wait.quiet and isinstance(verdict, Wait))
+        return verdict
+
+    def _connect(self, wait: _Wait) -> QianfanHook:
+        """Read the connection, for each look again: its key may have been rotated."""
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
+
+        # Only poke mode has nothing better to do than to sleep through a long Retry-After, until its time is
+        # up. A last look after that may still outlast a blip.
+        left = min(max(wait.memory.expired_at - time.time(), LONGEST_PAUSE), _DAY)
+        retry = RetryPolicy(
+            patience=LONGEST_PAUSE if self.deferrable or self.reschedule else float("inf"),
+            until=datetime.now(UTC) + timedelta(seconds=left),
+        )
+        hook = QianfanHook(self.qianfan_conn_id, retry=retry)
+        try:
+            hook.settings  # noqa: B018  reads the connection
+        except Exception as error:
+            if wait.memory.last_healthy is None and not wait.memory.forgetful:
+                raise
+            raise reread_failed(error) from None
+        return hook
+
+    def _outlast(self, wait: _Wait, error: QianfanError) -> float:
+        """
+        Tell for how many seconds the platform wants to be left alone after a look that failed.
+
+        :raises QianfanError: if the wait must not go on.
+        """
+        try:
+            wait.memory, lines = after_failure(
+                wait.memory, error, time.time(), Limits(self.max_unhealthy, self.auth_grace)
+            )
+        except QianfanError as final:
+            if not self.silent_fail:
+                raise
+            lines = [Line(logging.ERROR, f"Going on, as silent_fail is set: {final}")]
+        self._say(lines, quiet=wait.quiet)
+        return retry_after(error)
+
+    def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
+        opening = self._opening(verdict)
+        self.log.info("%s", opening.line)
+        for key, value in opening.xcoms.items():
+            context["ti"].xcom_push(key=key, value=value)
+        return PokeReturnValue(is_done=True, xcom_value=opening.value)
+
+    def _fail(self, context: Context, verdict: Fail) -> NoReturn:
+        if verdict.task is not None:
+            context["ti"].xcom_push(key=self.described_as, value=dict(verdict.task.json))
+        raise verdict.error
+
+    def _end_if_late(self, wait: _Wait) -> None:
+        now = time.time()
+        if now < wait.memory.expired_at:
+            return
+        if not wait.memory.deadline_is_execution_timeout:
+            raise AirflowSensorTimeout(timeout_message(wait.memory, now, "timeout"))
+        if wait.resumed:  # before, the task is running, and Airflow enforces it
+            raise _ExecutionTimeoutError
+
+    def _defer(self, wait: _Wait, pause: float) -> NoReturn:
+        now = time.time()
+        longest = self.max_wait.total_seconds() if self.exponential_backoff and self.max_wait else None
+        interval = interval_after(now - wait.memory.started, self.poke_interval, longest)
+        self.defer(
+            trigger=self._trigger_class()(
+                qianfan_conn_id=self.qianfan_conn_id,
+                selector=wait.target.to_json(),
+                memory=wait.memory.to_json(),
+                poke_interval=self.poke_interval,
+                longest_interval=longest,
+                next_look=now + max(interval, pause),
+                settle=self.settle,
+                max_unhealthy=self.max_unhealthy,
+                auth_grace=self.auth_grace,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(0.0, wait.memory.expired_at - now) + BACKSTOP),
+        )
+
+    def _say(self, lines: Sequence[Line], *, quiet: bool) -> None:
+        for line in lines:
+            if not quiet or line.level >= logging.ERROR:
+                self.log.log(line.level, "%s", line.text)
+
+
+@dataclass(slots=True)
+class _Wait:
+    """One run of ``execute``: what lasts from look to look."""
+
+    context: Context
+    target: Target
+    memory: Memory
+    resumed: bool = False
+    quiet: bool = False
+
+
+class _ExecutionTimeoutError(BaseException):
+    """
+    Takes an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would make it a skip.
+
+    It would do so only if the time is up during a look, and not while the sensor sleeps.
+    """
+
+
+def _first_start(context: Context) -> float:
+    """Tell when this try began: Airflow keeps that over deferrals, whatever an event has lost."""
+    began = getattr(context["ti"], "start_date", None)
+    return min(time.time(), began.timestamp()) if isinstance(began, datetime) else time.time()
+
+
+def _seconds(argument: str, value: float | timedelta) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+        raise ValueError(
+            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
+        )
+    return float(seconds)

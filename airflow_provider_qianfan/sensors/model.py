@@ -1,0 +1,78 @@
+"""A sensor that waits for a model version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY
+from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.selection import check_literal, check_text
+from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.gate.verdict import Open
+
+
+class QianfanModelSensor(QianfanSensor):
+    """
+    Wait until a model version is ``Ready``: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a.
+
+    XComs: ``return_value`` and ``modelId``, the model version, once it is ready; ``model``, what the platform
+    said about it, also if it failed.
+
+    :param model_id: the model version, ``amv-…`` (templated). One that is not there for ``settle`` seconds is
+        an error.
+    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
+        default_deferrable``, unless ``mode="reschedule"`` is given.
+    :param settle: seconds for which the model version may be missing, default 120.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+    :param auth_grace: seconds for which a key that has worked may be refused, default 600.
+    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
+    :raises QianfanGateError: the model version failed, or is not there. Final; skipped under ``soft_fail``.
+    :raises QianfanError: the platform refuses the request or the key, or gives no healthy answer. Retried as
+        ``retries`` say, and not skipped under ``soft_fail``.
+    :raises AirflowSensorTimeout: the time is up.
+    """
+
+    template_fields: Sequence[str] = ("model_id",)
+    ui_color = "#d7e3fc"
+    described_as = "model"
+
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        qianfan_conn_id: str = "qianfan_default",
+        deferrable: bool | None = None,
+        settle: float | timedelta = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            qianfan_conn_id=qianfan_conn_id,
+            deferrable=deferrable,
+            settle=settle,
+            max_unhealthy=max_unhealthy,
+            auth_grace=auth_grace,
+            **kwargs,
+        )
+        self.model_id = model_id
+        check_literal("model_id", model_id)
+
+    def _target(self, context: Context) -> Target:
+        from airflow_provider_qianfan.gate.resource import MODEL, Resource
+
+        return Resource(MODEL, check_text("model_id", self.model_id))
+
+    def _opening(self, verdict: Open) -> Opening:
+        model = verdict.task
+        return Opening(
+            f"Model version {model.id} is ready.", model.id, {"modelId": model.id, "model": dict(model.json)}
+        )
