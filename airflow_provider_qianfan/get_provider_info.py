@@ -40,6 +40,7 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": [
                     "airflow_provider_qianfan.sensors.model",
                     "airflow_provider_qianfan.sensors.model_compression",
+                    "airflow_provider_qianfan.sensors.service",
                 ],
             }
         ],

@@ -35,6 +35,7 @@ from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
@@ -95,8 +96,19 @@ def user_dag() -> None:
     def deploy(model_id: str, tasks: Sequence[dict[str, Any]]) -> None:
         log.info("Deploying %s, one of %d", model_id, len(tasks))
 
+    served = QianfanServiceSensor(
+        task_id="wait_for_service",
+        service_id="svco-1",
+        model_id=ready.output,
+        qianfan_conn_id="qianfan_default",
+        deferrable=None,
+        settle=60,
+        max_unhealthy=7200,
+        auth_grace=600,
+    )
+
     task_id >> compressed
-    deploy(ready.output, listed.output) >> Retire(task_id="retire", source_model_id="amv-1")
+    deploy(ready.output, listed.output) >> served >> Retire(task_id="retire", source_model_id="amv-1")
 
 
 def create(hook: QianfanHook, source_model_id: str) -> str:
