@@ -331,3 +331,107 @@ def test_the_formula(sources: int, pages: int) -> None:
 
     one_by_one = sum(1 + number % 2 for number in range(sources))
     assert costs.worthwhile(wishes, 1) == (math.inf if pages <= one_by_one else 0)
+
+
+MODELS = [Wish(None, f"amv-{number}", "model") for number in range(3)]
+SERVICES = [Wish(None, f"svco-{number}", "service") for number in range(3)]
+
+
+class Resources:
+    """Model versions and services, described one by one or, services, in a list."""
+
+    def __init__(self, services: int = 3, *, row: dict[str, Any] | None = None) -> None:
+        self.costs = Costs()
+        self.services = services
+        self.row = (
+            {"runStatus": "Serving", "updateStatus": "None", "modelId": "amv-1"} if row is None else row
+        )
+        self.asked: Counter[str] = Counter()
+        self.refuse: Callable[[str], Reply] = lambda _: None
+
+    def take(self, *wishes: Wish) -> Snapshot:
+        self.asked.clear()
+        exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+        drive = Drive(take_snapshot(exchange, set(wishes), self.costs, 0.0), self._reply)
+        assert drive.error is None
+        snapshot: Snapshot = drive.result
+        return snapshot
+
+    def _reply(self, request: Request) -> Reply:
+        body, action = json.loads(request.body), request.url.rpartition("=")[2]
+        what = body.get("serviceId") or body.get("modelId") or action
+        self.asked[what] += 1
+        if refused := self.refuse(what):
+            return refused
+        if action != "DescribeServices":
+            return answer({"result": {**body, "status": "Ready", "runStatus": "New"}})
+        start = int(body.get("marker") or 0)
+        end = min(self.services, start + 100)
+        rows = [{"serviceId": f"svco-{number}", **self.row} for number in range(start, end)]
+        info = {"isTruncated": end < self.services, "nextMarker": str(end)}
+        return answer({"result": {"serviceList": rows, "pageInfo": info}})
+
+
+def statuses(snapshot: Snapshot, wishes: list[Wish]) -> list[Any]:
+    found = [snapshot.answer(wish) for wish in wishes]
+    assert all(isinstance(each, Found) and each.row is not None for each in found)
+    return [each.row.json.get("runStatus") for each in found]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("services", "wanted", "calls"),
+    [
+        (3, 1, {"svco-0": 1}),
+        (3, 3, {"DescribeServices": 1}),
+        (150, 2, {"DescribeServices": 2}),
+        (250, 2, {"svco-0": 1, "svco-1": 1}),
+        (250, 3, {"DescribeServices": 3}),
+    ],
+)
+def test_services_are_listed_where_that_is_cheaper(services: int, wanted: int, calls: dict[str, int]) -> None:
+    platform = Resources(services)
+    platform.take(*SERVICES[:wanted])
+
+    snapshot = platform.take(*SERVICES[:wanted])
+
+    # A list as long as there are services to ask for is as cheap as these.
+    assert platform.asked.total() == sum(calls.values())
+    assert statuses(snapshot, SERVICES[:wanted]) == [
+        "Serving" if "DescribeServices" in platform.asked else "New"
+    ] * (wanted)
+
+
+def test_models_are_asked_for_one_by_one() -> None:
+    platform = Resources()
+
+    platform.take(*MODELS)
+
+    assert platform.asked == {"amv-0": 1, "amv-1": 1, "amv-2": 1}
+
+
+@pytest.mark.parametrize("missing", ["runStatus", "updateStatus", "modelId"])
+def test_a_row_that_does_not_tell_enough_is_asked_for(missing: str) -> None:
+    platform = Resources(row={key: "x" for key in ("runStatus", "updateStatus", "modelId") if key != missing})
+
+    assert statuses(platform.take(*SERVICES), SERVICES) == ["New"] * 3
+    assert platform.asked == {"DescribeServices": 1, "svco-0": 1, "svco-1": 1, "svco-2": 1}
+
+
+def test_a_list_of_services_that_cannot_be_read_is_not_needed() -> None:
+    platform = Resources()
+    platform.refuse = failing("DescribeServices", reply=error(400, "InappropriateJSON"))
+
+    assert statuses(platform.take(*SERVICES), SERVICES) == ["New"] * 3
+    platform.take(*SERVICES)
+    assert "DescribeServices" not in platform.asked
+
+
+def test_a_failing_service_does_not_spoil_the_others() -> None:
+    platform = Resources()
+    contradiction = answer({"result": {"modelId": "amv-9"}})
+    platform.refuse = failing("amv-1", reply=contradiction)
+
+    snapshot = platform.take(*MODELS)
+
+    assert isinstance(snapshot.answer(MODELS[1]), QianfanProtocolError)
+    assert isinstance(snapshot.answer(MODELS[2]), Found)

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanProtocolError,
+    QianfanRateLimitError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
+from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.exceptions import QianfanResourceFailedError, QianfanResourceNotFoundError
+from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.resource import MODEL, SERVICE, Resource, Row, decide_resource
+from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.gate.target import next_target, take_look, target_from_json
+from airflow_provider_qianfan.gate.verdict import Fail, Open, Wait
+from tests.api.steps import Drive, answer, error, page
+from tests.gate.tasks import NOW, SOURCE, made
+
+MODEL_ID, NEW, OLD, SET = "amv-model", "amv-new", "amv-old", "am-set"
+MEMORY = Memory(NOW)
+A_MODEL = Resource(MODEL, MODEL_ID)
+A_SERVICE = Resource(SERVICE, "svco-1", NEW)
+SERVING = {
+    "serviceId": "svco-1",
+    "runStatus": "Serving",
+    "updateStatus": "None",
+    "modelSetId": SET,
+    "modelId": NEW,
+}
+
+
+def model(status: Any, **more: Any) -> Row:
+    return Row(MODEL_ID, {"modelId": MODEL_ID, "status": status, **more})
+
+
+def service(**changed: Any) -> Row:
+    """A service that serves the wanted version, but for what is ``changed``; None takes a key away."""
+    row = {**SERVING, **changed}
+    return Row("svco-1", {key: value for key, value in row.items() if value is not ...})
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "told"),
+    [
+        (model("Ready"), Open, ""),
+        (model("Creating"), Wait, "model version amv-model is Creating"),
+        (model("Fail"), Fail, "Model version amv-model is Fail."),
+        (model("ready"), Wait, "unknown status 'ready'"),
+        (model("Deleted"), Wait, "unknown status 'Deleted'"),
+        (model(""), Wait, "unknown status ''"),
+        (model(None), Wait, "unknown status ''"),
+        (model(7), Wait, "unknown status '7'"),
+    ],
+)
+def test_a_model_version(row: Row, kind: type, told: str) -> None:
+    verdict = decide_resource(row, A_MODEL, MEMORY, NOW, settle=60)
+
+    assert isinstance(verdict, kind)
+    assert told in (verdict.state if isinstance(verdict, Wait) else str(getattr(verdict, "error", "")))
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "told"),
+    [
+        (service(), Open, ""),
+        (service(updateStatus=None), Open, ""),
+        (service(modelId=SET, modelVersionId=NEW), Open, ""),
+        (service(runStatus="New"), Wait, "service svco-1 is New"),
+        (service(runStatus="Deploying"), Wait, "service svco-1 is Deploying"),
+        (service(runStatus="Failed"), Fail, "Service svco-1 is Failed."),
+        (service(runStatus="Stopped"), Fail, "Service svco-1 is Stopped."),
+        (service(runStatus="Succeeded"), Wait, "unknown status 'Succeeded'"),
+        (service(runStatus=...), Wait, "unknown status ''"),
+        (service(updateStatus="Updating"), Wait, "is being updated (Updating)"),
+        (service(updateStatus=""), Wait, "is being updated ()"),
+        (service(updateStatus=...), Wait, "does not say whether an update is in progress"),
+        (service(modelId=OLD), Wait, "serves amv-old, not amv-new"),
+        (service(modelId=OLD, updateStatus="Updating"), Wait, "serves amv-old, not amv-new"),
+        (service(modelId=SET, modelVersionId=OLD), Wait, "serves amv-old, not amv-new"),
+        (service(modelId=NEW, modelVersionId=OLD), Wait, "serves amv-old, not amv-new"),
+        (service(modelId=...), Wait, "serves no model, not amv-new"),
+        (service(modelId=None), Wait, "serves no model, not amv-new"),
+    ],
+)
+def test_a_service(row: Row, kind: type, told: str) -> None:
+    verdict = decide_resource(row, A_SERVICE, MEMORY, NOW, settle=60)
+
+    assert isinstance(verdict, kind)
+    assert told in (verdict.state if isinstance(verdict, Wait) else str(getattr(verdict, "error", "")))
+    if isinstance(verdict, Open):
+        assert verdict.model_id == NEW
+    if isinstance(verdict, Fail):
+        assert isinstance(verdict.error, QianfanResourceFailedError)
+        assert verdict.task is row
+
+
+@pytest.mark.parametrize(
+    ("memory", "kind", "told"),
+    [
+        (Memory(NOW - 999), Wait, "failing unless it appears within 1 minute. The platform said: gone"),
+        (Memory(NOW - 999, absent_since=NOW - 20), Wait, "within 40 seconds."),
+        (Memory(NOW - 999, absent_since=NOW - 60), Fail, "There is no service svco-1."),
+        (Memory(NOW - 20, forgetful=True), Wait, "within 40 seconds."),
+        (Memory(NOW - 60, forgetful=True), Fail, "The platform said: gone"),
+    ],
+)
+def test_one_that_is_not_there(memory: Memory, kind: type, told: str) -> None:
+    verdict = decide_resource(None, A_SERVICE, memory, NOW, settle=60, absence="gone")
+
+    assert isinstance(verdict, kind)
+    if isinstance(verdict, Wait):
+        assert verdict.absent
+        assert told in verdict.notes[0].text
+    if isinstance(verdict, Fail):
+        assert isinstance(verdict.error, QianfanResourceNotFoundError)
+        assert told in str(verdict.error)
+
+
+@pytest.mark.parametrize("target", [A_MODEL, A_SERVICE, Selector(SOURCE), Selector(SOURCE, model_ready=True)])
+def test_a_target_travels(target: Any) -> None:
+    assert target_from_json(target.to_json()) == target
+    assert target_from_json({**target.to_json(), "new": 1}) == target
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "svco-1",
+        {"resource": "service", "id": "svco-1"},
+        {"resource": "service", "id": "svco-1", "model_id": ""},
+        {"resource": "service", "id": "", "model_id": NEW},
+        {"resource": "service", "model_id": NEW},
+        {"resource": "cluster", "id": "c-1", "model_id": None},
+        {"resource": None, "source_model_id": SOURCE},
+    ],
+)
+def test_a_target_that_is_not_whole(value: Any) -> None:
+    assert target_from_json(value) is None
+
+
+def take(target: Any, *replies: Reply, memory: Memory = MEMORY) -> Drive:
+    exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+    return Drive(take_look(exchange, target, memory, settle=60, clock=lambda: NOW), replies)
+
+
+def actions(drive: Drive) -> list[str]:
+    return [request.url.partition("/v2/")[2] for request in drive.requests]
+
+
+@pytest.mark.parametrize(
+    ("target", "action", "body", "row"),
+    [
+        (A_MODEL, "model?Action=DescribeModel", {"modelId": MODEL_ID}, model("Ready")),
+        (A_SERVICE, "service?Action=DescribeService", {"serviceId": "svco-1"}, service()),
+    ],
+)
+def test_a_look_is_one_call(target: Resource, action: str, body: dict[str, str], row: Row) -> None:
+    drive = take(target, answer({"result": dict(row.json)}))
+
+    assert drive.result == Open(row)
+    assert actions(drive) == [action]
+    assert drive.bodies == [body]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (error(403, "AccessDenied"), QianfanAuthError),
+        (error(429, "Busy"), QianfanRateLimitError),
+        (page(502), QianfanTransientError),
+        (answer({"result": {**SERVING, "serviceId": "svco-2"}}), QianfanProtocolError),
+    ],
+)
+def test_a_look_that_fails_is_no_verdict(reply: Reply, kind: type[Exception]) -> None:
+    assert type(take(A_SERVICE, reply).error) is kind
+
+
+@pytest.mark.parametrize("reply", [error(404, "NoSuchKey"), answer({"result": None}), answer({"result": {}})])
+def test_a_look_at_what_is_not_there(reply: Reply) -> None:
+    drive = take(A_SERVICE, reply)
+
+    assert isinstance(drive.result, Wait)
+    assert drive.result.absent
+
+
+def test_an_unreadable_refusal_is_not_an_absence() -> None:
+    assert not isinstance(take(A_SERVICE, page(404)).error, QianfanAPIError)
+    assert isinstance(take(A_SERVICE, page(404)).error, QianfanTransientError)
+
+
+LISTED = {
+    "result": {
+        "modelCompTaskList": [
+            {
+                "id": "amva-1",
+                "sourceModelId": SOURCE,
+                "status": "succeeded",
+                "modelId": MODEL_ID,
+                "createTime": "2026-01-31T12:00:00Z",
+            }
+        ],
+        "pageInfo": {"isTruncated": False},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("Ready", Open), ("Creating", Wait), ("Fail", Fail), ("unheard of", Wait)]
+)
+def test_the_gate_waits_for_the_produced_model(status: str, kind: type) -> None:
+    ready = answer({"result": {"modelId": MODEL_ID, "status": status}})
+
+    drive = take(Selector(SOURCE, model_ready=True), answer(LISTED), ready)
+
+    assert isinstance(drive.result, kind)
+    assert actions(drive) == ["model?Action=DescribeModelCompTasks", "model?Action=DescribeModel"]
+    if isinstance(drive.result, Open):
+        assert drive.result.task.id == "amva-1"
+
+
+def test_the_gate_does_not_ask_for_the_model_unless_told_to() -> None:
+    drive = take(Selector(SOURCE), answer(LISTED))
+
+    assert isinstance(drive.result, Open)
+    assert len(drive.requests) == 1
+
+
+def test_what_comes_next() -> None:
+    opened = Open(made())
+
+    assert next_target(Selector(SOURCE, model_ready=True), opened) == Resource(MODEL, "amv-made")
+    assert next_target(Selector(SOURCE), opened) is None
+    assert next_target(Selector(SOURCE, model_ready=True), Wait("")) is None
+    assert next_target(A_MODEL, Open(model("Ready"))) is None
