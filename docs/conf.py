@@ -17,6 +17,7 @@ project = "airflow-provider-qianfan"
 release = __version__
 project_copyright = "airflow-provider-qianfan contributors"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["benchmarks-table.md"]  # included where it belongs
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["_static"]
