@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanProtocolError, clean
-from airflow_provider_qianfan.api.exchange import is_transient
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, clean
 from airflow_provider_qianfan.exceptions import (
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
@@ -160,11 +159,15 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
 
 
 def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | str]:
-    """Ask for one resource; return it or, if it is not there, what the platform said."""
+    """
+    Ask for one resource; return it or, if it is not there, what the platform said.
+
+    How the platform refuses an unknown id is not documented: these are the codes that may mean it.
+    """
     try:
         row = yield from read_resource(exchange, kind, resource_id)
     except QianfanAPIError as error:
-        if isinstance(error, QianfanAuthError) or is_transient(error):
+        if error.http_status != 404 and error.code != "InappropriateJSON":
             raise
         return str(error)
     return row or ""

@@ -174,6 +174,8 @@ def test_a_look_is_one_call(target: Resource, action: str, body: dict[str, str],
     [
         (error(403, "AccessDenied"), QianfanAuthError),
         (error(429, "Busy"), QianfanRateLimitError),
+        (error(400, "MalformedJSON"), QianfanAPIError),
+        (answer({"error_code": 6, "error_msg": "no permission"}), QianfanAPIError),
         (page(502), QianfanTransientError),
         (answer({"result": {**SERVING, "serviceId": "svco-2"}}), QianfanProtocolError),
     ],
@@ -182,7 +184,15 @@ def test_a_look_that_fails_is_no_verdict(reply: Reply, kind: type[Exception]) ->
     assert type(take(A_SERVICE, reply).error) is kind
 
 
-@pytest.mark.parametrize("reply", [error(404, "NoSuchKey"), answer({"result": None}), answer({"result": {}})])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        error(404, "NoSuchKey"),
+        error(400, "InappropriateJSON"),
+        answer({"result": None}),
+        answer({"result": {}}),
+    ],
+)
 def test_a_look_at_what_is_not_there(reply: Reply) -> None:
     drive = take(A_SERVICE, reply)
 
