@@ -273,8 +273,8 @@ def test_the_rate_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPa
     in_a_loop(steps)
 
     times = [call.time.timestamp() for call in emulator.world.calls]
-    assert 14 <= len(times) <= 2 + 4 * 4 + 1
-    assert min(later - sooner for sooner, later in pairwise(times[2:])) > 0.15
+    assert len(times) > 8
+    assert len(times) <= 2 + 4 * (times[-1] - times[0]) + 1
 
 
 def test_the_shortest_interval_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
