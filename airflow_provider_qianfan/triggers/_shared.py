@@ -42,9 +42,11 @@ GATHER = 0.1
 SPREAD = 0.1
 """The part of an interval over which those are spread that one snapshot calls."""
 
-_SLICE = 100.0
-"""Waits that are told before other work of the event loop gets its turn; each 100 tasks of an answer count as
-one more."""
+_SLICE = 10.0
+"""Waits that are woken before other work of the event loop gets its turn; they take some 0.1 ms each."""
+
+_TOLD, _LOOKS_AT = 0.05, 0.01
+"""What a wait that is told and not woken counts for, and what each task that a woken one looks at."""
 
 _DAY = 86400.0
 
@@ -212,8 +214,8 @@ class Account:
                 told += 1
                 if wait.tell(found, now):
                     self.called += 1
-                    work += len(found.tasks) / 100 if isinstance(found, Found) else 0
-            work += 1
+                    work += 1 + _LOOKS_AT * (len(found.tasks) if isinstance(found, Found) else 0)
+            work += _TOLD
         kept = {wish: self._last[wish] for wish in answers if answers[wish] is None and wish in self._last}
         self._last = kept | {wish: found for wish, found in answers.items() if isinstance(found, Found)}
         return told
