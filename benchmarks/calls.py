@@ -12,6 +12,7 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING
 
+from airflow_provider_qianfan.gate.wording import count_of
 from benchmarks.server import PAGE, Server, World
 from benchmarks.table import Result
 from benchmarks.waits import clean_up, connect, http_sensor, option, ours, waiting
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 SOURCES = (1, 100, 1000)
 PAGES = (1, 10, 100)
-INTERVAL = 4.0
+INTERVAL = 3.0
 COUNTING = 2
 """Snapshots in which pages are still counted."""
 
-HTTP_INTERVALS = {1000: 5.0, 10_000: 40.0}
+HTTP_INTERVALS = {1000: 5.0, 10_000: 25.0}
 """Seconds between two polls of an HTTP sensor; more often, one process could not send so many."""
 
 UNSHARED = 200
@@ -82,10 +83,12 @@ def _shared(waits: int, together: list[tuple[int, int]]) -> list[tuple[int, str,
             connect(f"world_{number}", server.connection("qianfan"))
         asyncio.run(_wait(waits, worlds))
         per_interval = [_steady(server.calls()) for server in servers]
-    return [
-        (waits, f"{waits:,} waits for {sources:,} source models, {pages} pages", calls, _least(world))
-        for (sources, pages), world, calls in zip(together, worlds, per_interval, strict=True)
+    cases = [
+        f"{waits:,} waits for {count_of(sources, 'source model')}, {count_of(pages, 'page')}"
+        for sources, pages in together
     ]
+    least = map(_least, worlds)
+    return list(zip([waits] * len(together), cases, per_interval, least, strict=True))
 
 
 async def _wait(waits: int, worlds: list[World]) -> None:
