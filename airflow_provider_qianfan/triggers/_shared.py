@@ -61,6 +61,18 @@ class Subscription:
     :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
     """
 
+    __slots__ = (
+        "_account",
+        "_answer",
+        "_seen",
+        "_waiter",
+        "_wake_at",
+        "due",
+        "healthy_at",
+        "interval",
+        "wish",
+    )
+
     def __init__(self, account: Account, wish: Wish, interval: Callable[[], float], due: float) -> None:
         self.wish = wish
         self.interval = interval
