@@ -105,108 +105,120 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until a look is worthwhile or the deadline is there, then yield one event."""
-        memory = Memory.from_json(self.memory, now=time.time())
+        watching = _Watching(self)
         try:
-            memory, why = await self._watch(memory)
+            why = await watching.until_a_look_is_worthwhile()
         except Exception:
             # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
-        yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory.to_json()})
-
-    async def _watch(self, memory: Memory) -> tuple[Memory, str]:
-        interval = max(SHORTEST_INTERVAL, self.poke_interval)
-        due_in = interval if self.next_look is None else max(0.0, self.next_look - time.time())
-        left = memory.expired_at - time.time()
-        if left <= 0:
-            # The worker that deferred had time left, by its clock; do not send it back and forth.
-            await asyncio.sleep(interval)
-            return memory, "the deadline is reached"
-        watching = _Watching(self, memory, interval)
-        limit = asyncio.timeout(left if left < float("inf") else None)
-        try:
-            async with limit:
-                why = await watching.until_a_look_is_worthwhile(due_in)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            why = "the deadline is reached"
-        return watching.memory, why
+        memory = watching.memory.to_json()
+        yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory})
 
 
 class _Watching:
-    """One run of the trigger: what lasts from answer to answer."""
+    """
+    One run of the trigger: what lasts from answer to answer.
 
-    def __init__(self, trigger: QianfanModelCompTaskTrigger, memory: Memory, interval: float) -> None:
+    Thousands of them wait in one process, so that only what the wait needs is kept while it waits: what it
+    takes to judge an answer is gone before the next one is waited for.
+    """
+
+    __slots__ = ("_memory", "_shortest", "_subscription", "_trigger")
+
+    def __init__(self, trigger: QianfanModelCompTaskTrigger) -> None:
         self._trigger = trigger
-        self._shortest = interval
+        self._shortest = max(SHORTEST_INTERVAL, trigger.poke_interval)
         self._subscription: Subscription | None = None
-        self._memory = memory
+        self._memory = Memory.from_json(trigger.memory, now=time.time())
 
     @property
     def memory(self) -> Memory:
         healthy_at = self._subscription and self._subscription.healthy_at
         return replace(self._memory, last_healthy=healthy_at) if healthy_at else self._memory
 
-    async def until_a_look_is_worthwhile(self, due_in: float) -> str:
-        trigger = self._trigger
-        selector = Selector.from_json(trigger.selector)
+    async def until_a_look_is_worthwhile(self) -> str:
+        """Watch, and tell why it ended."""
+        left = self._memory.expired_at - time.time()
+        if left <= 0:
+            # The worker that deferred had time left, by its clock; do not send it back and forth.
+            await asyncio.sleep(self._shortest)
+            return "the deadline is reached"
+        limit = asyncio.timeout(left if left < float("inf") else None)
+        try:
+            async with limit:
+                return await self._watch()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return "the deadline is reached"
+        finally:
+            await self._leave()
+
+    async def _watch(self) -> str:
+        due_in, failed_at = self._first_due_in(), -math.inf
+        selector = Selector.from_json(self._trigger.selector)
         if selector is None:
             await asyncio.sleep(due_in)
             return "which task is meant is not known here"
         if due_in <= self._shortest:  # and not because the platform wants to be left alone
             due_in *= 1 - SPREAD * random.random()  # noqa: S311  those who begin together elsewhere part
-        try:
-            return await self._watch(selector, due_in)
-        finally:
-            await self._leave()
-
-    async def _watch(self, selector: Selector, due_in: float) -> str:
-        failed_at = -math.inf
         while True:
-            answer = await self._answer(Wish.of(selector), due_in, failed_at)
-            memory, now = self.memory, time.time()
-            if isinstance(answer, QianfanError):
-                try:
-                    limits = Limits(self._trigger.max_unhealthy, self._trigger.auth_grace)
-                    self._memory, lines = after_failure(memory, answer, now, limits)
-                except QianfanError as final:
-                    return str(final)
-                self._say(lines)
-                if self._subscription is None or isinstance(answer, QianfanAuthError):
-                    # Read the connection again when the next look is due: the key may have been rotated.
-                    failed_at = asyncio.get_running_loop().time()
-                    await self._leave()
-                    await asyncio.sleep(self._interval())
-                    due_in = 0.0
-                continue
-            settle, absence = self._trigger.settle, answer.absence or ""
-            verdict = decide(answer.tasks, selector, memory, now, settle=settle, absence=absence)
-            if not isinstance(verdict, Wait):
-                await self._step_aside()
-                return "the task may have finished"
-            self._memory, lines = after_look(memory, verdict, now, self._interval())
-            self._say(lines)
-
-    async def _answer(self, wish: Wish, due_in: float, fresher_than: float) -> Found | QianfanError:
-        if self._subscription is None:
-            conn_id = self._trigger.qianfan_conn_id
             try:
-                self._subscription = await join(
-                    conn_id, wish, self._interval, due_in, fresher_than=fresher_than
-                )
+                subscription = self._subscription or await self._join(Wish.of(selector), due_in, failed_at)
             except Exception as error:
-                return reread_failed(error)
-        answer = await self._subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
-        if isinstance(answer, QianfanAuthError):
-            return refused_key(answer, self._trigger.qianfan_conn_id)
-        return answer
+                answer: Found | QianfanError = reread_failed(error)
+            else:
+                answer = await subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
+            if not isinstance(answer, QianfanError):
+                if self._may_have_finished(answer, selector):
+                    await self._step_aside()
+                    return "the task may have finished"
+                continue
+            if (final := self._after_failure(answer)) is not None:
+                return str(final)
+            if self._subscription is None or isinstance(answer, QianfanAuthError):
+                # Read the connection again when the next look is due: the key may have been rotated.
+                failed_at = asyncio.get_running_loop().time()
+                await self._leave()
+                await asyncio.sleep(self._interval())
+                due_in = 0.0
+
+    def _first_due_in(self) -> float:
+        next_look = self._trigger.next_look
+        return self._shortest if next_look is None else max(0.0, next_look - time.time())
+
+    async def _join(self, wish: Wish, due_in: float, fresher_than: float) -> Subscription:
+        conn_id = self._trigger.qianfan_conn_id
+        self._subscription = await join(conn_id, wish, self._interval, due_in, fresher_than=fresher_than)
+        return self._subscription
+
+    def _may_have_finished(self, answer: Found, selector: Selector) -> bool:
+        memory, now = self.memory, time.time()
+        settle, absence = self._trigger.settle, answer.absence or ""
+        verdict = decide(answer.tasks, selector, memory, now, settle=settle, absence=absence)
+        if not isinstance(verdict, Wait):
+            return True
+        self._memory, lines = after_look(memory, verdict, now, self._interval())
+        self._say(lines)
+        return False
+
+    def _after_failure(self, error: QianfanError) -> QianfanError | None:
+        """Return the error to end with; None to go on."""
+        if isinstance(error, QianfanAuthError):
+            error = refused_key(error, self._trigger.qianfan_conn_id)
+        try:
+            limits = Limits(self._trigger.max_unhealthy, self._trigger.auth_grace)
+            self._memory, lines = after_failure(self.memory, error, time.time(), limits)
+        except QianfanError as final:
+            return final
+        self._say(lines)
+        return None
 
     async def _step_aside(self) -> None:
         """Resume a little later than others whom the same snapshot calls: each of them takes a look."""
         if self._subscription is not None:
             spread = self._subscription.spread
-            self._memory = self.memory
             await self._leave()
             await asyncio.sleep(spread * random.random())  # noqa: S311
 
@@ -222,4 +234,5 @@ class _Watching:
 
     def _say(self, lines: list[Line]) -> None:
         for line in lines:
-            self._trigger.log.log(line.level, "%s", line.text)
+            # The class's logger: one for each trigger would take more memory than all that it remembers.
+            self._trigger.logger().log(line.level, "%s", line.text)
