@@ -130,8 +130,13 @@ $(BENCH_VENV)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	@$(BENCH_VENV)/bin/python $(INSTALL) --no-deps --editable .
 	@touch $@
 
+$(BENCH_VENV)-sdk/.installed: $(INSTALLED) benchmarks/requirements-sdk.txt
+	@$(BIN)/python -m venv --clear $(BENCH_VENV)-sdk
+	@$(BENCH_VENV)-sdk/bin/python $(INSTALL) --requirement benchmarks/requirements-sdk.txt
+	@touch $@
+
 .PHONY: bench
-bench: $(BENCH_VENV)/.installed ## measure us beside our peers, each pair in one run (ARGS="calls signing": only these)
+bench: $(BENCH_VENV)/.installed $(BENCH_VENV)-sdk/.installed ## measure us beside our peers, each pair in one run (ARGS="calls signing": only these)
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: lock
