@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, QianfanTransientError
-from airflow_provider_qianfan.api.exchange import is_transient
+from airflow_provider_qianfan.api.errors import (
+    QianfanAuthError,
+    QianfanError,
+    QianfanTransientError,
+    is_transient,
+)
 from airflow_provider_qianfan.gate.verdict import Note, Verdict, Wait
 from airflow_provider_qianfan.gate.wording import duration
 
@@ -17,6 +21,9 @@ HEARTBEAT = 600.0
 
 ALARM = 300.0
 """Seconds between two lines while the platform is lost."""
+
+DEFAULT_SETTLE = 120.0
+"""Seconds in which a task id that was just given out may still be missing."""
 
 DEFAULT_MAX_UNHEALTHY = 3600.0
 DEFAULT_AUTH_GRACE = 600.0
