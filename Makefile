@@ -148,5 +148,5 @@ lock: $(INSTALLED) ## bring requirements.lock up to setup.cfg (ARGS=--upgrade: n
 
 .PHONY: clean
 clean: ## remove everything that make made, the venv too
-	@rm -rf $(VENV) build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH_VENV) $(BENCH_VENV)-sdk build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
