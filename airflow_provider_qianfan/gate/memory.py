@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_qianfan.api.errors import (
     QianfanAuthError,
@@ -94,8 +94,7 @@ class Memory:
         return float("inf") if self.deadline is None else self.deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """
     How long trouble may last.
 
@@ -109,8 +108,7 @@ class Limits:
     auth_grace: float = DEFAULT_AUTH_GRACE
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line for the log."""
 
     level: int
