@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -60,9 +59,11 @@ def _compare(port: int) -> list[Result]:
                 if number:  # not the first, which loads what it needs
                     took[name].append(seconds * 1000)
         sdk.kill()
-    mine, session, bare, theirs = (statistics.median(took[name]) for name in KINDS)
+    mine, session, bare, theirs = (min(took[name]) for name in KINDS)
     row, case = "listing all tasks", f"{TASKS:,} tasks on {TASKS // 100} pages"
-    signed = "ours signs, checks and parses each row"
+    # What other processes take can only add to it.
+    best = f"the fastest of {ROUNDS} rounds"
+    signed = f"{best}; ours signs, checks and parses each row"
     return [
         Result(
             row,
@@ -76,7 +77,7 @@ def _compare(port: int) -> list[Result]:
             signed,
         ),
         Result(row, case, mine, "a loop of `http.client` and `json.loads`", bare, "ms", note=signed),
-        Result(row, case, mine, "the `qianfan` SDK", theirs, "ms", "faster", mine < theirs),
+        Result(row, case, mine, "the `qianfan` SDK", theirs, "ms", "faster", mine < theirs, best),
     ]
 
 
