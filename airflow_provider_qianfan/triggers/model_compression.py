@@ -15,6 +15,7 @@ from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
+    DEFAULT_SETTLE,
     HEARTBEAT,
     Limits,
     Line,
@@ -23,7 +24,7 @@ from airflow_provider_qianfan.gate.memory import (
     after_look,
     interval_after,
 )
-from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE, decide
+from airflow_provider_qianfan.gate.outcome import decide
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.gate.verdict import Wait
