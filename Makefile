@@ -169,8 +169,13 @@ $(BENCH_VENV)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	@$(BENCH_VENV)/bin/python $(INSTALL) --no-deps --editable .
 	@touch $@
 
+$(BENCH_VENV)-sdk/.installed: $(INSTALLED) benchmarks/requirements-sdk.txt
+	@$(BIN)/python -m venv --clear $(BENCH_VENV)-sdk
+	@$(BENCH_VENV)-sdk/bin/python $(INSTALL) --requirement benchmarks/requirements-sdk.txt
+	@touch $@
+
 .PHONY: bench
-bench: $(BENCH_VENV)/.installed ## measure us beside our peers, each pair in one run (ARGS="calls signing": only these)
+bench: $(BENCH_VENV)/.installed $(BENCH_VENV)-sdk/.installed ## measure us beside our peers, each pair in one run (ARGS="calls signing": only these)
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: lock
@@ -184,5 +189,6 @@ lock: $(INSTALLED) ## bring the locks up to setup.cfg (ARGS=--upgrade: newest of
 
 .PHONY: clean
 clean: ## remove everything that make made, the venv too
-	@rm -rf $(VENV) .venv-2.11 build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-2.11 $(BENCH_VENV) $(BENCH_VENV)-sdk build dist mutants *.egg-info
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

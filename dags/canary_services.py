@@ -1,12 +1,12 @@
 """
 ### Swap many services to a new model version: one first, then the others
 
-A canary: one service is swapped and checked. Only if that went well are the others swapped, two at a time, each
-mapped to a task of its own; one that fails does not hold back the others, and fails the run. If the canary's check
-fails, it is swapped back, and the others are left alone.
+A canary: one service is swapped and checked. Only if that went well are the others swapped, two at a time,
+each in a mapped task of its own; one that fails does not hold back the others, and fails the run. If the
+canary's check fails, it is swapped back, and the others are left alone.
 
-Trigger it with the model version and the services. Needs a connection `qianfan_default` of type *Baidu AI Cloud
-Qianfan* whose key may update services.
+Trigger it with the model version and the services. Needs a connection `qianfan_default` of type
+*Baidu AI Cloud Qianfan* whose key may update services.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def canary_services() -> None:
     @task
     def others(_checked: str, **context: Any) -> list[str]:
         """Name the services that follow, once the canary has been checked."""
-        return [service for service in context["params"]["services"] if service != context["params"]["canary"]]
+        return [
+            service for service in context["params"]["services"] if service != context["params"]["canary"]
+        ]
 
     checked = check_canary(canary.output)
     QianfanModifyServiceOperator.partial(
@@ -95,7 +97,7 @@ def canary_services() -> None:
         **swap,
     ).expand(service_id=others(checked))
 
-    # Beside the others, not behind them: as upstream_failed they fail the run, although the canary is swapped back.
+    # Beside the others, not behind them: as upstream_failed they fail a run whose canary was swapped back.
     @task(trigger_rule="all_failed")
     def canary_failed(**context: Any) -> dict[str, str]:
         """Tell what to swap the canary back to. Skipped if it was not swapped."""

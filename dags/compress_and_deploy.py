@@ -6,7 +6,8 @@ and swap it back if the check fails. Nothing is compressed twice: a retry adopts
 created. Nothing is deployed without a verdict of the gate. A run that was rolled back ends as **failed**.
 
 Trigger it with the source model, the model set that owns the compressed version, and the service. Needs a
-connection `qianfan_default` of type *Baidu AI Cloud Qianfan* whose key may create compressions and update services.
+connection `qianfan_default` of type *Baidu AI Cloud Qianfan* whose key may create compressions and update
+services.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every parse of a DAG file pays for our imports; see also scripts/bench_import.py for the time it takes."""
+"""Every parse of a DAG file pays for our imports; `make bench ARGS=imports` tells the time it takes."""
 
 from __future__ import annotations
 

@@ -11,6 +11,9 @@ from typing import Any
 
 _LONGEST = 300
 
+LONGEST_RETRY_AFTER = 300.0
+"""Seconds."""
+
 AUTH_CODES = frozenset(
     {"SignatureDoesNotMatch", "InvalidHTTPAuthHeader", "InvalidAccessKeyId", "AccessDenied", "OptInRequired"}
 )
@@ -117,3 +120,14 @@ class QianfanTransientError(QianfanError):
 
 class QianfanProtocolError(QianfanError):
     """An answer that contradicts the documentation, such as a list that never ends."""
+
+
+def is_transient(error: QianfanError) -> bool:
+    """Tell whether ``error`` says nothing about the request or the key, so that waiting may help."""
+    return isinstance(error, QianfanTransientError | QianfanRateLimitError)
+
+
+def retry_after(error: QianfanError) -> float:
+    """Tell for how many seconds the platform wants to be left alone: 0 if it does not say, 300 at most."""
+    asked = error.retry_after if isinstance(error, QianfanTransientError | QianfanRateLimitError) else None
+    return min(asked or 0.0, LONGEST_RETRY_AFTER)

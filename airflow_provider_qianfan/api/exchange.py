@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 from airflow_provider_qianfan import __version__
 from airflow_provider_qianfan.api.errors import (
     AUTH_CODES,
+    LONGEST_RETRY_AFTER,
     QianfanAPIError,
     QianfanAuthError,
-    QianfanError,
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTransientError,
@@ -37,7 +37,6 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 """Longer answers are not read: a page of 100 tasks is some 50 KiB."""
 
 LONGEST_PAUSE = 30.0
-LONGEST_RETRY_AFTER = 300.0
 """Seconds."""
 
 T = TypeVar("T")
@@ -376,14 +375,3 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def is_transient(error: QianfanError) -> bool:
-    """Tell whether ``error`` says nothing about the request or the key, so that waiting may help."""
-    return isinstance(error, QianfanTransientError | QianfanRateLimitError)
-
-
-def retry_after(error: QianfanError) -> float:
-    """Tell for how many seconds the platform wants to be left alone: 0 if it does not say, 300 at most."""
-    asked = error.retry_after if isinstance(error, QianfanTransientError | QianfanRateLimitError) else None
-    return min(asked or 0.0, LONGEST_RETRY_AFTER)

@@ -76,7 +76,7 @@ class ModelCompTask:
             model_id=_text(row, "modelId"),
             create_time=parse_time(row.get("createTime")),
             failed_reason=_text(row, "failedReason"),
-            json=dict(row),
+            json=row,
         )
 
 

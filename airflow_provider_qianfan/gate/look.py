@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanError
-from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps, is_transient
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanError, is_transient
+from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import ModelCompTask, read_task, read_tasks
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
 from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError, QianfanTransientError
-from airflow_provider_qianfan.api.exchange import is_transient
+from airflow_provider_qianfan.api.errors import (
+    QianfanAuthError,
+    QianfanError,
+    QianfanTransientError,
+    is_transient,
+)
 from airflow_provider_qianfan.gate.verdict import Note, Verdict, Wait
 from airflow_provider_qianfan.gate.wording import duration
 
@@ -17,6 +21,9 @@ HEARTBEAT = 600.0
 
 ALARM = 300.0
 """Seconds between two lines while the platform is lost."""
+
+DEFAULT_SETTLE = 120.0
+"""Seconds in which a task id that was just given out may still be missing."""
 
 DEFAULT_MAX_UNHEALTHY = 3600.0
 DEFAULT_AUTH_GRACE = 600.0
@@ -87,8 +94,7 @@ class Memory:
         return float("inf") if self.deadline is None else self.deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """
     How long trouble may last.
 
@@ -102,8 +108,7 @@ class Limits:
     auth_grace: float = DEFAULT_AUTH_GRACE
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line for the log."""
 
     level: int

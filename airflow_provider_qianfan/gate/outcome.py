@@ -23,6 +23,7 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
 )
+from airflow_provider_qianfan.gate.memory import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector, describe_seen, matches, newest, undated
 from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Note, Open, Verdict, Wait
 from airflow_provider_qianfan.gate.wording import describe, duration, name_of
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
 
 HOUR = 3600.0
-DEFAULT_SETTLE = 120.0
-"""Seconds in which a task id that was just given out may still be missing."""
 
 Details = Mapping[str, ModelCompTask | None]
 

@@ -19,8 +19,9 @@ from airflow_provider_qianfan.api.errors import (
     QianfanError,
     QianfanRateLimitError,
     QianfanTransientError,
+    is_transient,
+    retry_after,
 )
-from airflow_provider_qianfan.api.exchange import is_transient, retry_after
 from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
 from airflow_provider_qianfan.api.paging import PAGE_SIZE, Scan
 from airflow_provider_qianfan.gate.look import Found

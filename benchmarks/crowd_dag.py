@@ -1,0 +1,12 @@
+"""Some of the crowd's tasks, a part of it for each run; none of them is run."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+with DAG("crowd", schedule=None):
+    for number in range(int(os.environ["BENCH_TASKS"])):
+        EmptyOperator(task_id=f"wait_{number}")

@@ -1,0 +1,64 @@
+"""The floor for a wait: a sensor and a trigger that need no platform, only a file that appears."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context as Variables
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow.sdk import Context
+
+_polls: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[None]] = {}
+
+
+async def _appears(path: Path, every: float) -> None:
+    """Look for the file, and leave a byte beside it for each time."""
+    while not path.exists():  # noqa: ASYNC240  it takes some microseconds
+        with path.with_suffix(".looks").open("ab") as looks:
+            looks.write(b".")
+        await asyncio.sleep(every)
+
+
+class FlagTrigger(BaseTrigger):
+    """Fires when the file is there; all of an event loop share one task that looks for it."""
+
+    def __init__(self, *, path: str, every: float) -> None:
+        super().__init__()
+        self.path = path
+        self.every = every
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.FlagTrigger", {"path": self.path, "every": self.every}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        loop = asyncio.get_running_loop()
+        if (loop, self.path) not in _polls:
+            _polls[loop, self.path] = loop.create_task(
+                _appears(Path(self.path), self.every), context=Variables()
+            )
+        await asyncio.shield(_polls[loop, self.path])
+        yield TriggerEvent({})
+
+
+class FlagSensor(BaseSensorOperator):
+    """Defers, and has nothing to do when it resumes."""
+
+    template_fields = ("path",)
+
+    def __init__(self, *, path: str, every: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.every = every
+
+    def execute(self, context: Context) -> None:
+        self.defer(trigger=FlagTrigger(path=self.path, every=self.every), method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: Any = None) -> None:
+        return
