@@ -24,9 +24,11 @@ __all__ = [
     "QianfanError",
     "QianfanGateError",
     "QianfanModelIdMissingError",
+    "QianfanModelNotReadyError",
     "QianfanProtocolError",
     "QianfanRateLimitError",
     "QianfanTaskAmbiguousError",
+    "QianfanTaskExistsError",
     "QianfanTaskFailedError",
     "QianfanTaskNotFoundError",
     "QianfanTransientError",
@@ -51,3 +53,11 @@ class QianfanTaskNotFoundError(QianfanGateError):
 
 class QianfanModelIdMissingError(QianfanGateError):
     """The model compression task succeeded, but the platform names no usable produced model."""
+
+
+class QianfanModelNotReadyError(QianfanGateError):
+    """The model version cannot be compressed, and waiting will not help."""
+
+
+class QianfanTaskExistsError(QianfanGateError):
+    """The model compression task was created before, and ``if_exists="fail"``."""

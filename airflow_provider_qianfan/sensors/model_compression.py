@@ -20,7 +20,7 @@ from airflow_provider_qianfan._compat import (
     first_reschedule_date,
     mapped_arguments,
 )
-from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError
 from airflow_provider_qianfan.gate.memory import (
@@ -42,6 +42,7 @@ from airflow_provider_qianfan.gate.selection import (
     check_if_several,
     check_literal,
     check_rendered,
+    check_seconds,
     check_text,
 )
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
@@ -108,6 +109,9 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
     ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
 
+    cancel_on_kill = False
+    """Whether the trigger is to cancel the compression. Only who created it may ask for that."""
+
     if TYPE_CHECKING:
         # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
         output: Any
@@ -135,9 +139,9 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
         self.if_several = check_if_several(if_several)
         self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
         self.deferrable = self._choose_deferrable(deferrable)
-        self.settle = _seconds("settle", settle)
-        self.max_unhealthy = _seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = _seconds("auth_grace", auth_grace)
+        self.settle = check_seconds("settle", settle)
+        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
+        self.auth_grace = check_seconds("auth_grace", auth_grace)
         if source_model_id is None and model_comp_task_id is None:
             raise ValueError(
                 "Give source_model_id or model_comp_task_id: nothing else tells which task is meant."
@@ -351,6 +355,7 @@ class QianfanModelCompTaskSensor(BaseSensorOperator):
                 settle=self.settle,
                 max_unhealthy=self.max_unhealthy,
                 auth_grace=self.auth_grace,
+                cancel_on_kill=self.cancel_on_kill,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, wait.memory.expired_at - now) + BACKSTOP),
@@ -385,12 +390,3 @@ def _first_start(context: Context) -> float:
     """Tell when this try began: Airflow keeps that over deferrals, whatever an event has lost."""
     began = getattr(context["ti"], "start_date", None)
     return min(time.time(), began.timestamp()) if isinstance(began, datetime) else time.time()
-
-
-def _seconds(argument: str, value: float | timedelta) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
-        raise ValueError(
-            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
-        )
-    return float(seconds)
