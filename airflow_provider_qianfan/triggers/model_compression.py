@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_qianfan._compat import read_connection, task_state_of
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError
+from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
+from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -27,13 +30,20 @@ from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE, decide
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.gate.verdict import Wait
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, refused_key, reread_failed
+from airflow_provider_qianfan.gate.wording import name_of
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings, refused_key, reread_failed
 from airflow_provider_qianfan.triggers._shared import SPREAD, Subscription, join
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from airflow_provider_qianfan.gate.look import Found
+
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+"""States that Airflow does not leave by itself."""
+
+KILL_PATIENCE = 4.0
+"""Seconds of a pause at most: Airflow gives a trigger 30 for its end."""
 
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
@@ -59,6 +69,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
     :param max_unhealthy: seconds without a healthy answer after which the sensor is called.
     :param auth_grace: seconds of refused keys after which the sensor is called.
     :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
+    :param cancel_on_kill: cancel the compression if a user ends the deferred task (Airflow 3.3 and newer).
     """
 
     def __init__(
@@ -73,6 +84,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
         max_unhealthy: float = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float = DEFAULT_AUTH_GRACE,
         longest_interval: float | None = None,
+        cancel_on_kill: bool = False,
         **_unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -85,6 +97,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
         self.max_unhealthy = max_unhealthy
         self.auth_grace = auth_grace
         self.longest_interval = longest_interval
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what the trigger is made from again."""
@@ -100,6 +113,7 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
                 "max_unhealthy": self.max_unhealthy,
                 "auth_grace": self.auth_grace,
                 "longest_interval": self.longest_interval,
+                "cancel_on_kill": self.cancel_on_kill,
             },
         )
 
@@ -113,6 +127,31 @@ class QianfanModelCompTaskTrigger(BaseTrigger):
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
         yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory.to_json()})
+
+    async def on_kill(self) -> None:
+        """
+        Cancel the compression if that is asked for, and a user has ended the task.
+
+        Airflow 3.3 also calls this when the task is cleared, of which the next try takes the compression
+        over; and when another triggerer has taken this trigger over, and maybe has resumed the task.
+        """
+        selector = Selector.from_json(self.selector) if self.cancel_on_kill else None
+        if selector is None or selector.model_comp_task_id is None:
+            return
+        state = await task_state_of(self.task_instance)
+        if state not in ENDED:
+            self.log.info("%s goes on: this Airflow task has not ended.", selector.model_comp_task_id)
+            return
+        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
+
+        settings = Settings.read(*await read_connection(self.qianfan_conn_id))
+        exchange = Exchange(
+            settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)
+        )
+        async with _httpx.make_client(settings) as client:
+            steps = cancel_unfinished(exchange, selector.model_comp_task_id)
+            task = await _httpx.run(steps, client, settings)
+        self.log.info("Cancelled, as this Airflow task is %s: %s.", state, name_of(task))
 
     async def _watch(self, memory: Memory) -> tuple[Memory, str]:
         interval = max(SHORTEST_INTERVAL, self.poke_interval)
