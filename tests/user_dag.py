@@ -21,16 +21,22 @@ from airflow_provider_qianfan.exceptions import (
     QianfanError,
     QianfanGateError,
     QianfanModelIdMissingError,
+    QianfanModelNotReadyError,
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTaskAmbiguousError,
+    QianfanTaskExistsError,
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
     QianfanTransientError,
 )
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.links import QianfanConsoleLink
-from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
+from airflow_provider_qianfan.operators.model_compression import (
+    QianfanCancelModelCompTaskOperator,
+    QianfanCreateModelCompTaskOperator,
+    QianfanListModelCompTasksOperator,
+)
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
@@ -67,6 +73,33 @@ def user_dag() -> None:
         timeout=timedelta(hours=12),
         soft_fail=False,
     )
+    created = QianfanCreateModelCompTaskOperator(
+        task_id="create",
+        name="compress-{{ ds }}",
+        source_model_id="amv-1",
+        model_set_id="am-1",
+        config={"strategy": "Quantization", "weight": "INT8-PTQ"},
+        description="nightly",
+        nonce="{{ var.value.get('compress_again', 'no') }}",
+        if_exists="adopt",
+        settle=timedelta(minutes=3),
+        wait_for_completion=True,
+        cancel_on_kill=True,
+        deferrable=True,
+        poke_interval=30,
+        timeout=timedelta(hours=12),
+        max_unhealthy=timedelta(hours=2),
+        auth_grace=600,
+        qianfan_conn_id="qianfan_default",
+    )
+    cancelled = QianfanCancelModelCompTaskOperator(
+        task_id="cancel",
+        model_comp_task_id=created.output["model_comp_task_id"],
+        wait_for_completion=True,
+        poke_interval=5,
+        timeout=timedelta(minutes=5),
+        qianfan_conn_id="qianfan_default",
+    )
     listed = QianfanListModelCompTasksOperator(
         task_id="list_tasks",
         source_model_id="amv-1",
@@ -81,7 +114,7 @@ def user_dag() -> None:
     def deploy(model_id: str, tasks: Sequence[dict[str, Any]]) -> None:
         log.info("Deploying %s, one of %d", model_id, len(tasks))
 
-    task_id >> compressed
+    task_id >> compressed >> created >> cancelled
     deploy(compressed.output["modelId"], listed.output) >> Retire(task_id="retire", source_model_id="amv-1")
 
 
@@ -145,7 +178,9 @@ class Retire(BaseOperator):
 def is_final(error: Exception) -> bool:
     verdicts: tuple[type[QianfanGateError], ...] = (
         QianfanModelIdMissingError,
+        QianfanModelNotReadyError,
         QianfanTaskAmbiguousError,
+        QianfanTaskExistsError,
         QianfanTaskFailedError,
         QianfanTaskNotFoundError,
     )
@@ -162,6 +197,8 @@ def watch(selector: dict[str, Any]) -> BaseTrigger:
         settle=120,
         max_unhealthy=3600,
         auth_grace=600,
+        longest_interval=None,
+        cancel_on_kill=False,
     )
 
 
@@ -176,6 +213,12 @@ def mistakes() -> None:
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", deferrable="yes")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", settle="2m")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor("amv-1", task_id="w")  # type: ignore[call-arg]
+    create = QianfanCreateModelCompTaskOperator
+    create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
+    create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1", config="x")  # type: ignore[arg-type]
+    create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1", config={}, if_exists="create")  # type: ignore[arg-type]
+    QianfanCancelModelCompTaskOperator(task_id="c")  # type: ignore[call-arg]
+    QianfanCancelModelCompTaskOperator(task_id="c", model_comp_task_id=1)  # type: ignore[arg-type]
     QianfanListModelCompTasksOperator(task_id="l", statuses=1)  # type: ignore[arg-type]
     QianfanListModelCompTasksOperator(task_id="l", limit="100")  # type: ignore[arg-type]
     QianfanModelCompTaskTrigger(poke_interval="30")  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""One compression for each creation, wherever its worker is killed, on real services."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.integration.cells import MADE, SOURCE
+from tests.integration.moments import ANSWERS, LIST_LAG, MOMENTS
+from tests.integration.stage import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from airflow_provider_qianfan.emulator.world import World
+    from tests.integration.services import Services
+
+pytestmark = pytest.mark.integration
+
+CREATE, CANCEL = "CreateModelCompTask", "CancelModelCompTask"
+
+
+@contextlib.contextmanager
+def platforms(services: Services, *task_ids: str) -> Iterator[dict[str, World]]:
+    """A platform for each task; a new task is missing in its list for a while."""
+    with contextlib.ExitStack() as stack:
+        worlds = {}
+        for task_id in task_ids:
+            server = stack.enter_context(EmulatorServer())
+            worlds[task_id] = server.world
+            server.world.add_model(SOURCE)
+            server.world.behaviour.list_lag = LIST_LAG
+            account = server.world.account
+            services.call("POST", "/api/v2/connections", connection(task_id, server.url, account))
+        yield worlds
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.1)
+    return result
+
+
+# -- the worker dies ---------------------------------------------------------------------------------------
+
+
+class Deaths:
+    """What came of the tasks whose workers were killed."""
+
+    def __init__(self, services: Services, worlds: dict[str, World]) -> None:
+        self.worlds = worlds
+        self._home = services.home
+        works = Fault(action=CREATE, latency=3, calls=(1,))
+        worlds["while_the_platform_works"].faults.append(works)
+        for moment, action in ANSWERS.items():
+            worlds[moment].on_call = self._kill_at(moment, action)
+        run = services.trigger("create_and_die")
+        wait_until(lambda: works.seen)
+        self._kill("while_the_platform_works")
+        for moment in ("about_to_call", "before_it_is_stored"):
+            wait_until((self._home / f"{moment}.stopped").exists)
+            self._kill(moment)
+        wait_until(lambda: worlds["while_waiting"].count(CREATE))
+        services.wait(run, 240)
+        self.instances = {task["task_id"]: task for task in services.task_instances(run)}
+        self.xcoms = {moment: services.xcoms(run, moment) for moment in worlds}
+
+    def _kill_at(self, moment: str, action: str) -> Callable[[Any], None]:
+        def on_call(call: Any) -> None:
+            if call.action == action:
+                world = self.worlds[moment]
+                world.on_call = None
+                self._kill(moment)
+                if moment == "while_waiting":
+                    (task_id,) = world.tasks
+                    world.set_status(task_id, "succeeded", model_id=MADE)
+
+        return on_call
+
+    def _kill(self, moment: str) -> None:
+        pid: Path = self._home / f"{moment}.pid"
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def deaths(services: Services) -> Iterator[Deaths]:
+    with platforms(services, *MOMENTS) as worlds:
+        yield Deaths(services, worlds)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_one_compression_wherever_the_worker_dies(deaths: Deaths, moment: str) -> None:
+    world, instance, xcoms = deaths.worlds[moment], deaths.instances[moment], deaths.xcoms[moment]
+
+    assert instance["state"] == "success"
+    assert instance["try_number"] == 2
+    (task_id,) = world.tasks
+    assert world.count(CREATE) == 1
+    assert xcoms["model_comp_task_id"] == task_id
+    assert xcoms["return_value"] == (MADE if moment == "while_waiting" else task_id)
+
+
+# -- a user ends it ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ended(services: Services) -> Iterator[dict[str, World]]:
+    """Two deferred tasks: one is marked as failed, the other is cleared and then succeeds."""
+    with platforms(services, "marked_failed", "cleared") as worlds:
+        run = services.trigger("create_and_be_ended")
+        dag = run.partition("/dagRuns")[0]
+
+        def states() -> dict[str, str]:
+            return {task["task_id"]: task["state"] for task in services.task_instances(run)}
+
+        wait_until(lambda: set(states().values()) == {"deferred"})
+        time.sleep(3)  # until the triggerer has taken them; a kill before that reaches nobody
+        services.call("PATCH", f"{run}/taskInstances/marked_failed", {"new_state": "failed"})
+        clear = {
+            "dry_run": False,
+            "only_failed": False,
+            "task_ids": ["cleared"],
+            "dag_run_id": services.get(run)["dag_run_id"],
+        }
+        services.call("POST", f"{dag}/clearTaskInstances", clear)
+        wait_until(lambda: worlds["marked_failed"].count(CANCEL), 60)
+        wait_until(
+            lambda: worlds["cleared"].count("DescribeModelCompTask") and states()["cleared"] == "deferred"
+        )
+        (task_id,) = worlds["cleared"].tasks
+        worlds["cleared"].set_status(task_id, "succeeded", model_id=MADE)
+        services.wait(run, 120)
+        assert states() == {"marked_failed": "failed", "cleared": "success"}
+        yield worlds
+
+
+def test_a_deferred_task_that_is_marked_as_failed_cancels(ended: dict[str, World]) -> None:
+    world = ended["marked_failed"]
+
+    assert world.count(CANCEL) == 1
+    assert [world.describe_task(task_id)["status"] for task_id in world.tasks] in (["stopping"], ["stopped"])
+
+
+def test_a_deferred_task_that_is_cleared_goes_on_with_the_same_compression(ended: dict[str, World]) -> None:
+    world = ended["cleared"]
+
+    assert world.count(CANCEL) == 0
+    assert world.count(CREATE) == len(world.tasks) == 1
