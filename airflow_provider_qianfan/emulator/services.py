@@ -79,7 +79,7 @@ class Service(Timed[ServiceStep]):
         )
         past = self.past(now)
         future = self.steps[len(past) :]
-        others = [step for step in future if step.update_status is None and step.model_id is None]
+        others = [replace(step, update_status=None) for step in future if step.model_id is None]
         self.steps = (*past, begin, *sorted([*others, end], key=lambda step: step.after))
 
     def row(self, where: Where, now: datetime, behaviour: Behaviour) -> dict[str, Any]:

@@ -220,6 +220,16 @@ def test_deactivate_ends_an_update() -> None:
     assert looks(world, service_id, 2, 10) == [("Stopped", "None", "amv-old")] * 2
 
 
+def test_modify_does_not_call_a_deactivation_off() -> None:
+    world = make()
+    service_id = world.add_service("amv-old")
+    world.deactivate_service(service_id)
+    world.advance(1)
+    modify(world, service_id)
+    expected = [("Serving", "Updating", "amv-old"), ("Stopped", "Updating", "amv-old")]
+    assert looks(world, service_id, 1, 2, 6) == [*expected, ("Stopped", "None", "amv-new")]
+
+
 @pytest.mark.parametrize(("switch", "error"), REFUSALS)
 def test_deactivate_of_a_stopped_service(switch: Any, error: str | None) -> None:
     world = make()
