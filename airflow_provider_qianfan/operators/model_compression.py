@@ -179,7 +179,8 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
     :param model_set_id: the model that will own the produced version, ``am-…`` (templated).
     :param config: how to compress: ``strategy`` is ``Quantization`` or ``Sparsity``; the first needs
         ``weight``, such as ``INT8-PTQ``. Anything else in it is passed on as it is (templated).
-    :param description: free text; the mark comes after it (templated).
+    :param description: free text; the mark comes after it. How long it may be is not documented: if the
+        platform cut the mark off, a task whose answer was lost could not be found (templated).
     :param nonce: text that tells one creation from another in the same task of the same run; another value,
         and a cleared task creates anew. Also for Airflows that share an account and a DAG. Must not change
         from try to try (templated).
@@ -263,6 +264,8 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         self.cancel_on_kill = cancel_on_kill
         if deferrable and not wait_for_completion:
             raise ValueError("deferrable=True needs wait_for_completion=True: there is nothing to wait for.")
+        if cancel_on_kill and not wait_for_completion:
+            raise ValueError("cancel_on_kill=True needs wait_for_completion=True: it ends with the waiting.")
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.deferrable = deferrable
@@ -437,7 +440,11 @@ class _Journal:
         if not isinstance(entry, Mapping) or not self._entry.items() <= entry.items():
             return Earlier()
         self._entry = dict(entry)
-        return Earlier(entry.get("sent_at"), entry.get("id"))
+        sent_at, task_id = entry.get("sent_at"), entry.get("id")
+        return Earlier(
+            sent_at if isinstance(sent_at, int | float) else None,
+            task_id if isinstance(task_id, str) else None,
+        )
 
     def sending(self) -> None:
         self._entry.pop("id", None)

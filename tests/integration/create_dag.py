@@ -14,7 +14,7 @@ from airflow.sdk import DAG
 from airflow_provider_qianfan.gate import creation
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
 from tests.integration.cells import SOURCE
-from tests.integration.moments import MOMENTS, SETTLE
+from tests.integration.moments import ENDS, MOMENTS, SETTLE
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 
@@ -70,11 +70,11 @@ with DAG("create_and_die", schedule=None, start_date=pendulum.datetime(2024, 1, 
         )
 
 with DAG("create_and_be_ended", schedule=None, start_date=pendulum.datetime(2024, 1, 1)):
-    for end in ("marked_failed", "cleared"):
+    for end in ENDS:
         create(
             QianfanCreateModelCompTaskOperator,
             end,
             wait_for_completion=True,
-            deferrable=True,
+            deferrable=end != "failed_in_a_worker",
             cancel_on_kill=True,
         )

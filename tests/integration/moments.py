@@ -1,4 +1,4 @@
-"""When the worker of a creation is killed."""
+"""When the worker of a creation is killed, and how users end one."""
 
 from __future__ import annotations
 
@@ -17,3 +17,5 @@ ANSWERS = {
 """The answers that never arrive: the platform has done what was asked, and the worker is dead."""
 
 MOMENTS = (*ANSWERS, "about_to_call", "while_the_platform_works", "before_it_is_stored")
+
+ENDS = ("failed_in_a_worker", "failed_when_deferred", "cleared_when_deferred")

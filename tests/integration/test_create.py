@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from tests.integration.cells import MADE, SOURCE
-from tests.integration.moments import ANSWERS, LIST_LAG, MOMENTS
+from tests.integration.moments import ANSWERS, ENDS, LIST_LAG, MOMENTS
 from tests.integration.stage import connection
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-CREATE, CANCEL = "CreateModelCompTask", "CancelModelCompTask"
+NEVER_ENDING = {"created_tasks": {"timeline": [{"status": "running"}]}}
+CREATE, DETAIL, CANCEL = "CreateModelCompTask", "DescribeModelCompTask", "CancelModelCompTask"
 
 
 @contextlib.contextmanager
@@ -34,7 +36,7 @@ def platforms(services: Services, *task_ids: str) -> Iterator[dict[str, World]]:
     with contextlib.ExitStack() as stack:
         worlds = {}
         for task_id in task_ids:
-            server = stack.enter_context(EmulatorServer())
+            server = stack.enter_context(EmulatorServer(NEVER_ENDING))
             worlds[task_id] = server.world
             server.world.add_model(SOURCE)
             server.world.behaviour.list_lag = LIST_LAG
@@ -116,44 +118,47 @@ def test_one_compression_wherever_the_worker_dies(deaths: Deaths, moment: str) -
 
 @pytest.fixture(scope="module")
 def ended(services: Services) -> Iterator[dict[str, World]]:
-    """Two deferred tasks: one is marked as failed, the other is cleared and then succeeds."""
-    with platforms(services, "marked_failed", "cleared") as worlds:
+    """Two tasks are marked as failed while they wait; one is cleared, and then succeeds."""
+    with platforms(services, *ENDS) as worlds:
         run = services.trigger("create_and_be_ended")
-        dag = run.partition("/dagRuns")[0]
 
         def states() -> dict[str, str]:
             return {task["task_id"]: task["state"] for task in services.task_instances(run)}
 
-        wait_until(lambda: set(states().values()) == {"deferred"})
-        time.sleep(3)  # until the triggerer has taken them; a kill before that reaches nobody
-        services.call("PATCH", f"{run}/taskInstances/marked_failed", {"new_state": "failed"})
+        wait_until(lambda: Counter(states().values()) == {"deferred": 2, "running": 1})
+        # Until the trigger, and the worker, look: a kill before that would reach nobody.
+        wait_until(lambda: all(world.count(DETAIL) > 1 for world in worlds.values()))
+        for task_id in ENDS[:2]:
+            services.call("PATCH", f"{run}/taskInstances/{task_id}", {"new_state": "failed"})
         clear = {
             "dry_run": False,
             "only_failed": False,
-            "task_ids": ["cleared"],
+            "task_ids": ["cleared_when_deferred"],
             "dag_run_id": services.get(run)["dag_run_id"],
         }
-        services.call("POST", f"{dag}/clearTaskInstances", clear)
-        wait_until(lambda: worlds["marked_failed"].count(CANCEL), 60)
-        wait_until(
-            lambda: worlds["cleared"].count("DescribeModelCompTask") and states()["cleared"] == "deferred"
-        )
-        (task_id,) = worlds["cleared"].tasks
-        worlds["cleared"].set_status(task_id, "succeeded", model_id=MADE)
+        services.call("POST", f"{run.partition('/dagRuns')[0]}/clearTaskInstances", clear)
+        wait_until(lambda: all(worlds[task_id].count(CANCEL) for task_id in ENDS[:2]))
+        cleared = worlds["cleared_when_deferred"]
+        looks = cleared.count(DETAIL)
+        wait_until(lambda: cleared.count(DETAIL) > looks and states()["cleared_when_deferred"] == "deferred")
+        (task_id,) = cleared.tasks
+        cleared.set_status(task_id, "succeeded", model_id=MADE)
         services.wait(run, 120)
-        assert states() == {"marked_failed": "failed", "cleared": "success"}
+        assert list(map(states().get, ENDS)) == ["failed", "failed", "success"]
         yield worlds
 
 
-def test_a_deferred_task_that_is_marked_as_failed_cancels(ended: dict[str, World]) -> None:
-    world = ended["marked_failed"]
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_a_task_that_is_marked_as_failed_cancels_its_compression(ended: dict[str, World], end: str) -> None:
+    world = ended[end]
+    (task_id,) = world.tasks
 
     assert world.count(CANCEL) == 1
-    assert [world.describe_task(task_id)["status"] for task_id in world.tasks] in (["stopping"], ["stopped"])
+    assert (world.describe_task(task_id) or {})["status"] in ("stopping", "stopped")
 
 
-def test_a_deferred_task_that_is_cleared_goes_on_with_the_same_compression(ended: dict[str, World]) -> None:
-    world = ended["cleared"]
+def test_a_task_that_is_cleared_goes_on_with_the_same_compression(ended: dict[str, World]) -> None:
+    world = ended["cleared_when_deferred"]
 
     assert world.count(CANCEL) == 0
     assert world.count(CREATE) == len(world.tasks) == 1

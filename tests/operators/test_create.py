@@ -544,7 +544,7 @@ def test_execution_timeout_kills(world: World, create: Any, cancel_on_kill: bool
 
 
 def test_a_kill_before_the_id_is_known_cancels_nothing(world: World) -> None:
-    operator(cancel_on_kill=True).on_kill()
+    operator(cancel_on_kill=True, wait_for_completion=True).on_kill()
 
     assert world.calls == []
 
@@ -581,7 +581,8 @@ def test_the_trigger_is_told(world: World, resume: Any, cancel_on_kill: bool) ->
         ({"max_unhealthy": True}, "max_unhealthy"),
         ({"auth_grace": -1}, "auth_grace"),
         ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
-        ({"deferrable": True}, "needs wait_for_completion=True"),
+        ({"deferrable": True}, "deferrable=True needs wait_for_completion=True"),
+        ({"cancel_on_kill": True}, "cancel_on_kill=True needs wait_for_completion=True"),
     ],
 )
 def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str) -> None:
