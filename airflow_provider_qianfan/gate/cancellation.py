@@ -51,8 +51,7 @@ def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]
     said = f" The platform said: {found.absence}" if found.absence else ""
     raise QianfanTaskNotFoundError(
         f"There is no model compression task {model_comp_task_id}. Check the id, and that the connection's"
-        f" key"
-        f" belongs to the account that owns it.{said}"
+        f" key belongs to the account that owns it.{said}"
     )
 
 

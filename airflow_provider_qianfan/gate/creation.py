@@ -49,8 +49,7 @@ LOOK_AGAIN = 5.0
 
 AGAIN = (
     "To create another one, trigger another run, or change nonce and clear this task, or delete that"
-    " compression"
-    " task and clear this task."
+    " compression task and clear this task."
 )
 
 Say = Callable[[int, str], None]
@@ -156,18 +155,18 @@ def create_once(
         if not _may_have_created(error):
             journal.refused()
             raise
-        lost = error
+        lost = clean(error.__cause__ or error)
+    wait = duration(plan.settle)
     plan.say(
         logging.WARNING,
-        f"{lost} Looking for {duration(plan.settle)} for the task that it may have created.",
+        f"The answer was lost: {lost} Looking for {wait} for the task that was maybe created.",
     )
     try:
         found = yield from find(exchange, wanted, sent_at + plan.settle, plan.clock)
     except QianfanError as error:
-        raise _not_known(wanted, f"Nor could it be looked for: {error}") from lost
+        raise _not_known(wanted, "the task could not be looked for", f"{lost} {error}") from None
     if found is None:
-        told = f"For {duration(plan.settle)} no task with the mark {wanted.mark} has appeared."
-        raise _not_known(wanted, told) from lost
+        raise _not_known(wanted, f"no task with the mark {wanted.mark} has appeared in {wait}", lost)
     plan.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
     return found.id
 
@@ -178,13 +177,12 @@ def _may_have_created(error: QianfanError) -> bool:
     )
 
 
-def _not_known(wanted: Wanted, told: str) -> QianfanTransientError:
+def _not_known(wanted: Wanted, told: str, lost: str) -> QianfanTransientError:
     return QianfanTransientError(
         "Creating a model compression task",
-        f"it is not known whether {wanted.name!r} was created, as the answer was lost. {told} The next try"
-        f" looks"
-        " again, and creates only if there is none. If there are no retries left, look in the Qianfan console"
-        " before you clear this task.",
+        f"it is not known whether {wanted.name!r} was created, as the answer was lost, and {told}. The next"
+        " try looks again, and creates only if there is none. If no retries are left, look in the Qianfan"
+        f" console before you clear this task. {lost}",
     )
 
 
@@ -205,8 +203,7 @@ def _from_earlier(
             plan.say(
                 logging.INFO,
                 f"An earlier try may have created the task. Looking for it for {duration(left)} before"
-                f" another"
-                " is created.",
+                " another is created.",
             )
     return (yield from find(exchange, wanted, until, plan.clock))
 
@@ -300,30 +297,26 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
     if status == BROKEN:
         raise QianfanModelNotReadyError(
             f"Model version {source_model_id} has the status {BROKEN}: it was not made, and cannot be"
-            f" compressed."
-            " Nothing was created. Pass another source_model_id."
+            " compressed. Nothing was created. Pass another source_model_id."
         )
     if isinstance(status, str) and status and status != READY:
         raise QianfanTransientError(
             "Creating a model compression task",
             f"model version {source_model_id} has the status {clean(status, 40)!r}, and can be compressed"
-            f" when it"
-            f" is {READY}. Nothing was created. Set retries and retry_delay to wait for that.",
+            f" when it is {READY}. Nothing was created. Set retries and retry_delay to wait for that.",
             sent=False,
         )
     if supported is False:
         raise QianfanModelNotReadyError(
             f"Model version {source_model_id} cannot be compressed: the platform says isSupportModelComp:"
-            f" false."
-            " Nothing was created. Pass a model version of a model that supports compression."
+            " false. Nothing was created. Pass a model version of a model that supports compression."
         )
     missing = [key for key, usable in (("status", status), ("isSupportModelComp", supported)) if not usable]
     if missing:
         say(
             logging.WARNING,
             f"The platform does not say {' and '.join(missing)} of model version {source_model_id};"
-            f" creating all"
-            " the same, which it refuses if it has to.",
+            " creating all the same, which it refuses if it has to.",
         )
 
 

@@ -350,8 +350,7 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         if found is None:
             raise QianfanTaskNotFoundError(
                 f"There is no model compression task with this task's mark {wanted.mark} any more, although"
-                f" one was"
-                f" created. Nothing is created in its place. Clear this task to create one."
+                " one was created. Nothing is created in its place. Clear this task to create one."
             )
         return Selector(found.source_model_id or wanted.source_model_id, found.id)
 
