@@ -78,6 +78,8 @@ __all__ = [
     "mask_secret",
     "metrics",
     "read_connection",
+    "task_state_of",
+    "task_store",
 ]
 
 
@@ -146,6 +148,27 @@ def metrics() -> Any:
     except ModuleNotFoundError:  # Airflow before 3.2
         module = import_module("airflow.stats")
     return module if hasattr(module, "incr") else module.Stats
+
+
+def task_store(context: Context) -> Any:
+    """
+    Return what a task instance keeps over its tries: ``get``, ``set`` and ``delete`` of JSON values by key.
+
+    None before Airflow 3.3.
+    """
+    return context.get("task_state_store")
+
+
+async def task_state_of(ti: Any) -> str | None:
+    """Ask, in a triggerer of Airflow 3, for the present state of a task instance; None if it has none."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from asgiref.sync import sync_to_async
+
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    state = next(iter(states.get(ti.run_id, {}).values()), None)
+    return None if state is None else str(state)
 
 
 async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:

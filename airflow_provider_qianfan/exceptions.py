@@ -24,11 +24,13 @@ __all__ = [
     "QianfanError",
     "QianfanGateError",
     "QianfanModelIdMissingError",
+    "QianfanModelNotReadyError",
     "QianfanProtocolError",
     "QianfanRateLimitError",
     "QianfanResourceFailedError",
     "QianfanResourceNotFoundError",
     "QianfanTaskAmbiguousError",
+    "QianfanTaskExistsError",
     "QianfanTaskFailedError",
     "QianfanTaskNotFoundError",
     "QianfanTransientError",
@@ -61,3 +63,11 @@ class QianfanResourceNotFoundError(QianfanGateError):
 
 class QianfanModelIdMissingError(QianfanGateError):
     """The model compression task succeeded, but the platform names no usable produced model."""
+
+
+class QianfanModelNotReadyError(QianfanGateError):
+    """The model version cannot be compressed, and waiting will not help."""
+
+
+class QianfanTaskExistsError(QianfanGateError):
+    """The model compression task was created before, and ``if_exists="fail"``."""

@@ -88,7 +88,7 @@ def canary_services() -> None:
             service for service in context["params"]["services"] if service != context["params"]["canary"]
         ]
 
-    checked = check_canary(canary.output)
+    checked: Any = check_canary(canary.output)
     QianfanModifyServiceOperator.partial(
         task_id="swap_service",
         model_id=ready.output,
@@ -109,7 +109,7 @@ def canary_services() -> None:
             raise AirflowSkipException("The canary was not swapped, so there is nothing to swap back.")
         return previous
 
-    previous = canary_failed()
+    previous: Any = canary_failed()
     checked >> previous
     QianfanModifyServiceOperator(
         task_id="swap_canary_back",

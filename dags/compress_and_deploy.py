@@ -103,7 +103,7 @@ def compress_and_deploy() -> None:
             raise AirflowSkipException("The service was not swapped, so there is nothing to roll back.")
         return previous
 
-    previous = find_previous()
+    previous: Any = find_previous()
     roll_back = QianfanModifyServiceOperator(
         task_id="roll_back",
         service_id="{{ params.service_id }}",
@@ -120,7 +120,7 @@ def compress_and_deploy() -> None:
         """Stands for what follows a deployment. As one of the run's last tasks it fails a run without one."""
         log.info("Deployed %s", model_id)
 
-    checked = smoke_check(deploy.output)
+    checked: Any = smoke_check(deploy.output)
     announce(checked)
     [deploy, checked] >> previous >> roll_back
 

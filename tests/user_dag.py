@@ -21,18 +21,24 @@ from airflow_provider_qianfan.exceptions import (
     QianfanError,
     QianfanGateError,
     QianfanModelIdMissingError,
+    QianfanModelNotReadyError,
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
     QianfanTaskAmbiguousError,
+    QianfanTaskExistsError,
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
     QianfanTransientError,
 )
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.links import QianfanConsoleLink
-from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
+from airflow_provider_qianfan.operators.model_compression import (
+    QianfanCancelModelCompTaskOperator,
+    QianfanCreateModelCompTaskOperator,
+    QianfanListModelCompTasksOperator,
+)
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
@@ -82,6 +88,33 @@ def user_dag() -> None:
         max_unhealthy=timedelta(hours=2),
         auth_grace=timedelta(minutes=10),
     )
+    created = QianfanCreateModelCompTaskOperator(
+        task_id="create",
+        name="compress-{{ ds }}",
+        source_model_id="amv-1",
+        model_set_id="am-1",
+        config={"strategy": "Quantization", "weight": "INT8-PTQ"},
+        description="nightly",
+        nonce="{{ var.value.get('compress_again', 'no') }}",
+        if_exists="adopt",
+        settle=timedelta(minutes=3),
+        wait_for_completion=True,
+        cancel_on_kill=True,
+        deferrable=True,
+        poke_interval=30,
+        timeout=timedelta(hours=12),
+        max_unhealthy=timedelta(hours=2),
+        auth_grace=600,
+        qianfan_conn_id="qianfan_default",
+    )
+    cancelled = QianfanCancelModelCompTaskOperator(
+        task_id="cancel",
+        model_comp_task_id=created.output["model_comp_task_id"],
+        wait_for_completion=True,
+        poke_interval=5,
+        timeout=timedelta(minutes=5),
+        qianfan_conn_id="qianfan_default",
+    )
     listed = QianfanListModelCompTasksOperator(
         task_id="list_tasks",
         source_model_id="amv-1",
@@ -107,7 +140,7 @@ def user_dag() -> None:
         auth_grace=600,
     )
 
-    task_id >> compressed
+    task_id >> compressed >> created >> cancelled
     deploy(ready.output, listed.output) >> served >> Retire(task_id="retire", source_model_id="amv-1")
 
 
@@ -173,7 +206,9 @@ def is_final(error: Exception) -> bool:
         QianfanModelIdMissingError,
         QianfanResourceFailedError,
         QianfanResourceNotFoundError,
+        QianfanModelNotReadyError,
         QianfanTaskAmbiguousError,
+        QianfanTaskExistsError,
         QianfanTaskFailedError,
         QianfanTaskNotFoundError,
     )
@@ -181,8 +216,7 @@ def is_final(error: Exception) -> bool:
 
 
 def watch(selector: dict[str, Any]) -> BaseTrigger:
-    kind: type[QianfanTrigger] = QianfanModelCompTaskTrigger
-    log.info("Watching with %s", kind)
+    log.info("Cancels: %s", QianfanModelCompTaskTrigger(selector=selector, cancel_on_kill=True))
     return QianfanTrigger(
         qianfan_conn_id="qianfan_default",
         selector=selector,
@@ -207,9 +241,15 @@ def mistakes() -> None:
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", deferrable="yes")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", settle="2m")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor("amv-1", task_id="w")  # type: ignore[call-arg]
+    create = QianfanCreateModelCompTaskOperator
+    create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
+    create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1", config="x")  # type: ignore[arg-type]
+    create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1", config={}, if_exists="create")  # type: ignore[arg-type]
+    QianfanCancelModelCompTaskOperator(task_id="c")  # type: ignore[call-arg]
+    QianfanCancelModelCompTaskOperator(task_id="c", model_comp_task_id=1)  # type: ignore[arg-type]
     QianfanListModelCompTasksOperator(task_id="l", statuses=1)  # type: ignore[arg-type]
     QianfanListModelCompTasksOperator(task_id="l", limit="100")  # type: ignore[arg-type]
-    QianfanModelCompTaskTrigger(poke_interval="30")  # type: ignore[arg-type]
+    QianfanTrigger(poke_interval="30")  # type: ignore[arg-type]
     hook.get_model_comp_task(1)  # type: ignore[arg-type]
     print(hook.get_model_comp_task("amva-1").status)  # type: ignore[union-attr]
     hook.create_model_comp_task(name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]

@@ -2,7 +2,9 @@
 The model compression actions of ``/v2/model`` and what they return.
 
 https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (list), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi
-(detail), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji (create).
+(detail), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji (create),
+https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd (cancel), and of the model version that is compressed:
+https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a.
 """
 
 from __future__ import annotations
@@ -26,12 +28,18 @@ LIST = "DescribeModelCompTasks"
 DETAIL = "DescribeModelCompTask"
 CANCEL = "CancelModelCompTask"
 DELETE = "DeleteModelCompTask"
+DESCRIBE_MODEL = "DescribeModel"
 ROWS = "modelCompTaskList"
 
 CREATING, RUNNING, STOPPING = "creating", "running", "stopping"
 SUCCEEDED, FAILED, STOPPED = "succeeded", "failed", "stopped"
 STATUSES = (CREATING, RUNNING, SUCCEEDED, FAILED, STOPPING, STOPPED)
 """All documented statuses."""
+
+FINISHED = frozenset({SUCCEEDED, FAILED, STOPPED})
+STRATEGIES = ("Quantization", "Sparsity")
+READY, BROKEN = "Ready", "Fail"
+"""Statuses of a model version, which has a vocabulary of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class ModelCompTask:
     :param model_id: the model version produced, ``amv-…``; None unless the platform names one.
     :param create_time: when it was created; None where that is not known.
     :param failed_reason: why it failed; only the detail action tells.
+    :param description: what its creator wrote about it.
     :param json: the platform's own object, everything in it.
     """
 
@@ -56,6 +65,7 @@ class ModelCompTask:
     model_id: str | None = None
     create_time: datetime | None = None
     failed_reason: str | None = None
+    description: str | None = None
     json: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -76,6 +86,7 @@ class ModelCompTask:
             model_id=_text(row, "modelId"),
             create_time=parse_time(row.get("createTime")),
             failed_reason=_text(row, "failedReason"),
+            description=_text(row, "description"),
             json=row,
         )
 
@@ -161,3 +172,15 @@ def create_task(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
             f"{CREATE}: the answer names no task id, but the task may have been created: {clean(answer)}"
         )
     return task_id
+
+
+def cancel_task(exchange: Exchange, model_comp_task_id: str) -> Steps[None]:
+    """Stop a task: it becomes ``stopping``, then ``stopped``."""
+    yield from exchange.call(PATH, CANCEL, {"modelCompTaskId": model_comp_task_id})
+
+
+def describe_model(exchange: Exchange, model_id: str) -> Steps[Mapping[str, Any]]:
+    """Ask for a model version; an empty mapping if the answer is a success without one."""
+    answer = yield from exchange.call(PATH, DESCRIBE_MODEL, {"modelId": model_id})
+    result = answer.get("result")
+    return result if isinstance(result, dict) else {}

@@ -31,13 +31,13 @@ def look(
 
     :raises QianfanError: if the platform gave no complete answer.
     """
-    found = yield from _read(exchange, selector)
+    found = yield from read_candidates(exchange, selector)
     confirmed = False
     if memory.forgetful and found.absence is not None:
         # Nobody remembers whether the task was there before, so that once missed is not enough to tell.
         for _ in range(DETAIL_TRIES - 1):
             yield Sleep(DETAIL_PAUSE)
-            found = yield from _read(exchange, selector)
+            found = yield from read_candidates(exchange, selector)
             if found.absence is None:
                 break
     details: dict[str, ModelCompTask | None] = {}
@@ -56,7 +56,7 @@ def look(
         elif isinstance(verdict, Open) and found.pages > 1 and not confirmed:
             # Pages are no snapshot: a newer task may have moved to one that had been read.
             confirmed = True
-            again = yield from _read(exchange, selector)
+            again = yield from read_candidates(exchange, selector)
             tasks = {task.id: task for task in (*found.tasks, *again.tasks)}
             found, details = replace(found, tasks=tuple(tasks.values())), {}
         else:
@@ -80,8 +80,8 @@ class Found:
     row: Row | None = None
 
 
-def _read(exchange: Exchange, selector: Selector) -> Steps[Found]:
-    """Read the candidates."""
+def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:
+    """Read the tasks among which the meant one is; where its id is given, that one alone if possible."""
     pinned = selector.model_comp_task_id
     if pinned is None:
         reading = yield from read_tasks(exchange, selector.source_model_id)

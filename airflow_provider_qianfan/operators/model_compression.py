@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import BaseOperator, mapped_arguments
+from airflow_provider_qianfan._compat import BaseOperator, conf, mapped_arguments, task_store
 from airflow_provider_qianfan.api.errors import clean
-from airflow_provider_qianfan.api.model_compression import STATUSES, ModelCompTask
+from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.api.model_compression import (
+    FINISHED,
+    STATUSES,
+    STOPPED,
+    STOPPING,
+    ModelCompTask,
+)
+from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanTaskNotFoundError
+from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
+from airflow_provider_qianfan.gate.creation import (
+    AGAIN,
+    Earlier,
+    IfExists,
+    Plan,
+    Wanted,
+    check_config,
+    check_if_exists,
+    create_once,
+    find,
+    fingerprint,
+)
+from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import (
     Selector,
     check_literal,
     check_rendered,
+    check_seconds,
     check_text,
     is_rendered_later,
     matches,
 )
+from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.links import QianfanConsoleLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+    from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+
+_KILL_PATIENCE = 4.0
+"""Seconds of a pause at most: whoever stops a worker does not wait long."""
 
 FILTERS = ("source_model_id", "name", "created_after")
 _ROWS_SHOWN = 20
@@ -118,6 +150,391 @@ class QianfanListModelCompTasksOperator(BaseOperator):
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
         return [dict(task.json) for task in kept]
+
+
+class QianfanCreateModelCompTaskOperator(BaseOperator):
+    """
+    Create a model compression task, once: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
+
+    The platform has no idempotency key, so a mark is put behind the description, ``… [airflow:<16 hex>]``,
+    made from the dag id, the run id, the task id, the map index and ``nonce``. It is the same in each try,
+    and after a clear. Before a task is created, one of the same source model with this mark is looked for,
+    and adopted. If the answer to the creation is lost, or an earlier try may have sent one, it is looked for
+    during ``settle``. So there will be one task, if it becomes visible in the list within that time.
+
+    A cleared task adopts the compression of its run, also one that failed or was stopped. To create another,
+    trigger another run, or change ``nonce`` and clear, or delete the compression on the platform and clear.
+
+    The source model has to be ``Ready`` and to support compression. What the platform does not say of that,
+    and what the key may not see, is warned about and left for the platform to refuse.
+
+    XComs: ``model_comp_task_id``, as soon as it is known; ``return_value``, the same. With
+    ``wait_for_completion`` what :class:`.QianfanModelCompTaskSensor` pushes: ``return_value`` and
+    ``modelId``, the produced model, if the task succeeded; ``model_comp_task``, the task as the platform
+    described it.
+
+    :param name: the task's name (templated).
+    :param source_model_id: the model version to compress, ``amv-…`` (templated).
+    :param model_set_id: the model that will own the produced version, ``am-…`` (templated).
+    :param config: how to compress: ``strategy`` is ``Quantization`` or ``Sparsity``; the first needs
+        ``weight``, such as ``INT8-PTQ``. Anything else in it is passed on as it is (templated).
+    :param description: free text; the mark comes after it. How long it may be is not documented: if the
+        platform cut the mark off, a task whose answer was lost could not be found (templated).
+    :param nonce: text that tells one creation from another in the same task of the same run; another value,
+        and a cleared task creates anew. Also for Airflows that share an account and a DAG. Must not change
+        from try to try (templated).
+    :param if_exists: what to do if an earlier try has created the task: ``"adopt"`` it (default), or
+        ``"fail"``.
+    :param settle: seconds in which a task that was created may still be missing in the list, default 120.
+    :param wait_for_completion: wait for the end of the compression, as the sensor does, rather than end when
+        it has been created (default).
+    :param cancel_on_kill: cancel the compression if this task is killed while it waits: its worker is
+        stopped, or ``execution_timeout`` is over; or a user ends it while it is deferred (Airflow 3.3 and
+        newer; not if it is cleared). Default False: a worker may be stopped for reasons of its own, and the
+        next try then adopts the compression.
+    :param deferrable: wait in a triggerer. Default: ``[operators] default_deferrable``.
+    :param poke_interval: seconds between two looks, default 60.
+    :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+    :param auth_grace: seconds for which a key that has worked may be refused, default 600.
+    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
+    :raises QianfanModelNotReadyError: the source model was not made, or does not support compression. Final.
+    :raises QianfanTaskExistsError: ``if_exists="fail"``. Final.
+    :raises QianfanTaskAmbiguousError: several tasks carry the mark. Final.
+    :raises QianfanError: for now: also if the source model is not ready yet, or if it is not known whether
+        the task was created. Retried as ``retries`` say.
+
+    With ``wait_for_completion`` it also raises what :class:`.QianfanModelCompTaskSensor` raises.
+    """
+
+    template_fields: Sequence[str] = (
+        "name",
+        "source_model_id",
+        "model_set_id",
+        "config",
+        "description",
+        "nonce",
+    )
+    template_fields_renderers = {"config": "json"}  # noqa: RUF012  Airflow's own form
+    ui_color = "#cfe8d5"
+    operator_extra_links = (QianfanConsoleLink(),)
+
+    model_comp_task_id: str | None = None
+    """Once it is known; the link shows it."""
+
+    _killable: tuple[QianfanHook, str] | None = None
+
+    if TYPE_CHECKING:
+        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
+        output: Any
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        source_model_id: str,
+        model_set_id: str,
+        config: Mapping[str, Any],
+        description: str | None = None,
+        nonce: str | None = None,
+        if_exists: IfExists = "adopt",
+        settle: float | timedelta = DEFAULT_SETTLE,
+        wait_for_completion: bool = False,
+        cancel_on_kill: bool = False,
+        deferrable: bool | None = None,
+        poke_interval: float | timedelta = 60.0,
+        timeout: float | timedelta | None = None,
+        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        qianfan_conn_id: str = "qianfan_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.source_model_id = source_model_id
+        self.model_set_id = model_set_id
+        self.config = config
+        self.description = description
+        self.nonce = nonce
+        self.if_exists = check_if_exists(if_exists)
+        self.settle = check_seconds("settle", settle)
+        self.wait_for_completion = wait_for_completion
+        self.cancel_on_kill = cancel_on_kill
+        if deferrable and not wait_for_completion:
+            raise ValueError("deferrable=True needs wait_for_completion=True: there is nothing to wait for.")
+        if cancel_on_kill and not wait_for_completion:
+            raise ValueError("cancel_on_kill=True needs wait_for_completion=True: it ends with the waiting.")
+        if deferrable is None:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.deferrable = deferrable
+        self.poke_interval = check_seconds("poke_interval", poke_interval)
+        self.timeout = None if timeout is None else check_seconds("timeout", timeout)
+        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
+        self.auth_grace = check_seconds("auth_grace", auth_grace)
+        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
+        self._given = tuple(
+            argument for argument in ("description", "nonce") if getattr(self, argument) is not None
+        )
+        for argument in ("name", "source_model_id", "model_set_id", *self._given):
+            check_literal(argument, getattr(self, argument))
+        check_config(config)
+
+    def _wanted(self, context: Context) -> Wanted:
+        """Make what is wanted from the rendered values."""
+        optional = {"description": self.description, "nonce": self.nonce}
+        check_rendered(optional, {*self._given, *mapped_arguments(self)})
+        check_config(self.config)
+        for argument in ("description", "nonce"):
+            if optional[argument] is not None:
+                check_text(argument, optional[argument])
+        ti = context["ti"]
+        return Wanted(
+            name=check_text("name", self.name),
+            source_model_id=check_text("source_model_id", self.source_model_id),
+            model_set_id=check_text("model_set_id", self.model_set_id),
+            config=self.config,
+            mark=fingerprint(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.nonce),
+            description=self.description,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Create the task, or adopt it, and wait for its end if that is asked for."""
+        from airflow_provider_qianfan.hooks.qianfan import (
+            QianfanHook,
+        )  # loads what a DAG file's parse need not
+
+        wanted = self._wanted(context)
+        journal = _Journal(task_store(context), wanted)
+        plan = Plan(self.settle, self.if_exists, time.time, self._say)
+        hook = QianfanHook(self.qianfan_conn_id)
+        try:
+            earlier = journal.earlier(context["ti"].try_number, time.time())
+            task_id = hook.run(create_once(hook.exchange, wanted, earlier, journal, plan))
+        finally:
+            hook.close()
+        journal.created(task_id)
+        self.model_comp_task_id = task_id
+        context["ti"].xcom_push(key="model_comp_task_id", value=task_id)
+        self.log.info("The model compression task is %s.", task_id)
+        if not self.wait_for_completion:
+            return task_id
+        sensor = self._sensor(task_id, wanted.source_model_id)
+        return self._wait(lambda: unwrap(type(sensor).execute)(sensor, context))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Resume after a deferral, as the sensor does. Creates nothing."""
+        event = event if isinstance(event, Mapping) else {}
+        try:
+            selector = Selector.from_json(event.get("selector"))
+        except ValueError:
+            selector = None
+        if selector is None or selector.model_comp_task_id is None:
+            selector = self._look_up(context)
+        self.model_comp_task_id = selector.model_comp_task_id
+        sensor = self._sensor(str(selector.model_comp_task_id), selector.source_model_id)
+        event = {**event, "selector": selector.to_json()}
+        return self._wait(lambda: sensor.execute_complete(context, event))
+
+    def _look_up(self, context: Context) -> Selector:
+        """Find the task that was created before a deferral, of which the event has lost the id."""
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+
+        wanted = self._wanted(context)
+        hook = QianfanHook(self.qianfan_conn_id)
+        try:
+            found = hook.run(find(hook.exchange, wanted, time.time() + self.settle, time.time))
+        finally:
+            hook.close()
+        if found is None:
+            raise QianfanTaskNotFoundError(
+                f"There is no model compression task with this task's mark {wanted.mark} any more, although"
+                " one was created. Nothing is created in its place. Clear this task to create one."
+            )
+        return Selector(found.source_model_id or wanted.source_model_id, found.id)
+
+    def _sensor(self, task_id: str, source_model_id: str | None) -> QianfanModelCompTaskSensor:
+        """Make the sensor that waits for the task; it says, pushes and raises what it always does."""
+        from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+
+        more: dict[str, Any] = {} if self.timeout is None else {"timeout": self.timeout}
+        sensor = QianfanModelCompTaskSensor(
+            task_id=self.task_id,
+            model_comp_task_id=task_id,
+            source_model_id=source_model_id,
+            qianfan_conn_id=self.qianfan_conn_id,
+            deferrable=self.deferrable,
+            settle=self.settle,
+            max_unhealthy=self.max_unhealthy,
+            auth_grace=self.auth_grace,
+            poke_interval=self.poke_interval,
+            execution_timeout=self.execution_timeout,
+            **more,
+        )
+        sensor.cancel_on_kill = self.cancel_on_kill
+        if self.cancel_on_kill:
+            self._prepare_kill(task_id)
+        return sensor
+
+    def _wait(self, wait: Callable[[], Any]) -> Any:
+        try:
+            return wait()
+        except QianfanTaskFailedError as error:
+            error.args = (f"{error} A cleared task adopts the same compression again. {AGAIN}",)
+            raise
+
+    def _prepare_kill(self, task_id: str) -> None:
+        """Read the connection now: in a signal handler Airflow cannot be asked for anything."""
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+
+        hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=_KILL_PATIENCE))
+        try:
+            hook.settings  # noqa: B018  reads the connection
+        except Exception as error:
+            self.log.warning(
+                "The connection cannot be read, so a kill would not cancel %s: %s",
+                task_id,
+                type(error).__name__,
+            )
+        else:
+            self._killable = hook, task_id
+
+    def on_kill(self) -> None:
+        """Cancel the task if its id is known, and that is asked for."""
+        if self._killable is None:
+            return
+        hook, task_id = self._killable
+        self._killable = None
+        try:
+            task = hook.run(cancel_unfinished(hook.exchange, task_id))
+        except Exception:
+            # This runs in the middle of whatever was running.
+            self.log.exception("%s could not be cancelled. Look at it in the Qianfan console.", task_id)
+        else:
+            self.log.info("Cancelled, as this Airflow task is killed: %s.", name_of(task))
+
+    def _say(self, level: int, text: str) -> None:
+        self.log.log(level, "%s", text)
+
+
+class _Journal:
+    """
+    What a try writes down for the next, where Airflow keeps it: 3.3 and newer.
+
+    An older Airflow keeps nothing, so that any earlier try may have created a task a moment ago.
+    """
+
+    KEY = "qianfan_model_comp_task"
+
+    def __init__(self, store: Any, wanted: Wanted) -> None:
+        self._store = store
+        self._entry: dict[str, Any] = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
+
+    def earlier(self, try_number: int, now: float) -> Earlier:
+        """Tell what earlier tries have done."""
+        if self._store is None:
+            return Earlier(sent_at=now if try_number > 1 else None)
+        entry = self._store.get(self.KEY)
+        if not isinstance(entry, Mapping) or not self._entry.items() <= entry.items():
+            return Earlier()
+        self._entry = dict(entry)
+        sent_at, task_id = entry.get("sent_at"), entry.get("id")
+        return Earlier(
+            sent_at if isinstance(sent_at, int | float) else None,
+            task_id if isinstance(task_id, str) else None,
+        )
+
+    def sending(self) -> None:
+        self._entry.pop("id", None)
+        self._write(sent_at=time.time())
+
+    def created(self, task_id: str) -> None:
+        if self._entry.get("id") != task_id:
+            self._write(id=task_id)
+
+    def refused(self) -> None:
+        if self._store is not None:
+            self._store.delete(self.KEY)
+
+    def _write(self, **values: Any) -> None:
+        self._entry |= values
+        if self._store is not None:
+            self._store.set(self.KEY, self._entry)
+
+
+class QianfanCancelModelCompTaskOperator(BaseOperator):
+    """
+    Cancel a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
+
+    It becomes ``stopping``, then ``stopped``. One that has finished is left as it is, with a warning: this
+    is a success, as there is nothing to cancel.
+
+    XCom: ``model_comp_task``, the task as the platform described it last.
+
+    :param model_comp_task_id: the task, ``amva-…`` (templated).
+    :param wait_for_completion: wait, in the worker, until the task has ended, rather than until the platform
+        has taken the order (default). It may have succeeded or failed meanwhile: see the XCom.
+    :param poke_interval: seconds between two looks, default 10.
+    :param timeout: seconds to wait, default 600.
+    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
+    :raises QianfanTaskNotFoundError: there is no such task. Final.
+    :raises QianfanError: the platform refuses, gives no answer, or the task has not ended in time. Retried as
+        ``retries`` say; a task that is being cancelled is not cancelled again.
+    """
+
+    template_fields: Sequence[str] = ("model_comp_task_id",)
+    ui_color = "#f5dcd7"
+    operator_extra_links = (QianfanConsoleLink(),)
+
+    if TYPE_CHECKING:
+        output: Any
+
+    def __init__(
+        self,
+        *,
+        model_comp_task_id: str,
+        wait_for_completion: bool = False,
+        poke_interval: float | timedelta = 10.0,
+        timeout: float | timedelta = 600.0,
+        qianfan_conn_id: str = "qianfan_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_comp_task_id = model_comp_task_id
+        self.wait_for_completion = wait_for_completion
+        self.poke_interval = check_seconds("poke_interval", poke_interval)
+        self.timeout = check_seconds("timeout", timeout)
+        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
+        check_literal("model_comp_task_id", model_comp_task_id)
+
+    def execute(self, context: Context) -> None:
+        """Cancel the task."""
+        from airflow_provider_qianfan.hooks.qianfan import (
+            QianfanHook,
+        )  # loads what a DAG file's parse need not
+
+        task_id = check_text("model_comp_task_id", self.model_comp_task_id)
+        hook = QianfanHook(self.qianfan_conn_id)
+        try:
+            task = hook.run(cancel_unfinished(hook.exchange, task_id))
+            if task.status in FINISHED - {STOPPED}:
+                self.log.warning("There is nothing to cancel: %s is %s.", name_of(task), task.status)
+            elif task.status in (STOPPED, STOPPING):
+                self.log.info("%s was cancelled: it is %s.", name_of(task), task.status)
+            else:
+                self.log.info("Cancelled %s, which was %s.", name_of(task), clean(task.status, 40))
+            if self.wait_for_completion:
+                until = time.time() + self.timeout
+                task = hook.run(
+                    wait_for_end(
+                        hook.exchange, task, poke_interval=self.poke_interval, until=until, clock=time.time
+                    )
+                )
+                self.log.info("%s has ended: it is %s.", name_of(task), task.status)
+        finally:
+            hook.close()
+        context["ti"].xcom_push(key="model_comp_task", value=dict(task.json))
 
 
 def _check_statuses(statuses: object) -> frozenset[str]:

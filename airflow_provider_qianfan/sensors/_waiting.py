@@ -20,7 +20,7 @@ from airflow_provider_qianfan._compat import (
     conf,
     first_reschedule_date,
 )
-from airflow_provider_qianfan.api.errors import QianfanError, clean, retry_after
+from airflow_provider_qianfan.api.errors import QianfanError, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
@@ -35,7 +35,7 @@ from airflow_provider_qianfan.gate.memory import (
     interval_after,
     timeout_message,
 )
-from airflow_provider_qianfan.gate.selection import check_text
+from airflow_provider_qianfan.gate.selection import check_seconds, check_text
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ class QianfanSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
         self.deferrable = self._choose_deferrable(deferrable)
-        self.settle = _seconds("settle", settle)
-        self.max_unhealthy = _seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = _seconds("auth_grace", auth_grace)
+        self.settle = check_seconds("settle", settle)
+        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
+        self.auth_grace = check_seconds("auth_grace", auth_grace)
 
     @abstractmethod
     def _target(self, context: Context) -> Target:
@@ -115,10 +115,10 @@ class QianfanSensor(BaseSensorOperator):
     def _opening(self, verdict: Open) -> Opening:
         """Say what an opened gate tells."""
 
-    def _trigger_class(self) -> type[QianfanTrigger]:
+    def _trigger(self, **arguments: Any) -> QianfanTrigger:
         from airflow_provider_qianfan.triggers.waiting import QianfanTrigger  # loads the hook
 
-        return QianfanTrigger
+        return QianfanTrigger(**arguments)
 
     def _choose_deferrable(self, deferrable: bool | None) -> bool:
         if deferrable and self.reschedule:
@@ -312,7 +312,7 @@ class QianfanSensor(BaseSensorOperator):
         longest = self.max_wait.total_seconds() if self.exponential_backoff and self.max_wait else None
         interval = interval_after(now - wait.memory.started, self.poke_interval, longest)
         self.defer(
-            trigger=self._trigger_class()(
+            trigger=self._trigger(
                 qianfan_conn_id=self.qianfan_conn_id,
                 selector=wait.target.to_json(),
                 memory=wait.memory.to_json(),
@@ -356,12 +356,3 @@ def _first_start(context: Context) -> float:
     """Tell when this try began: Airflow keeps that over deferrals, whatever an event has lost."""
     began = getattr(context["ti"], "start_date", None)
     return min(time.time(), began.timestamp()) if isinstance(began, datetime) else time.time()
-
-
-def _seconds(argument: str, value: float | timedelta) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
-        raise ValueError(
-            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
-        )
-    return float(seconds)

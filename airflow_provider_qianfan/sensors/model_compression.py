@@ -76,6 +76,9 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
 
+    cancel_on_kill = False
+    """Whether the trigger is to cancel the compression. Only who created it may ask for that."""
+
     def __init__(
         self,
         *,
@@ -129,7 +132,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
             {"modelId": verdict.model_id, "model_comp_task": dict(task.json)},
         )
 
-    def _trigger_class(self) -> type[QianfanTrigger]:
+    def _trigger(self, **arguments: Any) -> QianfanTrigger:
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
-        return QianfanModelCompTaskTrigger
+        return QianfanModelCompTaskTrigger(cancel_on_kill=self.cancel_on_kill, **arguments)

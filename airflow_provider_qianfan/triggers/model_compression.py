@@ -1,9 +1,62 @@
-"""The trigger that watches a model compression task for a deferred sensor."""
+"""The trigger that watches a model compression task for a deferred sensor, or operator."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from airflow_provider_qianfan._compat import read_connection, task_state_of
+from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
+from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
+from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.gate.wording import name_of
+from airflow_provider_qianfan.hooks.qianfan import Settings
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
+
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+"""States that Airflow does not leave by itself."""
+
+KILL_PATIENCE = 4.0
+"""Seconds of a pause at most: Airflow gives a trigger 30 for its end."""
 
 
 class QianfanModelCompTaskTrigger(QianfanTrigger):
-    """Watch a model compression task, and say when it is worth a look."""
+    """
+    Watch a model compression task, and say when it is worth a look.
+
+    :param cancel_on_kill: cancel the compression if a user ends the deferred task (Airflow 3.3 and newer).
+    :param arguments: those of :class:`.QianfanTrigger`.
+    """
+
+    def __init__(self, *, cancel_on_kill: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and what the trigger is made from again."""
+        path, arguments = super().serialize()
+        return path, {**arguments, "cancel_on_kill": self.cancel_on_kill}
+
+    async def on_kill(self) -> None:
+        """
+        Cancel the compression if that is asked for, and a user has ended the task.
+
+        Airflow 3.3 also calls this when the task is cleared, of which the next try takes the compression
+        over; and when another triggerer has taken this trigger over, and maybe has resumed the task.
+        """
+        selector = Selector.from_json(self.selector) if self.cancel_on_kill else None
+        if selector is None or selector.model_comp_task_id is None:
+            return
+        state = await task_state_of(self.task_instance)
+        if state not in ENDED:
+            self.log.info("%s goes on: this Airflow task has not ended.", selector.model_comp_task_id)
+            return
+        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
+
+        settings = Settings.read(*await read_connection(self.qianfan_conn_id))
+        exchange = Exchange(
+            settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)
+        )
+        async with _httpx.make_client(settings) as client:
+            steps = cancel_unfinished(exchange, selector.model_comp_task_id)
+            task = await _httpx.run(steps, client, settings)
+        self.log.info("Cancelled, as this Airflow task is %s: %s.", state, name_of(task))

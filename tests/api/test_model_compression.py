@@ -43,6 +43,7 @@ def test_the_documented_example() -> None:
         source_model_id="amv-m45zi5edgff1",
         model_id="amv-s4678i5edgff",
         create_time=datetime(2024, 3, 22, 9, 13, 33, tzinfo=UTC),
+        description="test",
     )
     assert task.json == EXAMPLE
     assert drive.bodies == [{"maxKeys": 100, "sourceModelId": "amv-m45zi5edgff1"}]

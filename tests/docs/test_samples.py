@@ -35,6 +35,8 @@ def test_python(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     emulator.world.add_task("amv-xxxxxxxxxxxx", status="succeeded", model_id="amv-made")
+    emulator.world.add_task("amv-xxxxxxxxxxxx", task_id="amva-xxxxxxxxxxxx", created=-86400)
+    emulator.world.add_model("amv-xxxxxxxxxxxx")
     file = tmp_path / "sample_dag.py"
     file.write_text(block.code, encoding="utf-8")
     runpy.run_path(str(file))

@@ -1,0 +1,82 @@
+"""How a model compression task is cancelled, and its end is waited for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, clean, is_transient
+from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
+from airflow_provider_qianfan.api.model_compression import FINISHED, STOPPING, ModelCompTask, cancel_task
+from airflow_provider_qianfan.exceptions import QianfanTaskNotFoundError
+from airflow_provider_qianfan.gate.look import read_candidates
+from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.gate.wording import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def cancel_unfinished(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]:
+    """
+    Cancel a task unless it has finished or is being cancelled; return what was last seen of it.
+
+    How the platform answers about a task that has finished is not documented, so its state is asked for
+    before, and again after an error.
+
+    :raises QianfanTaskNotFoundError: if there is no such task.
+    :raises QianfanError: if it could not be cancelled.
+    """
+    task = yield from look_at(exchange, model_comp_task_id)
+    if task.status in (*FINISHED, STOPPING):
+        return task
+    try:
+        yield from cancel_task(exchange, model_comp_task_id)
+    except QianfanError:
+        task = yield from look_at(exchange, model_comp_task_id)
+        if task.status not in (*FINISHED, STOPPING):
+            raise
+    return task
+
+
+def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]:
+    """
+    Ask for one task.
+
+    :raises QianfanTaskNotFoundError: if it is not there.
+    """
+    found = yield from read_candidates(exchange, Selector(model_comp_task_id=model_comp_task_id))
+    for task in found.tasks:
+        if task.id == model_comp_task_id:
+            return task
+    said = f" The platform said: {found.absence}" if found.absence else ""
+    raise QianfanTaskNotFoundError(
+        f"There is no model compression task {model_comp_task_id}. Check the id, and that the connection's"
+        f" key belongs to the account that owns it.{said}"
+    )
+
+
+def wait_for_end(
+    exchange: Exchange, task: ModelCompTask, *, poke_interval: float, until: float, clock: Callable[[], float]
+) -> Steps[ModelCompTask]:
+    """
+    Wait until a task has ended, however; return what was seen of it.
+
+    :param until: in seconds since the epoch.
+    :raises QianfanTransientError: if it has not ended by then.
+    """
+    trouble = ""
+    while task.status not in FINISHED:
+        left = until - clock()
+        if left <= 0:
+            raise QianfanTransientError(
+                f"Waiting for the end of {name_of(task)}",
+                f"it was cancelled, but is {clean(task.status, 40)} when the time is up (timeout).{trouble}",
+            )
+        yield Sleep(min(poke_interval, left))
+        try:
+            task, trouble = (yield from look_at(exchange, task.id)), ""
+        except QianfanError as error:
+            if not is_transient(error):
+                raise
+            trouble = f" The last look: {error}"
+    return task

@@ -1,0 +1,486 @@
+"""One task for each creation: what is looked for, when, and what is sent."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
+from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.exceptions import (
+    QianfanModelNotReadyError,
+    QianfanTaskAmbiguousError,
+    QianfanTaskExistsError,
+)
+from airflow_provider_qianfan.gate.creation import (
+    Earlier,
+    Plan,
+    Wanted,
+    check_config,
+    check_if_exists,
+    create_once,
+    fingerprint,
+)
+from tests.api.steps import Drive, answer, error, page
+from tests.gate.tasks import SOURCE
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.exchange import Reply
+
+MARK = fingerprint("dag", "run", "compress", -1)
+CONFIG = {"strategy": "Quantization", "weight": "INT8-PTQ"}
+WANTED = Wanted("demo", SOURCE, "am-1", CONFIG, MARK, "nightly")
+OURS = {
+    "id": "amva-1",
+    "name": "demo",
+    "status": "running",
+    "sourceModelId": SOURCE,
+    "description": f"nightly {MARK}",
+    "config": CONFIG,
+}
+READY = answer({"result": {"status": "Ready", "isSupportModelComp": True}})
+MADE = answer({"result": "amva-9"})
+GONE = error(404, "NoSuchKey")
+LIST, DETAIL, MODEL = "DescribeModelCompTasks", "DescribeModelCompTask", "DescribeModel"
+CREATE = "CreateModelCompTask"
+SETTLE = 12.0
+NOW = 1000.0
+
+
+def listing(*rows: dict[str, Any], more: str | None = None) -> Reply:
+    info = {"isTruncated": more is not None, "nextMarker": more}
+    return answer({"result": {"modelCompTaskList": list(rows), "pageInfo": info}})
+
+
+class Creation(Drive):
+    """
+    A creation whose requests are answered in turn; its clock moves only when it sleeps.
+
+    :ivar journal: what was written down, with the number of requests sent before.
+    :ivar lines: what was logged.
+    """
+
+    def __init__(
+        self,
+        *replies: Reply,
+        earlier: Earlier = Earlier(),  # noqa: B008
+        wanted: Wanted = WANTED,
+        if_exists: Any = "adopt",
+    ) -> None:
+        self.journal: list[tuple[str, int]] = []
+        self.lines: list[tuple[int, str]] = []
+        exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+        plan = Plan(SETTLE, if_exists, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
+        steps = create_once(exchange, wanted, earlier, self, plan)
+        super().__init__(steps, replies)
+
+    def sending(self) -> None:
+        self.journal.append(("sending", len(self.requests)))
+
+    def refused(self) -> None:
+        self.journal.append(("refused", len(self.requests)))
+
+    @property
+    def actions(self) -> list[str]:
+        return [request.url.rpartition("=")[2] for request in self.requests]
+
+    @property
+    def warnings(self) -> str:
+        return "\n".join(text for level, text in self.lines if level == logging.WARNING)
+
+
+# -- the mark ----------------------------------------------------------------------------------------------
+
+
+def test_the_mark_is_the_same_in_every_version() -> None:
+    assert fingerprint("dag", "run", "compress", -1) == "[airflow:be33e1e6b405825c]"
+    assert fingerprint("dag", "run", "compress", -1, "again") == "[airflow:7cc33acdf4ce50c3]"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        ("dag2", "run", "compress", -1),
+        ("dag", "run2", "compress", -1),
+        ("dag", "run", "compress2", -1),
+        ("dag", "run", "compress", 0),
+        ("dag", "run", "compress", -1, "again"),
+        ("dag", "run", "compress", -1, ""),
+        ("dagr", "un", "compress", -1),
+    ],
+)
+def test_the_mark_tells_task_instances_apart(identity: Any) -> None:
+    assert fingerprint(*identity) != MARK
+
+
+@pytest.mark.parametrize(("description", "sent"), [("nightly", f"nightly {MARK}"), ("", MARK), (None, MARK)])
+def test_the_mark_comes_after_the_users_text(description: str | None, sent: str) -> None:
+    assert Wanted("n", SOURCE, "am-1", CONFIG, MARK, description).body()["description"] == sent
+
+
+# -- the first try -----------------------------------------------------------------------------------------
+
+
+def test_the_first_try_looks_once_and_does_not_wait() -> None:
+    drive = Creation(listing(), READY, MADE)
+
+    assert drive.result == "amva-9"
+    assert drive.actions == [LIST, MODEL, CREATE]
+    assert drive.bodies[0]["sourceModelId"] == SOURCE
+    assert drive.bodies[1] == {"modelId": SOURCE}
+    assert drive.bodies[2] == {
+        "name": "demo",
+        "description": f"nightly {MARK}",
+        "sourceModelId": SOURCE,
+        "modelSetId": "am-1",
+        "config": CONFIG,
+    }
+    assert drive.slept == []
+    assert drive.journal == [("sending", 2)]
+    assert drive.warnings == ""
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        OURS | {"description": "nightly"},
+        OURS | {"description": fingerprint("dag", "run", "compress", 1)},
+        {key: value for key, value in OURS.items() if key != "description"},
+        OURS | {"sourceModelId": "amv-other"},  # whose filter the platform ignored
+    ],
+)
+def test_other_tasks_are_not_ours(row: dict[str, Any]) -> None:
+    assert Creation(listing(row), READY, MADE).result == "amva-9"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        OURS,
+        OURS | {"description": MARK},
+        OURS | {"description": f"{MARK} (edited)"},
+        {key: value for key, value in OURS.items() if key != "sourceModelId"},
+        {"id": "amva-1", "description": MARK},
+    ],
+)
+def test_a_task_with_our_mark_is_adopted(row: dict[str, Any]) -> None:
+    drive = Creation(listing(OURS | {"id": "amva-2", "description": ""}, row))
+
+    assert drive.result == "amva-1"
+    assert drive.actions == [LIST]
+    assert drive.journal == []
+    assert drive.warnings == ""
+    ((level, text),) = drive.lines
+    assert level == logging.INFO
+    assert "an earlier try has created amva-1" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"status": "failed"}, "amva-1 is failed. To create another one, trigger another run"),
+        ({"status": "stopped"}, "amva-1 is stopped."),
+        ({"name": "was"}, "amva-1 has name 'was' rather than 'demo'."),
+        (
+            {"config": {"strategy": "Sparsity", "weight": "W8A16C16"}},
+            "strategy 'Sparsity' rather than 'Quantization', weight 'W8A16C16' rather than 'INT8-PTQ'",
+        ),
+        ({"config": {"strategy": "Quantization", "weight": "int8-ptq"}}, ""),
+        ({"config": {"strategy": "Quantization", "quantConf": "wint8"}}, ""),
+        ({"config": "?"}, ""),
+    ],
+)
+def test_what_may_surprise_in_an_adopted_task_is_warned_about(change: dict[str, Any], told: str) -> None:
+    drive = Creation(listing(OURS | change))
+
+    assert drive.result == "amva-1"
+    assert told in drive.warnings
+    assert bool(told) == bool(drive.warnings)
+
+
+def test_if_exists_fail() -> None:
+    drive = Creation(listing(OURS), if_exists="fail")
+
+    assert type(drive.error) is QianfanTaskExistsError
+    assert "amva-1" in str(drive.error)
+    assert CREATE not in drive.actions
+
+
+def test_several_with_our_mark_are_a_matter_for_a_person() -> None:
+    drive = Creation(listing(OURS, OURS | {"id": "amva-2", "status": "failed"}))
+
+    assert type(drive.error) is QianfanTaskAmbiguousError
+    assert "amva-1" in str(drive.error)
+    assert "amva-2" in str(drive.error)
+    assert drive.actions == [LIST]
+
+
+def test_no_list_no_creation() -> None:
+    drive = Creation(page(503))
+
+    assert type(drive.error) is QianfanTransientError
+    assert drive.actions == [LIST]
+
+
+def test_a_list_of_several_pages_is_read_twice_before_there_is_none() -> None:
+    pages = (listing({"id": "amva-2"}, more="amva-2"), listing())
+
+    assert Creation(*pages, *pages, READY, MADE).result == "amva-9"
+    assert Creation(*pages, listing(OURS)).result == "amva-1"
+
+
+# -- the source model --------------------------------------------------------------------------------------
+
+
+NOT_READY, NOT_YET = QianfanModelNotReadyError, QianfanTransientError
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "told"),
+    [
+        ({"status": "Fail", "isSupportModelComp": True}, NOT_READY, "status Fail"),
+        ({"status": "Ready", "isSupportModelComp": False}, NOT_READY, "isSupportModelComp: false"),
+        ({"isSupportModelComp": False}, NOT_READY, "isSupportModelComp: false"),
+        ({"status": "Creating", "isSupportModelComp": True}, NOT_YET, "status 'Creating'"),
+        ({"status": "Creating", "isSupportModelComp": False}, NOT_YET, "status 'Creating'"),
+        ({"status": "Resting", "isSupportModelComp": True}, NOT_YET, "status 'Resting'"),
+    ],
+)
+def test_a_model_that_cannot_be_compressed(model: dict[str, Any], kind: type, told: str) -> None:
+    drive = Creation(listing(), answer({"result": model}))
+
+    assert type(drive.error) is kind
+    assert told in str(drive.error)
+    assert SOURCE in str(drive.error)
+    assert drive.actions == [LIST, MODEL]
+    assert drive.journal == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (answer({"result": {"status": "Ready"}}), "does not say isSupportModelComp of"),
+        (answer({"result": {"isSupportModelComp": True}}), "does not say status of"),
+        (answer({"result": {"status": 1, "isSupportModelComp": None}}), "does not say isSupportModelComp of"),
+        (answer({"result": None}), "does not say status and isSupportModelComp of"),
+        (error(403, "AccessDenied"), "which the key may not see"),
+    ],
+)
+def test_what_is_not_said_of_the_model_is_left_to_the_platform(reply: Reply, told: str) -> None:
+    drive = Creation(listing(), reply, MADE)
+
+    assert drive.result == "amva-9"
+    assert told in drive.warnings
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (error(404, "NoSuchKey"), QianfanAPIError),
+        (error(400, "SignatureDoesNotMatch"), QianfanAuthError),
+        (page(502), QianfanTransientError),
+    ],
+)
+def test_a_model_that_cannot_be_asked_for(reply: Reply, kind: type) -> None:
+    drive = Creation(listing(), reply)
+
+    assert type(drive.error) is kind
+    assert drive.journal == []
+
+
+# -- the creation ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (error(400, "InappropriateJSON"), QianfanAPIError),
+        (error(403, "AccessDenied"), QianfanAuthError),
+        (error(429, "RateLimited"), QianfanAPIError),
+        (answer({"error_code": 6, "error_msg": "m"}), QianfanAPIError),
+        (NoResponse("refused", sent=False), QianfanTransientError),
+    ],
+)
+def test_what_certainly_created_nothing_is_written_down(reply: Reply, kind: type) -> None:
+    drive = Creation(listing(), READY, reply)
+
+    assert isinstance(drive.error, kind)
+    assert drive.actions == [LIST, MODEL, CREATE]
+    assert drive.journal == [("sending", 2), ("refused", 3)]
+
+
+LOST = {
+    "no answer": NoResponse("reset", sent=True),
+    "a gateway's page": page(502),
+    "an internal error": error(500, "InternalError"),
+    "not JSON": page(200),
+    "no id": answer({"result": None}),
+    "no result": answer({"requestId": "r"}),
+    "a redirect": answer({}, 302, location="https://elsewhere"),
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
+def test_a_lost_answer_is_looked_for_and_never_sent_again(lost: Reply) -> None:
+    drive = Creation(listing(), READY, lost, listing(), listing(), listing(OURS))
+
+    assert drive.result == "amva-1"
+    assert drive.actions == [LIST, MODEL, CREATE, LIST, LIST, LIST]
+    assert drive.slept == [5.0, 5.0]
+    assert drive.journal == [("sending", 2)]
+    assert "Looking for 12 seconds" in drive.warnings
+    assert drive.lines[-1] == (logging.INFO, "The answer was lost, but amva-1 ('demo') was created.")
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
+def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
+    drive = Creation(listing(), READY, lost, *[listing()] * 4)
+
+    assert type(drive.error) is QianfanTransientError
+    assert "it is not known whether 'demo' was created" in str(drive.error)
+    assert MARK in str(drive.error)
+    assert drive.slept == [5.0, 5.0, 2.0]
+    assert drive.actions.count(CREATE) == 1
+    assert drive.journal == [("sending", 2)]
+    assert "look before you repeat it" not in str(drive.error)  # advice for others
+
+
+def test_looking_outlasts_a_platform_that_is_away() -> None:
+    drive = Creation(listing(), READY, page(502), page(502), error(429, "RateLimited"), listing(OURS))
+
+    assert drive.result == "amva-1"
+
+
+@pytest.mark.parametrize(
+    "replies", [[page(502)] * 4, [listing(), listing(), listing(), page(502)], [error(400, "MalformedJSON")]]
+)
+def test_a_lost_answer_that_cannot_be_looked_for(replies: list[Reply]) -> None:
+    drive = Creation(listing(), READY, page(502), *replies)
+
+    assert type(drive.error) is QianfanTransientError
+    assert "it is not known whether" in str(drive.error)
+    assert "the task could not be looked for" in str(drive.error)
+
+
+def test_two_after_a_lost_answer() -> None:
+    drive = Creation(listing(), READY, page(502), listing(OURS, OURS | {"id": "amva-2"}))
+
+    assert type(drive.error) is QianfanTaskAmbiguousError
+
+
+def test_what_this_try_created_is_adopted_even_if_nothing_else_may_be() -> None:
+    assert Creation(listing(), READY, page(502), listing(OURS), if_exists="fail").result == "amva-1"
+
+
+# -- a later try -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent_ago", "slept"),
+    [(0, [5, 5, 2]), (5, [5, 2]), (11, [1]), (12, []), (900, []), (-3, [5, 5, 2])],
+)
+def test_a_creation_that_may_have_been_sent_is_waited_for(sent_ago: float, slept: list[float]) -> None:
+    looks = [listing()] * (len(slept) + 1)
+
+    drive = Creation(*looks, READY, MADE, earlier=Earlier(NOW - sent_ago))
+
+    assert drive.result == "amva-9"
+    assert drive.slept == slept
+    left = f"Looking for it for {sum(slept)} second{'s' * (sum(slept) > 1)}" if slept else ""
+    assert left in "".join(text for level, text in drive.lines if level == logging.INFO)
+    assert bool(drive.lines) == bool(slept)
+    assert drive.actions == [LIST] * len(looks) + [MODEL, CREATE]
+
+
+def test_it_is_adopted_when_it_appears() -> None:
+    drive = Creation(listing(), listing(OURS), earlier=Earlier(NOW))
+
+    assert drive.result == "amva-1"
+    assert drive.actions == [LIST, LIST]
+
+
+def test_no_creation_without_a_look_at_the_end() -> None:
+    drive = Creation(listing(), listing(), listing(), page(503), earlier=Earlier(NOW))
+
+    assert type(drive.error) is QianfanTransientError
+    assert CREATE not in drive.actions
+
+
+def test_a_known_task_is_asked_for_by_its_id() -> None:
+    drive = Creation(answer({"result": OURS}), earlier=Earlier(NOW, "amva-1"))
+
+    assert drive.result == "amva-1"
+    assert drive.actions == [DETAIL]
+
+
+def test_a_known_task_that_only_the_list_has() -> None:
+    drive = Creation(GONE, listing(OURS), earlier=Earlier(NOW, "amva-1"))
+
+    assert drive.result == "amva-1"
+    assert drive.actions == [DETAIL, LIST]
+
+
+def test_a_known_task_that_is_gone_makes_room_for_another() -> None:
+    drive = Creation(GONE, listing(), listing(), READY, MADE, earlier=Earlier(NOW - 60, "amva-1"))
+
+    assert drive.result == "amva-9"
+    assert "created amva-1, which is no longer there" in drive.warnings
+
+
+def test_a_platform_that_is_away_does_not_make_room() -> None:
+    drive = Creation(page(503), earlier=Earlier(NOW - 60, "amva-1"))
+
+    assert type(drive.error) is QianfanTransientError
+    assert drive.actions == [DETAIL]
+
+
+# -- the arguments -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        {"strategy": "Quantization", "weight": "int8-ptq", "anything": 1},
+        {"strategy": "Sparsity"},
+        {"strategy": "Sparsity", "sparsityRatio": 0.5},
+        {"strategy": "{{ params.strategy }}"},
+        {"strategy": "Quantization", "weight": "{{ params.weight }}"},
+        {"strategy": "Quantization", "weight": SimpleNamespace(resolve="an upstream task's result")},
+        "{{ params.config }}",
+    ],
+)
+def test_configs(config: Any) -> None:
+    check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("Quantization", "config='Quantization' is not a dict"),
+        (None, "is not a dict"),
+        ({}, "strategy is one of Quantization, Sparsity"),
+        ({"strategy": "quantization"}, "config={'strategy': 'quantization'}: strategy is one of"),
+        ({"strategy": "Quantization"}, r"config\['weight'\]=None tells nothing"),
+        ({"strategy": "Quantization", "weight": ""}, "tells nothing"),
+        ({"strategy": "Quantization", "weight": 8}, "tells nothing"),
+    ],
+)
+def test_bad_configs(config: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        check_config(config)
+
+
+def test_if_exists() -> None:
+    assert check_if_exists("adopt") == "adopt"
+    assert check_if_exists("fail") == "fail"
+    with pytest.raises(ValueError, match="if_exists='create' is neither 'adopt' nor 'fail'"):
+        check_if_exists("create")

@@ -1,0 +1,164 @@
+"""One compression for each creation, wherever its worker is killed, on real services."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.integration.cells import MADE, SOURCE
+from tests.integration.moments import ANSWERS, ENDS, LIST_LAG, MOMENTS
+from tests.integration.stage import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from airflow_provider_qianfan.emulator.world import World
+    from tests.integration.services import Services
+
+pytestmark = pytest.mark.integration
+
+NEVER_ENDING = {"created_tasks": {"timeline": [{"status": "running"}]}}
+CREATE, DETAIL, CANCEL = "CreateModelCompTask", "DescribeModelCompTask", "CancelModelCompTask"
+
+
+@contextlib.contextmanager
+def platforms(services: Services, *task_ids: str) -> Iterator[dict[str, World]]:
+    """A platform for each task; a new task is missing in its list for a while."""
+    with contextlib.ExitStack() as stack:
+        worlds = {}
+        for task_id in task_ids:
+            server = stack.enter_context(EmulatorServer(NEVER_ENDING))
+            worlds[task_id] = server.world
+            server.world.add_model(SOURCE)
+            server.world.behaviour.list_lag = LIST_LAG
+            account = server.world.account
+            services.call("POST", "/api/v2/connections", connection(task_id, server.url, account))
+        yield worlds
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.1)
+    return result
+
+
+# -- the worker dies ---------------------------------------------------------------------------------------
+
+
+class Deaths:
+    """What came of the tasks whose workers were killed."""
+
+    def __init__(self, services: Services, worlds: dict[str, World]) -> None:
+        self.worlds = worlds
+        self._home = services.home
+        works = Fault(action=CREATE, latency=3, calls=(1,))
+        worlds["while_the_platform_works"].faults.append(works)
+        for moment, action in ANSWERS.items():
+            worlds[moment].on_call = self._kill_at(moment, action)
+        run = services.trigger("create_and_die")
+        wait_until(lambda: works.seen)
+        self._kill("while_the_platform_works")
+        for moment in ("about_to_call", "before_it_is_stored"):
+            wait_until((self._home / f"{moment}.stopped").exists)
+            self._kill(moment)
+        wait_until(lambda: worlds["while_waiting"].count(CREATE))
+        services.wait(run, 240)
+        self.instances = {task["task_id"]: task for task in services.task_instances(run)}
+        self.xcoms = {moment: services.xcoms(run, moment) for moment in worlds}
+
+    def _kill_at(self, moment: str, action: str) -> Callable[[Any], None]:
+        def on_call(call: Any) -> None:
+            if call.action == action:
+                world = self.worlds[moment]
+                world.on_call = None
+                self._kill(moment)
+                if moment == "while_waiting":
+                    (task_id,) = world.tasks
+                    world.set_status(task_id, "succeeded", model_id=MADE)
+
+        return on_call
+
+    def _kill(self, moment: str) -> None:
+        pid: Path = self._home / f"{moment}.pid"
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def deaths(services: Services) -> Iterator[Deaths]:
+    with platforms(services, *MOMENTS) as worlds:
+        yield Deaths(services, worlds)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_one_compression_wherever_the_worker_dies(deaths: Deaths, moment: str) -> None:
+    world, instance, xcoms = deaths.worlds[moment], deaths.instances[moment], deaths.xcoms[moment]
+
+    assert instance["state"] == "success"
+    assert instance["try_number"] == 2
+    (task_id,) = world.tasks
+    assert world.count(CREATE) == 1
+    assert xcoms["model_comp_task_id"] == task_id
+    assert xcoms["return_value"] == (MADE if moment == "while_waiting" else task_id)
+
+
+# -- a user ends it ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ended(services: Services) -> Iterator[dict[str, World]]:
+    """Two tasks are marked as failed while they wait; one is cleared, and then succeeds."""
+    with platforms(services, *ENDS) as worlds:
+        run = services.trigger("create_and_be_ended")
+
+        def states() -> dict[str, str]:
+            return {task["task_id"]: task["state"] for task in services.task_instances(run)}
+
+        wait_until(lambda: Counter(states().values()) == {"deferred": 2, "running": 1})
+        # Until the trigger, and the worker, look: a kill before that would reach nobody.
+        wait_until(lambda: all(world.count(DETAIL) > 1 for world in worlds.values()))
+        for task_id in ENDS[:2]:
+            services.call("PATCH", f"{run}/taskInstances/{task_id}", {"new_state": "failed"})
+        clear = {
+            "dry_run": False,
+            "only_failed": False,
+            "task_ids": ["cleared_when_deferred"],
+            "dag_run_id": services.get(run)["dag_run_id"],
+        }
+        services.call("POST", f"{run.partition('/dagRuns')[0]}/clearTaskInstances", clear)
+        wait_until(lambda: all(worlds[task_id].count(CANCEL) for task_id in ENDS[:2]))
+        cleared = worlds["cleared_when_deferred"]
+        looks = cleared.count(DETAIL)
+        wait_until(lambda: cleared.count(DETAIL) > looks and states()["cleared_when_deferred"] == "deferred")
+        (task_id,) = cleared.tasks
+        cleared.set_status(task_id, "succeeded", model_id=MADE)
+        services.wait(run, 120)
+        assert list(map(states().get, ENDS)) == ["failed", "failed", "success"]
+        yield worlds
+
+
+@pytest.mark.parametrize("end", ENDS[:2])
+def test_a_task_that_is_marked_as_failed_cancels_its_compression(ended: dict[str, World], end: str) -> None:
+    world = ended[end]
+    (task_id,) = world.tasks
+
+    assert world.count(CANCEL) == 1
+    assert (world.describe_task(task_id) or {})["status"] in ("stopping", "stopped")
+
+
+def test_a_task_that_is_cleared_goes_on_with_the_same_compression(ended: dict[str, World]) -> None:
+    world = ended["cleared_when_deferred"]
+
+    assert world.count(CANCEL) == 0
+    assert world.count(CREATE) == len(world.tasks) == 1
