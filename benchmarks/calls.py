@@ -101,13 +101,15 @@ async def _wait(waits: int, worlds: list[World]) -> None:
 
 def _steady(calls: list[Call]) -> float:
     """Tell how many calls each snapshot took; all took the same, or the mean is not a whole number."""
-    snapshots: list[int] = []
-    last = float("-inf")
+    snapshots, begun = list[int](), set[str]()
     for call in calls:
-        if call.time - last > 0.3 * INTERVAL:
+        first = not call.marker
+        if not snapshots or (first and call.source in begun):  # the same list again: the next snapshot
             snapshots.append(0)
+            begun.clear()
+        if first:
+            begun.add(call.source)
         snapshots[-1] += 1
-        last = call.time
     print("  calls of each snapshot:", snapshots, flush=True)
     steady = snapshots[COUNTING:-1]  # the last may have been cut short
     if len(steady) < 2:

@@ -35,6 +35,8 @@ class Call(NamedTuple):
     path: str
     source: str
     """The source model that was asked for; empty where there was none."""
+    marker: str
+    """Where the page that was asked for begins; empty for a first page."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class _Answers:
         if path == "/calls":
             return 200, self.calls
         asked = json.loads(body) if body else {}
-        self.calls.append(Call(time.time(), path, asked.get("sourceModelId", "")))
+        self.calls.append(Call(time.time(), path, asked.get("sourceModelId", ""), asked.get("marker", "")))
         if self._world.throttle is not None:
             return 429, {"requestId": "r", "code": "TooManyRequests", "message": "slow down"}
         kind, _, last = path.partition("?")[0].rpartition("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import json
 import os
@@ -57,6 +58,9 @@ def report(found: object) -> None:
 def clean_up() -> None:
     """Remove the Airflow of this process."""
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+atexit.register(clean_up)
 
 
 def connect(name: str, uri: str) -> None:
