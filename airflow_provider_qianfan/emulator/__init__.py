@@ -1,5 +1,5 @@
 """
-A local stand-in for the model-compression part of the Baidu Qianfan platform API.
+A local stand-in for the part of the Baidu Qianfan platform API that compresses and deploys models.
 
 For DAG authors without a Baidu account and for this provider's tests::
 

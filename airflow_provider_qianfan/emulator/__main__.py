@@ -6,23 +6,28 @@ import argparse
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_qianfan.emulator.clock import RealClock
 from airflow_provider_qianfan.emulator.control import describe_fault, unusual
 from airflow_provider_qianfan.emulator.scenario import (
+    AnyStep,
     Scenario,
+    ServiceStep,
     Step,
     TaskSpec,
     builtin_scenarios,
     load,
+    seconds_until,
 )
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow_provider_qianfan.emulator.world import Call, World
+
+S = TypeVar("S", bound=AnyStep)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_qianfan.emulator",
-        description="A local stand-in for the model-compression part of the Baidu Qianfan platform API.",
+        description="A local stand-in for the part of the Baidu Qianfan platform API that compresses and"
+        " deploys models.",
     )
     parser.add_argument("--scenario", default="demo", metavar="NAME_OR_FILE", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8787, help="default: %(default)s; 0: any free port")
@@ -86,20 +92,40 @@ def describe(world: World) -> Iterator[str]:
         yield f"fault {describe_fault(fault)}"
     for spec in scenario.tasks:
         yield _task_line(world, spec)
+    for model in scenario.models:
+        story = _story(model.steps, seconds_until(model.created, world.started), lambda step: step.status)
+        yield f"{model.id or 'amv-…'} {(model.name or '')!r} set {model.model_set_id}: {story}"
+    for service in scenario.services:
+        story = _story(service.steps, seconds_until(service.created, world.started), _change)
+        yield f"{service.id or 'svco-…'} {(service.name or '')!r} version {service.model_id}: {story}"
 
 
 def _task_line(world: World, spec: TaskSpec) -> str:
     _, created = next(spec.expand(world.started))
     title = f"{spec.id or 'amva-…'} {(spec.name or '')!r} source {spec.source_model_id}"
     times = f"{spec.repeat.count} times, every {_duration(spec.repeat.every)}: " if spec.repeat else ""
-    age = f"(created {_duration(-created)} ago) " if created < 0 else ""
     if spec.repeat:
-        return f"{title}: {times}{age}{spec.steps[-1].status} in the end"
-    past = [step for step in spec.steps if created + step.after <= 0]
-    future = spec.steps[len(past) :]
-    parts = [_step(step) for step in past[-1:]]
-    parts += [f"{step.status} at {_duration(created + step.after)}{_outcome(step)}" for step in future]
-    return f"{title}: {age}{' → '.join(parts)}"
+        return f"{title}: {times}{_age(created)}{spec.steps[-1].status} in the end"
+    return f"{title}: {_story(spec.steps, created, _step)}"
+
+
+def _story(steps: Sequence[S], created: float, show: Callable[[S], str]) -> str:
+    past = [step for step in steps if created + step.after <= 0]
+    parts = [show(step) for step in past[-1:]]
+    for step in steps[len(past) :]:
+        what, comma, more = show(step).partition(", ")
+        parts.append(f"{what} at {_duration(created + step.after)}{comma}{more}")
+    return f"{_age(created)}{' → '.join(parts)}"
+
+
+def _age(created: float) -> str:
+    return f"(created {_duration(-created)} ago) " if created < 0 else ""
+
+
+def _change(step: ServiceStep) -> str:
+    update = f"updateStatus {step.update_status}" if step.update_status else None
+    model = f"modelId {step.model_id}" if step.model_id else None
+    return ", ".join(part for part in (step.run_status, update, model) if part)
 
 
 def _step(step: Step) -> str:

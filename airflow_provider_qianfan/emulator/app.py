@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 def create_app(world: World) -> Starlette:
     """Return the ASGI application of a world: the platform API and the emulator's own control API."""
 
-    async def model(request: Request) -> Response:
+    async def action(request: Request) -> Response:
         return await _answer(world, request)
 
     async def not_found(_: Request, __: Exception) -> Response:
         return Response(faults.html_page("404 Not Found"), 404, faults.HTML)
 
     return Starlette(
-        routes=[Route("/v2/model", model, methods=["POST"]), *control_routes(world)],
+        routes=[
+            *(Route(path, action, methods=["POST"]) for path in faults.ACTIONS_OF),
+            *control_routes(world),
+        ],
         exception_handlers={404: not_found},
     )
 
@@ -59,7 +62,7 @@ async def _answer(world: World, request: Request) -> Response:
     if replacing is None or replacing.performs:
         try:
             account = _authenticate(world, request, server_time)
-            payload = _perform(world, action, raw, account, struck)
+            payload = _perform(world, request.url.path, action, raw, account, struck)
             reply = json_reply(200, {"requestId": request_id, **payload})
             for fault in struck:
                 reply = faults.spoil(fault, reply)
@@ -98,7 +101,9 @@ def _authenticate(world: World, request: Request, server_time: datetime) -> Acco
         raise _AuthenticationError(error.http_status, error.code, error.message) from error
 
 
-def _perform(world: World, action: str, raw: bytes, account: Account, struck: list[Fault]) -> dict[str, Any]:
+def _perform(
+    world: World, path: str, action: str, raw: bytes, account: Account, struck: list[Fault]
+) -> dict[str, Any]:
     try:
         body = json.loads(raw)
     except ValueError as error:
@@ -106,12 +111,12 @@ def _perform(world: World, action: str, raw: bytes, account: Account, struck: li
     if not isinstance(body, dict):
         raise inappropriate_json("The body is not a JSON object.")
     twisting = [fault for fault in struck if fault.endless_paging or fault.null_list]
-    if action != "DescribeModelCompTasks" or not twisting:
-        return perform(world, action, body, account)
-    payload = perform(world, action, faults.without_invented_marker(body), account)
+    if action not in faults.LISTINGS or not twisting:
+        return perform(world, path, action, body, account)
+    result = perform(world, path, action, faults.without_invented_marker(body), account)["result"]
     for fault in twisting:
-        payload = {**payload, "result": faults.twist_listing(fault, payload["result"], body.get("marker"))}
-    return payload
+        result = faults.twist_listing(fault, action, result, body.get("marker"))
+    return {"result": result}
 
 
 def _error_reply(error: ApiError, request_id: str) -> Reply:

@@ -15,7 +15,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_qianfan.emulator.faults import Fault  # noqa: TC001 - the schema reads the hints
-from airflow_provider_qianfan.emulator.scenario import Account, Behaviour, Scenario, Step, TaskSpec
+from airflow_provider_qianfan.emulator.scenario import (
+    Account,
+    Behaviour,
+    ModelSpec,
+    ModelStep,
+    Scenario,
+    ServiceSpec,
+    ServiceStep,
+    Step,
+    TaskSpec,
+)
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read
 
 if TYPE_CHECKING:
@@ -65,20 +75,35 @@ def control_routes(world: World) -> list[Route]:
 
         return Route(f"/_emulator/{path}", endpoint, methods=["POST"])
 
-    async def set_task(request: Request) -> Response:
-        task_id = request.path_params["task_id"]
-        if task_id not in world.tasks:
-            return JSONResponse({"error": f"there is no task {task_id!r}"}, 404)
-        if request.method == "DELETE":
-            world.remove_task(task_id)
-            return JSONResponse(state(world))
-        return await _changed(world, request, lambda data: world.divert(task_id, read(Step, data, "task")))
+    def one(
+        path: str, change: Callable[[str, Any], None], remove: Callable[[str], None] | None = None
+    ) -> Route:
+        async def endpoint(request: Request) -> Response:
+            (thing_id,) = request.path_params.values()
+            try:
+                if request.method == "DELETE" and remove is not None:
+                    remove(thing_id)
+                    return JSONResponse(state(world))
+                return await _changed(world, request, lambda data: change(thing_id, data))
+            except KeyError:
+                return JSONResponse({"error": f"there is no {thing_id!r}"}, 404)
+
+        methods = ["POST"] if remove is None else ["POST", "DELETE"]
+        return Route(f"/_emulator/{path}", endpoint, methods=methods)
 
     return [
         Route("/_emulator/state", get_state, methods=["GET"]),
         post("clock", _advance),
-        post("tasks", lambda world, data: _put(world, read(TaskSpec, data, "task"))),
-        Route("/_emulator/tasks/{task_id}", set_task, methods=["POST", "DELETE"]),
+        post("tasks", _put_task),
+        one("tasks/{task_id}", lambda i, data: world.divert(i, read(Step, data, "task")), world.remove_task),
+        post("models", _put_model),
+        one("models/{model_id}", lambda i, data: world.divert_model(i, read(ModelStep, data, "model"))),
+        post("services", _put_service),
+        one(
+            "services/{service_id}",
+            lambda i, data: world.divert_service(i, read(ServiceStep, data, "service")),
+            world.remove_service,
+        ),
         post("faults", _change_faults),
         post("behaviour", _change_behaviour),
         post("credentials", _change_credentials),
@@ -99,8 +124,16 @@ def _advance(world: World, data: object) -> None:
     world.advance(read(Advance, data, "clock").advance)
 
 
-def _put(world: World, spec: TaskSpec) -> None:
-    world.put(spec)
+def _put_task(world: World, data: object) -> None:
+    world.put(read(TaskSpec, data, "task"))
+
+
+def _put_model(world: World, data: object) -> None:
+    world.put_model(read(ModelSpec, data, "model"))
+
+
+def _put_service(world: World, data: object) -> None:
+    world.put_service(read(ServiceSpec, data, "service"))
 
 
 def _change_faults(world: World, data: object) -> None:
@@ -136,7 +169,9 @@ def state(world: World) -> dict[str, Any]:
         "scenario": world.scenario.name,
         "now": now.isoformat(),
         "elapsed": world.elapsed,
-        "tasks": [world.row(task, "detail", now) for task in world.existing()],
+        "tasks": [task.row("detail", now, world.behaviour) for task in world.existing()],
+        "models": [model.row(now, world.behaviour) for model in world.existing_models()],
+        "services": [service.row("detail", now, world.behaviour) for service in world.existing_services()],
         "calls": {
             action: {"count": sum(statuses.values()), "by_status": {str(k): v for k, v in statuses.items()}}
             for action, statuses in actions.items()

@@ -1,4 +1,4 @@
-"""The error an emulated action answers with."""
+"""The errors an emulated action answers with."""
 
 from __future__ import annotations
 
@@ -25,3 +25,31 @@ class ApiError(Exception):
 def inappropriate_json(message: str) -> ApiError:
     """Return the documented error for valid JSON with a missing item or a wrong type."""
     return ApiError(400, "InappropriateJSON", message)
+
+
+def refuse(switch: str, message: str) -> None:
+    """
+    Refuse what the platform may or may not refuse.
+
+    :param switch: a value of :data:`.scenario.Refusal`.
+    :raises ApiError: unless it is ``accepted``.
+    """
+    if switch == "inappropriate_json":
+        raise inappropriate_json(message)
+    if switch == "precondition_failed":
+        raise ApiError(412, "PreconditionFailed", message)
+
+
+def not_found(switch: str, message: str) -> None:
+    """
+    Answer to an id that nothing has.
+
+    :param switch: the ``not_found`` of :class:`.scenario.Behaviour`.
+    :raises ApiError: unless it is ``null_result``.
+    """
+    if switch == "no_such_key":
+        raise ApiError(404, "NoSuchKey", message)
+    if switch == "inappropriate_json":
+        raise inappropriate_json(message)
+    if switch == "internal_error":
+        raise ApiError(500, "InternalError", "We encountered an internal error. Please try again.")

@@ -11,13 +11,31 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ACTIONS = (
-    "CreateModelCompTask",
-    "DescribeModelCompTasks",
-    "DescribeModelCompTask",
-    "CancelModelCompTask",
-    "DeleteModelCompTask",
-)
+# By path. Those of services: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/klub7dk61
+ACTIONS_OF = {
+    "/v2/model": (
+        "CreateModelCompTask",
+        "DescribeModelCompTasks",
+        "DescribeModelCompTask",
+        "CancelModelCompTask",
+        "DeleteModelCompTask",
+        "DescribeModel",
+    ),
+    "/v2/service": (
+        "CreateService",
+        "ModifyService",
+        "DescribeService",
+        "DescribeServices",
+        "DeactivateService",
+    ),
+}
+ACTIONS = tuple(action for actions in ACTIONS_OF.values() for action in actions)
+
+# The listing actions: the key of their rows, and the key of a row's id.
+LISTINGS = {
+    "DescribeModelCompTasks": ("modelCompTaskList", "id"),
+    "DescribeServices": ("serviceList", "serviceId"),
+}
 
 _ENDLESS_PREFIX = "amva-endless"
 
@@ -70,7 +88,7 @@ class Fault:
         ``missing_marker``, ``fresh_markers`` (the same rows for ever), ``fresh_rows`` (new rows for ever).
     :param redirect: URL in ``Location``; status 302 unless ``status`` is given.
     :param huge_body: bytes by which a JSON answer is padded.
-    :param null_list: ``modelCompTaskList`` is null.
+    :param null_list: the list of rows is null.
     """
 
     action: str = "*"
@@ -245,17 +263,19 @@ def without_invented_marker(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def twist_listing(fault: Fault, result: dict[str, Any], marker: object) -> dict[str, Any]:
+def twist_listing(fault: Fault, action: str, result: dict[str, Any], marker: object) -> dict[str, Any]:
     """
     Return the ``result`` of a listing as an endless or null listing.
 
+    :param action: one of ``LISTINGS``.
     :param marker: the marker of the request, None without one.
     """
+    list_key, id_key = LISTINGS[action]
     if fault.null_list:
-        return {**result, "modelCompTaskList": None}
+        return {**result, list_key: None}
     if fault.endless_paging is None:
         return result
-    rows = result["modelCompTaskList"]
+    rows = result[list_key]
     page = {key: value for key, value in result["pageInfo"].items() if key != "nextMarker"}
     page.update(isTruncated=True, marker=marker or "")
     fresh = f"{_ENDLESS_PREFIX}{fault.seen:05d}"
@@ -266,5 +286,5 @@ def twist_listing(fault: Fault, result: dict[str, Any], marker: object) -> dict[
     elif fault.endless_paging != "missing_marker":
         page["nextMarker"] = fresh
     if fault.endless_paging == "fresh_rows":
-        rows = [{**row, "id": f"{fresh}-{index}"} for index, row in enumerate(rows)]
-    return {**result, "modelCompTaskList": rows, "pageInfo": page}
+        rows = [{**row, id_key: f"{fresh}-{index}"} for index, row in enumerate(rows)]
+    return {**result, list_key: rows, "pageInfo": page}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from starlette.routing import Route
 
@@ -9,7 +11,11 @@ from airflow_provider_qianfan import exceptions
 from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.emulator.actions import perform
 from airflow_provider_qianfan.emulator.control import control_routes
+from airflow_provider_qianfan.emulator.errors import ApiError
+from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
+from airflow_provider_qianfan.emulator.scenario import Account, Permission
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.memory import Limits, Memory, after_failure
 from tests.api.steps import Drive, error, page
@@ -40,6 +46,33 @@ def test_error_codes_are_all_there() -> None:
     from airflow_provider_qianfan.api.errors import _ADVICE
 
     assert set(_ADVICE) <= {row[1].strip("`") for row in CODES}
+
+
+def test_the_actions_of_the_emulator() -> None:
+    told = {
+        (path.strip("`"), action.strip("`")): code_spans(permissions)
+        for path, action, permissions in (
+            row for row in rows(ROOT / "docs" / "emulator.md") if row[0].startswith("`/v2/")
+        )
+    }
+    real = {
+        (path, action): [
+            permission for permission in get_args(Permission) if allows(path, action, permission)
+        ]
+        for path, actions in ACTIONS_OF.items()
+        for action in actions
+    }
+
+    assert told == real
+
+
+def allows(path: str, action: str, permission: Permission) -> bool:
+    world = World()
+    try:
+        perform(world, path, action, {}, Account(permission=permission))
+    except ApiError as met:
+        return met.code != "AccessDenied"
+    return True
 
 
 def test_the_control_api() -> None:

@@ -15,7 +15,13 @@ import httpx
 from airflow_provider_qianfan.emulator.scenario import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 
+def path_of(action: str) -> str:
+    """Return the path that an action is documented for."""
+    return "/v2/service" if "Service" in action else "/v2/model"
+
+
 def authorization(
+    path: str,
     headers: dict[str, str],
     query: dict[str, str],
     access_key_id: str,
@@ -23,7 +29,7 @@ def authorization(
     now: datetime,
     expiration: int,
 ) -> str:
-    """Sign ``POST /v2/model`` with exactly these headers."""
+    """Sign a POST with exactly these headers."""
 
     def mac(key: str, text: str) -> str:
         return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -31,7 +37,7 @@ def authorization(
     prefix = f"bce-auth-v1/{access_key_id}/{now:%Y-%m-%dT%H:%M:%SZ}/{expiration}"
     lines = sorted(f"{name.lower()}:{quote(value, safe='')}" for name, value in headers.items())
     items = sorted(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in query.items())
-    text = "\n".join(["POST", "/v2/model", "&".join(items), *lines])
+    text = "\n".join(["POST", path, "&".join(items), *lines])
     names = ";".join(sorted(name.lower() for name in headers))
     return f"{prefix}/{names}/{mac(mac(secret, prefix), text)}"
 
@@ -59,20 +65,26 @@ class Client:
         self.http.close()
 
     def post(
-        self, action: str, body: object = None, content: bytes | None = None, **headers: str
+        self,
+        action: str,
+        body: object = None,
+        content: bytes | None = None,
+        path: str | None = None,
+        **headers: str,
     ) -> httpx.Response:
         """Send a signed request; ``headers`` replace what would be sent, underscores for hyphens."""
+        path = path or path_of(action)
         query = {"Action": action} if action else {}
         now = datetime.now(UTC) + timedelta(seconds=self.ahead)
         signed = {"Host": urlsplit(self.url).netloc, "x-bce-date": f"{now:%Y-%m-%dT%H:%M:%SZ}"}
         if self.token is not None:
             signed["x-bce-security-token"] = self.token
-        signature = authorization(signed, query, self.access_key_id, self.secret, now, self.expiration)
+        signature = authorization(path, signed, query, self.access_key_id, self.secret, now, self.expiration)
         sent = {"Content-Type": "application/json", **signed, "Authorization": signature}
         sent.update({name.replace("_", "-"): value for name, value in headers.items()})
         if content is None:
             content = json.dumps({} if body is None else body).encode()
-        return self.http.post(f"{self.url}/v2/model", params=query, content=content, headers=sent)
+        return self.http.post(f"{self.url}{path}", params=query, content=content, headers=sent)
 
     def result(self, action: str, **body: Any) -> Any:
         """Return the ``result`` of an action that succeeds."""

@@ -19,13 +19,41 @@ ACTIONS = [
     "DescribeModelCompTask",
     "CancelModelCompTask",
     "DeleteModelCompTask",
+    "DescribeModel",
+    "CreateService",
+    "ModifyService",
+    "DescribeService",
+    "DescribeServices",
+    "DeactivateService",
 ]
+READ = ["DescribeModelCompTasks", "DescribeModelCompTask", "DescribeModel"]
+TUNING = [*ACTIONS[:5], "DescribeModel"]
 CREATE: dict[str, Any] = {
     "name": "demo",
     "description": "test",
     "sourceModelId": "amv-d1zx1iwdarfr",
     "modelSetId": "am-adbuasyfaf",
     "config": {"strategy": "Quantization", "weight": "int8-ptq"},
+}
+# The example of the documentation.
+SERVE: dict[str, Any] = {
+    "modelSetId": "am-3aa2***5c9",
+    "modelId": "amv-ur1u1***722s",
+    "name": "apitest_1226_3",
+    "urlSuffix": "apitest_1226_3",
+    "deploymentConfig": {
+        "qps": 1,
+        "replicaComputeUnitCount": 1,
+        "replicasCount": 1,
+        "deploymentComputeUnitList": [{"instanceId": "unit-gdqb1Fot", "deploymentReplicasCount": 2}],
+    },
+    "protocolVersion": 1,
+}
+RESOURCES: dict[str, Any] = {"region": "bj", "type": "GPU-1-1", "qps": 0.5, "replicasCount": 1}
+BOUGHT: dict[str, Any] = {
+    **{key: value for key, value in SERVE.items() if key != "deploymentConfig"},
+    "resourceConfig": RESOURCES,
+    "billing": {"paymentTiming": "Postpaid", "chargeType": "Tokens"},
 }
 
 
@@ -82,6 +110,35 @@ def test_not_json(client: Client, content: bytes) -> None:
         ("CreateModelCompTask", {**CREATE, "config": {"strategy": "Quantization"}}),
         ("CreateModelCompTask", {**CREATE, "config": {"strategy": "Quantization", "weight": "wint8"}}),
         ("CreateModelCompTask", {**CREATE, "config": {"strategy": "Squeezing"}}),
+        ("DescribeModel", {}),
+        ("DescribeModel", {"modelId": 5}),
+        ("DescribeService", {}),
+        ("DescribeServices", {"maxKeys": 0}),
+        ("DescribeServices", {"runStatus": "Serving"}),
+        ("DescribeServices", {"serviceType": "chat"}),
+        ("DeactivateService", {}),
+        ("ModifyService", {"serviceId": "svco-x", "modelSetId": "am-x"}),
+        ("ModifyService", {"serviceId": "svco-x", "modelId": "amv-x"}),
+        ("ModifyService", {"modelSetId": "am-x", "modelId": "amv-x"}),
+        *[("CreateService", {**SERVE, key: None}) for key in SERVE],
+        *[("CreateService", {**BOUGHT, key: None}) for key in ("resourceConfig", "billing")],
+        ("CreateService", {**SERVE, "name": "x"}),
+        ("CreateService", {**SERVE, "name": "x" * 21}),
+        ("CreateService", {**SERVE, "urlSuffix": "Upper"}),
+        ("CreateService", {**SERVE, "urlSuffix": "-ends"}),
+        ("CreateService", {**SERVE, "urlSuffix": "x" * 21}),
+        ("CreateService", {**SERVE, "description": "x" * 501}),
+        ("CreateService", {**SERVE, "protocolVersion": 3}),
+        ("CreateService", {**SERVE, "deploymentConfig": {"replicasCount": 1}}),
+        (
+            "CreateService",
+            {**SERVE, "deploymentConfig": {"replicasCount": 1, "deploymentComputeUnitList": ["unit-x"]}},
+        ),
+        ("CreateService", {**BOUGHT, "resourceConfig": {**RESOURCES, "qps": 51}}),
+        ("CreateService", {**BOUGHT, "resourceConfig": {**RESOURCES, "type": "GPU-9-9"}}),
+        ("CreateService", {**BOUGHT, "resourceConfig": {**RESOURCES, "region": "gz"}}),
+        ("CreateService", {**BOUGHT, "billing": {"paymentTiming": "Never"}}),
+        ("CreateService", {**BOUGHT, "billing": {"paymentTiming": "Prepaid", "chargeType": "x"}}),
     ],
 )
 def test_wrong_body(client: Client, action: str, body: Any) -> None:
@@ -92,6 +149,45 @@ def test_wrong_body(client: Client, action: str, body: Any) -> None:
 def test_create_needs(client: Client, missing: str) -> None:
     body = {key: value for key, value in CREATE.items() if key != missing}
     assert error(client.post("CreateModelCompTask", body)) == (400, "InappropriateJSON")
+
+
+@pytest.mark.parametrize("missing", ["modelSetId", "modelId", "name", "urlSuffix", "deploymentConfig"])
+def test_create_service_needs(world: World, client: Client, missing: str) -> None:
+    body = {key: value for key, value in SERVE.items() if key != missing}
+    assert error(client.post("CreateService", body)) == (400, "InappropriateJSON")
+    assert not world.services
+
+
+def test_life_of_a_service(world: World, client: Client) -> None:
+    created = client.result("CreateService", **SERVE)
+    assert set(created) == {"serviceId", "instanceId"}
+    service = {"serviceId": created["serviceId"]}
+    assert client.result("DescribeService", **service)["runStatus"] == "New"
+    world.advance(8)
+    (row,) = client.result("DescribeServices", runStatus=["Serving"])["serviceList"]
+    assert (row["serviceId"], row["modelId"]) == (created["serviceId"], SERVE["modelId"])
+    assert client.result("ModifyService", **service, modelSetId="am-x", modelId="amv-new") is True
+    assert client.result("DescribeService", **service)["updateStatus"] == "Updating"
+    world.advance(5)
+    row = client.result("DescribeService", **service)
+    assert (row["updateStatus"], row["modelSetId"], row["modelId"]) == ("None", "am-x", "amv-new")
+    assert client.result("DeactivateService", **service) == {"operation": True, "message": ""}
+    world.advance(2)
+    assert client.result("DescribeService", **service)["runStatus"] == "Stopped"
+    assert error(client.post("DescribeService", {"serviceId": "svco-x"})) == (404, "NoSuchKey")
+
+
+def test_bought_resources(client: Client) -> None:
+    service_id = client.result("CreateService", **BOUGHT)["serviceId"]
+    row = client.result("DescribeService", serviceId=service_id)
+    assert (row["chargeType"], row["payType"], row["resourceConfig"]) == ("Tokens", "Postpay", RESOURCES)
+
+
+def test_an_action_has_its_path(client: Client) -> None:
+    for action in ACTIONS:
+        assert client.post(action).json().get("code") != "InvalidHTTPRequest"
+        elsewhere = "/v2/model" if "Service" in action else "/v2/service"
+        assert error(client.post(action, path=elsewhere)) == (400, "InvalidHTTPRequest")
 
 
 def test_case_of_the_weight(world: World, client: Client) -> None:
@@ -115,7 +211,15 @@ def test_null_result(world: World, client: Client) -> None:
 
 @pytest.mark.parametrize(
     ("permission", "allowed"),
-    [("full", ACTIONS), ("read", ACTIONS[1:3]), ("none", [])],
+    [
+        ("full", ACTIONS),
+        ("read", READ),
+        ("tuning", TUNING),
+        ("tuning_read", READ),
+        ("service", ["CreateService", "ModifyService", "DescribeService"]),
+        ("service_read", ["DescribeService"]),
+        ("none", []),
+    ],
 )
 def test_permissions(world: World, client: Client, permission: Any, allowed: list[str]) -> None:
     world.account.permission = permission
@@ -136,7 +240,7 @@ def test_several_accounts(world: World, client: Client) -> None:
 
 
 def test_unknown_path_and_method(client: Client) -> None:
-    response = client.http.post(f"{client.url}/v2/service?Action=DescribeServices")
+    response = client.http.post(f"{client.url}/v2/finetuning?Action=DescribeFineTuningJobs")
     assert response.status_code == 404
     assert response.headers["Content-Type"].startswith("text/html")
     assert client.http.get(f"{client.url}/v2/model").status_code == 405

@@ -8,8 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from airflow_provider_qianfan.emulator.__main__ import main
+from airflow_provider_qianfan.emulator.__main__ import describe, main
+from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.world import World
 from tests.emulator.client import Client
 
 if TYPE_CHECKING:
@@ -73,10 +75,41 @@ def test_says_what_is_unusual_and_can_be_quiet(tmp_path: Path) -> None:
     assert lines[1:] == ["behaviour marker: exclusive", "fault * calls=(2,) server_error=502", "ready"]
 
 
+def test_says_what_becomes_of_versions_and_services() -> None:
+    world = World(
+        {
+            "models": [
+                {"id": "amv-one", "timeline": [{"status": "Creating"}, {"after": 5, "status": "Ready"}]}
+            ],
+            "services": [
+                {
+                    "id": "svco-one",
+                    "name": "chat",
+                    "model_id": "amv-old",
+                    "created": -10,
+                    "timeline": [
+                        {"run_status": "Serving"},
+                        {"after": 13, "update_status": "Updating"},
+                        {"after": 15, "update_status": "None", "model_id": "amv-one"},
+                    ],
+                }
+            ],
+        },
+        ManualClock(),
+    )
+    assert list(describe(world)) == [
+        "amv-one '' set am-emulated0001: Creating → Ready at 5 s",
+        (
+            "svco-one 'chat' version amv-old: (created 10 s ago) Serving"
+            " → updateStatus Updating at 3 s → updateStatus None at 5 s, modelId amv-one"
+        ),
+    ]
+
+
 def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-scenarios"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["busy", "demo", "history", "stormy"]
+    assert names == ["busy", "demo", "deploy", "history", "stormy"]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,32 @@ def test_tasks(world: World, client: Client) -> None:
     assert client.control("tasks/amva-one", {"status": "failed"}).status_code == 404
 
 
+def test_models(world: World, client: Client) -> None:
+    assert client.control("models", {"id": "amv-one", "status": "Creating"}).status_code == 200
+    assert client.result("DescribeModel", modelId="amv-one")["status"] == "Creating"
+    world.add_task("amv-one", status="succeeded", model_id="amv-made")
+    state = client.control("models/amv-made", {"after": 5, "status": "Fail"}).json()
+    assert {model["modelId"]: model["status"] for model in state["models"]} == {
+        "amv-one": "Creating",
+        "amv-made": "Ready",
+    }
+    world.advance(5)
+    assert client.result("DescribeModel", modelId="amv-made")["status"] == "Fail"
+    assert client.control("models/amv-nobody", {"status": "Ready"}).status_code == 404
+
+
+def test_services(client: Client) -> None:
+    state = client.control("services", {"id": "svco-one", "model_id": "amv-one"}).json()
+    assert [(row["serviceId"], row["runStatus"]) for row in state["services"]] == [("svco-one", "Serving")]
+    assert client.control("services/svco-one", {"model_id": "amv-two"}).status_code == 200
+    row = client.result("DescribeService", serviceId="svco-one")
+    assert (row["runStatus"], row["modelId"]) == ("Serving", "amv-two")
+    assert client.http.delete(f"{client.url}/_emulator/services/svco-one").status_code == 200
+    assert client.result("DescribeServices")["serviceList"] == []
+    assert client.control("services/svco-one", {"run_status": "Failed"}).status_code == 404
+    assert client.http.delete(f"{client.url}/_emulator/services/svco-one").status_code == 404
+
+
 def test_faults(client: Client) -> None:
     state = client.control("faults", {"add": [{"server_error": 503, "from": 1, "count": 5}]}).json()
     assert state["faults"] == ["* from=1 count=5 server_error=503"]
@@ -88,6 +114,10 @@ def test_reset(world: World, client: Client) -> None:
         ("tasks", {**TASK, "statsu": "x"}, "unknown key 'statsu'"),
         ("tasks", {**TASK, "id": "amva-old"}, "already a task 'amva-old'"),
         ("tasks/amva-old", {"status": "done"}, "not one of creating"),
+        ("models", {"id": "amv-old"}, "already a model version 'amv-old'"),
+        ("models/amv-old", {"status": "ready"}, "not one of Ready"),
+        ("services", {"id": "svco-old", "model_id": "amv-x"}, "already a service 'svco-old'"),
+        ("services/svco-old", {"run_status": "Gone"}, "not one of New"),
         ("faults", {"add": [{"latency": "x"}]}, "faults.add[0].latency"),
         ("behaviour", {"order": "random"}, "behaviour.order"),
         ("behaviour", [], "expected a mapping"),
@@ -97,6 +127,8 @@ def test_reset(world: World, client: Client) -> None:
 )
 def test_mistakes_change_nothing(world: World, client: Client, path: str, body: Any, hint: str) -> None:
     world.add_task("amv-source000001", task_id="amva-old")
+    world.add_model("amv-old")
+    world.add_service("amv-old", service_id="svco-old")
     before = client.control("state").json()
     response = client.control(path, body)
     assert response.status_code == 400

@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from tests.emulator.client import Client, error
-from tests.emulator.test_app import CREATE
+from tests.emulator.test_app import CREATE, SERVE
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.world import World
@@ -188,13 +188,14 @@ def test_huge_body(world: World, client: Client) -> None:
 def test_null_list(world: World, client: Client) -> None:
     result = struck(world, client, null_list=True).json()["result"]
     assert result["modelCompTaskList"] is None
+    assert client.result("DescribeServices")["serviceList"] is None
 
 
-def pages(client: Client, count: int) -> list[Any]:
+def pages(client: Client, action: str, count: int) -> list[Any]:
     """Return ``count`` pages as a client without any doubts would read them."""
     read, marker = [], None
     for _ in range(count):
-        read.append(client.page(**{"marker": marker} if marker else {}))
+        read.append(client.result(action, **{"marker": marker} if marker else {}))
         marker = read[-1]["pageInfo"].get("nextMarker")
     return read
 
@@ -209,17 +210,29 @@ def pages(client: Client, count: int) -> list[Any]:
         ("fresh_rows", 6, 12),
     ],
 )
+@pytest.mark.parametrize(
+    ("action", "rows", "row_id"),
+    [(LIST, "modelCompTaskList", "id"), ("DescribeServices", "serviceList", "serviceId")],
+)
 def test_endless_paging(
-    world: World, client: Client, variant: Any, different_markers: int, different_rows: int
+    world: World,
+    client: Client,
+    action: str,
+    rows: str,
+    row_id: str,
+    variant: Any,
+    different_markers: int,
+    different_rows: int,
 ) -> None:
     for n in range(2):
         world.add_task("amv-source000001", task_id=f"amva-row{n}")
+        world.add_service("amv-source000001", service_id=f"svco-row{n}")
     world.faults.append(Fault(endless_paging=variant))
-    read = pages(client, 6)
+    read = pages(client, action, 6)
     assert all(page["pageInfo"]["isTruncated"] is True for page in read)
     markers = [page["pageInfo"].get("nextMarker") for page in read]
     assert len(set(markers) - {None}) == different_markers
-    assert len({row["id"] for page in read for row in page["modelCompTaskList"]}) == different_rows
+    assert len({row[row_id] for page in read for row in page[rows]}) == different_rows
 
 
 def test_a_struck_action_is_not_performed_unless_it_is(world: World, client: Client) -> None:
@@ -229,6 +242,18 @@ def test_a_struck_action_is_not_performed_unless_it_is(world: World, client: Cli
     assert not world.tasks
     assert client.post("CreateModelCompTask", CREATE).status_code == 500
     assert len(world.tasks) == 1
+
+
+def test_a_lost_answer(world: World, client: Client) -> None:
+    service_id = world.add_service("amv-old")
+    modify = {"serviceId": service_id, "modelSetId": "am-x", "modelId": "amv-new"}
+    calls = [("CreateModelCompTask", CREATE), ("CreateService", SERVE), ("ModifyService", modify)]
+    for action, _ in calls:
+        world.faults.append(Fault(action=action, server_error=504, performs=True, count=1))
+    assert [client.post(action, body).status_code for action, body in calls] == [504, 504, 504]
+    assert len(world.tasks) == 1
+    assert len(world.services) == 2
+    assert client.result("DescribeService", serviceId=service_id)["updateStatus"] == "Updating"
 
 
 def test_gateways_do_not_look_at_signatures(world: World, client: Client) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", ["demo", "busy", "stormy", "history"])
+@pytest.mark.parametrize("name", ["demo", "busy", "stormy", "history", "deploy"])
 def test_builtin(name: str) -> None:
     scenario = load(name)
     assert scenario.name == name
@@ -53,6 +53,23 @@ def test_history_is_long() -> None:
     assert len(World("history").existing()) == 257
 
 
+def test_deploy_tells_its_story() -> None:
+    world = World("deploy", ManualClock())
+
+    def look() -> list[tuple[str, str]]:
+        return sorted((model.id, model.step(world.now).status) for model in world.existing_models())
+
+    source = ("amv-demogood0001", "Ready")
+    assert look() == [source]
+    world.advance(8)
+    assert look() == [source, ("amv-demoquant001", "Creating")]
+    world.advance(6)
+    assert look() == [source, ("amv-demoquant001", "Ready")]
+    assert world.modify_service(
+        "svco-demochat0001", model_set_id="am-demoset00001", model_id="amv-demoquant001"
+    )
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8")
@@ -84,6 +101,18 @@ tasks:
     timeline:
       - {after: 0, status: running, set: {status: pondering}}
       - {after: 5, status: failed, failed_reason: none at all, in_detail: {set: {x: 1}}}
+created_services:
+  timeline: [{run_status: Deploying}, {after: 60, run_status: Failed}]
+models:
+  - {id: amv-one, status: Fail, source_type: Import, set: {isSupportModelComp: null}}
+  - {timeline: [{status: Creating}, {after: 5, status: Ready, omit: [model]}], created: 2026-01-02}
+services:
+  - id: svco-one
+    model_id: amv-one
+    timeline:
+      - {run_status: Serving}
+      - {after: 5, update_status: Updating}
+      - {after: 9, update_status: None, model_id: amv-two, in_list: {omit: [modelId]}}
 faults:
   - {action: "*", from: 2, count: 1, rate_limit: true, retry_after: 1, retry_after_date: true}
   - {after: 5, until: 9, status: 500, body: {code: X}, headers: {A: b}}
@@ -96,6 +125,10 @@ faults:
     assert scenario.tasks[0].created == datetime(2026, 1, 1, 19, 4, 5, tzinfo=UTC)
     assert scenario.faults[0].from_ == 2
     assert scenario.faults[1].body == {"code": "X"}
+    assert scenario.created_services.timeline[1].run_status == "Failed"
+    assert scenario.services[0].timeline[2].update_status == "None"
+    assert list(World(scenario).models) == ["amv-one", "amv-emulated0001"]
+    assert list(World(scenario).services) == ["svco-one"]
     assert list(World(scenario).tasks)[1:] == ["amva-0001", "amva-0002", "amva-0003"]
 
 
@@ -106,7 +139,11 @@ def test_an_empty_file_is_an_empty_world(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "hint"),
     [
-        ("tsks: []", "mine.yaml", "unknown key 'tsks'; allowed: accounts, behaviour, created_tasks"),
+        (
+            "tsks: []",
+            "mine.yaml",
+            "unknown key 'tsks'; allowed: accounts, behaviour, created_services, created_tasks",
+        ),
         ("- 1", "mine.yaml", "expected a mapping, not [1]"),
         ("{", "mine.yaml", "not YAML"),
         ("tasks: {}", "tasks", "expected a list"),
@@ -157,13 +194,41 @@ def test_an_empty_file_is_an_empty_world(tmp_path: Path) -> None:
             "mine.yaml",
             "two tasks have the id 'y'",
         ),
+        (
+            "tasks: [{source_model_id: x, timeline: [{status: running, model_timeline: [{status: Ready}]}]}]",
+            "tasks[0].timeline[0]",
+            "'model_timeline' needs a 'model_id'",
+        ),
+        (
+            "tasks: [{source_model_id: x, timeline: [{status: succeeded, model_id: y, model_timeline: []}]}]",
+            "tasks[0].timeline[0]",
+            "'model_timeline' is empty",
+        ),
+        ("models: [{status: ready}]", "models[0].status", "'ready' is not one of Ready, Creating, Fail"),
+        ("models: [{status: Ready, timeline: [{status: Fail}]}]", "models[0]", "exclude each other"),
+        ("models: [&m {id: y}, *m]", "mine.yaml", "two models have the id 'y'"),
+        ("services: [{}]", "services[0]", "'model_id' is missing"),
+        ("services: [{model_id: x, run_status: serving}]", "services[0].run_status", "not one of New, Depl"),
+        (
+            "services: [{model_id: x, timeline: [{update_status: Updating}]}]",
+            "services[0]",
+            "the first step of 'timeline' needs a 'run_status'",
+        ),
+        (
+            "services: [{model_id: x, run_status: New, timeline: [{run_status: New}]}]",
+            "services[0]",
+            "exclude each other",
+        ),
+        ("services: [&s {id: y, model_id: x}, *s]", "mine.yaml", "two services have the id 'y'"),
+        ("created_services: {timeline: []}", "created_services", "'timeline' is empty"),
+        ("behaviour: {update_seconds: -1}", "behaviour", "cannot be negative"),
         ("behaviour: {marker: both}", "behaviour.marker", "not one of inclusive, exclusive, overlapping"),
         ("behaviour: {list_lag: -1}", "behaviour", "cannot be negative"),
         ("behaviour: {list_lag: true}", "behaviour.list_lag", "expected a number, not True"),
         ("behaviour: {list_lag: .inf}", "behaviour.list_lag", "expected a number, not inf"),
         ("behaviour: {ignore_source_filter: 1}", "behaviour.ignore_source_filter", "expected true or false"),
         ("accounts: []", "mine.yaml", "needs at least one"),
-        ("accounts: [{permission: some}]", "accounts[0].permission", "not one of full, read, none"),
+        ("accounts: [{permission: some}]", "accounts[0].permission", "not one of full, read, tuning"),
         ("faults: [{calls: 2, latency: 1}]", "faults[0].calls", "expected a list, not 2"),
         ("faults: [{calls: [1]}]", "faults[0]", "not what happens"),
         ("faults: [{action: List, latency: 1}]", "faults[0]", "allowed: *, CreateModelCompTask"),
