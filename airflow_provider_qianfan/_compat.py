@@ -78,6 +78,7 @@ __all__ = [
     "mask_secret",
     "metrics",
     "read_connection",
+    "task_store",
 ]
 
 
@@ -146,6 +147,15 @@ def metrics() -> Any:
     except ModuleNotFoundError:  # Airflow before 3.2
         module = import_module("airflow.stats")
     return module if hasattr(module, "incr") else module.Stats
+
+
+def task_store(context: Context) -> Any:
+    """
+    Return what a task instance keeps over its tries: ``get``, ``set`` and ``delete`` of JSON values by key.
+
+    None before Airflow 3.3.
+    """
+    return context.get("task_state_store")
 
 
 async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:

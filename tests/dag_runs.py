@@ -81,7 +81,11 @@ class DagRunner:
             f"dag_{next(_numbers)}",
             schedule=None,
             start_date=pendulum.datetime(2024, 1, 1),
-            default_args={"on_failure_callback": remember, "on_skipped_callback": remember},
+            default_args={
+                "on_failure_callback": remember,
+                "on_retry_callback": remember,
+                "on_skipped_callback": remember,
+            },
         )
         with dag:
             build()

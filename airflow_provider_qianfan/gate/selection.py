@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_qianfan.api.errors import clean
@@ -190,6 +190,20 @@ def check_time(argument: str, value: object) -> datetime:
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
+
+
+def check_seconds(argument: str, value: float | timedelta) -> float:
+    """
+    Read a span of time.
+
+    :raises ValueError: if it is neither a number of seconds nor a timedelta, or is negative.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+        raise ValueError(
+            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
+        )
+    return float(seconds)
 
 
 def check_if_several(value: object) -> IfSeveral:

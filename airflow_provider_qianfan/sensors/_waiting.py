@@ -20,7 +20,7 @@ from airflow_provider_qianfan._compat import (
     conf,
     first_reschedule_date,
 )
-from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError
 from airflow_provider_qianfan.gate.memory import (
@@ -36,7 +36,7 @@ from airflow_provider_qianfan.gate.memory import (
     timeout_message,
 )
 from airflow_provider_qianfan.gate.outcome import DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import check_text
+from airflow_provider_qianfan.gate.selection import check_seconds, check_text
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class QianfanSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
         self.deferrable = self._choose_deferrable(deferrable)
-        self.settle = _seconds("settle", settle)
-        self.max_unhealthy = _seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = _seconds("auth_grace", auth_grace)
+        self.settle = check_seconds("settle", settle)
+        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
+        self.auth_grace = check_seconds("auth_grace", auth_grace)
 
     @abstractmethod
     def _target(self, context: Context) -> Target:
@@ -356,12 +356,3 @@ def _first_start(context: Context) -> float:
     """Tell when this try began: Airflow keeps that over deferrals, whatever an event has lost."""
     began = getattr(context["ti"], "start_date", None)
     return min(time.time(), began.timestamp()) if isinstance(began, datetime) else time.time()
-
-
-def _seconds(argument: str, value: float | timedelta) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
-        raise ValueError(
-            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
-        )
-    return float(seconds)
