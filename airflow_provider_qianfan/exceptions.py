@@ -26,6 +26,8 @@ __all__ = [
     "QianfanModelIdMissingError",
     "QianfanProtocolError",
     "QianfanRateLimitError",
+    "QianfanResourceAmbiguousError",
+    "QianfanResourceExistsError",
     "QianfanResourceFailedError",
     "QianfanResourceNotFoundError",
     "QianfanTaskAmbiguousError",
@@ -57,6 +59,14 @@ class QianfanResourceFailedError(QianfanGateError):
 
 class QianfanResourceNotFoundError(QianfanGateError):
     """The model version or the service with the given id is not there."""
+
+
+class QianfanResourceExistsError(QianfanGateError):
+    """The service was created before, and ``if_exists="fail"``."""
+
+
+class QianfanResourceAmbiguousError(QianfanGateError):
+    """Several services carry the mark of one task, and nothing tells which one is meant."""
 
 
 class QianfanModelIdMissingError(QianfanGateError):
