@@ -27,6 +27,8 @@ __all__ = [
     "QianfanModelNotReadyError",
     "QianfanProtocolError",
     "QianfanRateLimitError",
+    "QianfanResourceAmbiguousError",
+    "QianfanResourceExistsError",
     "QianfanResourceFailedError",
     "QianfanResourceNotFoundError",
     "QianfanTaskAmbiguousError",
@@ -59,6 +61,14 @@ class QianfanResourceFailedError(QianfanGateError):
 
 class QianfanResourceNotFoundError(QianfanGateError):
     """The model version or the service with the given id is not there."""
+
+
+class QianfanResourceExistsError(QianfanGateError):
+    """The service was created before, and ``if_exists="fail"``."""
+
+
+class QianfanResourceAmbiguousError(QianfanGateError):
+    """Several services carry the mark of one task, and nothing tells which one is meant."""
 
 
 class QianfanModelIdMissingError(QianfanGateError):

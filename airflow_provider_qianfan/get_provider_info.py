@@ -31,7 +31,10 @@ def get_provider_info() -> dict[str, object]:
         "operators": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": ["airflow_provider_qianfan.operators.model_compression"],
+                "python-modules": [
+                    "airflow_provider_qianfan.operators.model_compression",
+                    "airflow_provider_qianfan.operators.service",
+                ],
             }
         ],
         "sensors": [

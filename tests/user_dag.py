@@ -24,6 +24,8 @@ from airflow_provider_qianfan.exceptions import (
     QianfanModelNotReadyError,
     QianfanProtocolError,
     QianfanRateLimitError,
+    QianfanResourceAmbiguousError,
+    QianfanResourceExistsError,
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
     QianfanTaskAmbiguousError,
@@ -38,6 +40,10 @@ from airflow_provider_qianfan.operators.model_compression import (
     QianfanCancelModelCompTaskOperator,
     QianfanCreateModelCompTaskOperator,
     QianfanListModelCompTasksOperator,
+)
+from airflow_provider_qianfan.operators.service import (
+    QianfanCreateServiceOperator,
+    QianfanModifyServiceOperator,
 )
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
@@ -140,8 +146,44 @@ def user_dag() -> None:
         auth_grace=600,
     )
 
+    updated = QianfanModifyServiceOperator(
+        task_id="update_service",
+        service_id="svco-1",
+        model_id=ready.output,
+        model_set_id="am-1",
+        settle=60,
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=timedelta(seconds=30),
+        timeout=3600,
+        max_unhealthy=7200,
+        auth_grace=600,
+        qianfan_conn_id="qianfan_default",
+    )
+    made = QianfanCreateServiceOperator(
+        task_id="create_service",
+        name="chat",
+        url_suffix="chat",
+        model_id=updated.output["previous_model_id"],
+        deployment_config={"replicasCount": 1, "deploymentComputeUnitList": [{"instanceId": "unit-1"}]},
+        model_set_id=updated.output["previous_model_set_id"],
+        description="nightly",
+        protocol_version=2,
+        nonce="1",
+        if_exists="fail",
+        settle=60,
+        wait_for_completion=True,
+        deferrable=False,
+        poke_interval=30,
+        timeout=timedelta(hours=1),
+        max_unhealthy=7200,
+        auth_grace=600,
+        qianfan_conn_id="qianfan_default",
+    )
+
     task_id >> compressed >> created >> cancelled
     deploy(ready.output, listed.output) >> served >> Retire(task_id="retire", source_model_id="amv-1")
+    deploy(made.output["service_id"], listed.output)
 
 
 def create(hook: QianfanHook, source_model_id: str) -> str:
@@ -198,12 +240,26 @@ class Retire(BaseOperator):
         with hook.get_conn() as session:
             status: int = session.post("/v2/model", params={"Action": "DescribeModel"}, json={}).status_code
         log.info("%s %s %d", rows, answer, status)
+        service_id: str = hook.create_service(
+            name="chat",
+            url_suffix="chat",
+            model_set_id="am-1",
+            model_id="amv-1",
+            deployment_config={"replicasCount": 1},
+            description="nightly",
+            protocol_version=1,
+        )
+        hook.modify_service(service_id, model_set_id="am-1", model_id="amv-2")
+        described: dict[str, Any] | None = hook.get_service(service_id)
+        log.info("%s", described)
         hook.close()
 
 
 def is_final(error: Exception) -> bool:
     verdicts: tuple[type[QianfanGateError], ...] = (
         QianfanModelIdMissingError,
+        QianfanResourceAmbiguousError,
+        QianfanResourceExistsError,
         QianfanResourceFailedError,
         QianfanResourceNotFoundError,
         QianfanModelNotReadyError,
@@ -250,6 +306,9 @@ def mistakes() -> None:
     QianfanListModelCompTasksOperator(task_id="l", statuses=1)  # type: ignore[arg-type]
     QianfanListModelCompTasksOperator(task_id="l", limit="100")  # type: ignore[arg-type]
     QianfanTrigger(poke_interval="30")  # type: ignore[arg-type]
+    QianfanModifyServiceOperator(task_id="m", service_id="svco-1")  # type: ignore[call-arg]
+    QianfanModifyServiceOperator(task_id="m", service_id="svco-1", model_id=None)  # type: ignore[arg-type]
+    hook.modify_service("svco-1", "am-1", "amv-1")  # type: ignore[call-arg]
     hook.get_model_comp_task(1)  # type: ignore[arg-type]
     print(hook.get_model_comp_task("amva-1").status)  # type: ignore[union-attr]
     hook.create_model_comp_task(name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]

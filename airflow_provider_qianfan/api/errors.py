@@ -38,6 +38,11 @@ _ADVICE = {
     "RequestExpired": "Correct the clock of the machine that runs this task.",
 }
 
+_SERVICE_ADVICE = (
+    "Attach QianfanServiceReadAccessPolicy (to look at a service), QianfanServiceOperateAccessPolicy (to"
+    " create and update, too) or QianfanFullControlAccessPolicy (to list, too) to this key's user."
+)
+
 
 def clean(text: object, longest: int = _LONGEST) -> str:
     """Make a server's text fit for a log: one line, control characters escaped, cut at ``longest``."""
@@ -74,6 +79,8 @@ class QianfanAPIError(QianfanError):
         self.request_id = clean(request_id, 80)
         self.http_status = http_status
         advice = _ADVICE.get(self.code)
+        if self.code == "AccessDenied" and "Service" in action:
+            advice = _SERVICE_ADVICE
         super().__init__(
             f"{action}: HTTP {http_status} {self._said()}"
             f" (request id {self.request_id or 'not given'})" + (f". {advice}" if advice else "")

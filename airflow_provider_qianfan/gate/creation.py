@@ -7,17 +7,14 @@ task from all others is a mark in its description, made from what Airflow keeps 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanError,
-    QianfanProtocolError,
     QianfanTransientError,
     clean,
     is_transient,
@@ -40,28 +37,14 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskExistsError,
 )
 from airflow_provider_qianfan.gate.look import read_candidates
+from airflow_provider_qianfan.gate.once import IfExists, Say, may_have_arrived, next_look
 from airflow_provider_qianfan.gate.selection import Selector, check_text, is_rendered_later
 from airflow_provider_qianfan.gate.wording import describe, duration, name_of
-
-IfExists = Literal["adopt", "fail"]
-
-LOOK_AGAIN = 5.0
-"""Seconds between two readings of the list while a task may still become visible."""
 
 AGAIN = (
     "To create another one, trigger another run, or change nonce and clear this task, or delete that"
     " compression task and clear this task."
 )
-
-Say = Callable[[int, str], None]
-
-
-def fingerprint(
-    dag_id: str, run_id: str, task_id: str, map_index: int | None, nonce: str | None = None
-) -> str:
-    """Make the mark of one task instance, the same in each of its tries: ``[airflow:<16 hex digits>]``."""
-    identity = json.dumps([dag_id, run_id, task_id, map_index, *([] if nonce is None else [nonce])])
-    return f"[airflow:{hashlib.sha256(identity.encode()).hexdigest()[:16]}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +52,7 @@ class Wanted:
     """
     The model compression task to create: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
 
-    :param mark: what :func:`fingerprint` made.
+    :param mark: what :func:`.fingerprint` made.
     """
 
     name: str
@@ -153,7 +136,7 @@ def create_once(
     try:
         return (yield from create_task(exchange, wanted.body()))
     except QianfanError as error:
-        if not _may_have_created(error):
+        if not may_have_arrived(error):
             journal.refused()
             raise
         lost = clean(error.__cause__ or error)
@@ -170,12 +153,6 @@ def create_once(
         raise _not_known(wanted, f"no task with the mark {wanted.mark} has appeared in {wait}", lost)
     plan.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
     return found.id
-
-
-def _may_have_created(error: QianfanError) -> bool:
-    return isinstance(error, QianfanProtocolError) or (
-        isinstance(error, QianfanTransientError) and error.sent
-    )
 
 
 def _not_known(wanted: Wanted, told: str, lost: str) -> QianfanTransientError:
@@ -238,7 +215,7 @@ def find(
                 return None
             seen_twice = True
         else:
-            yield Sleep(max(0.01, min(LOOK_AGAIN, until - clock())))
+            yield Sleep(next_look(until, clock()))
 
 
 def _several(tasks: list[ModelCompTask], wanted: Wanted) -> QianfanTaskAmbiguousError:
@@ -343,16 +320,3 @@ def check_config(config: object) -> None:
 
 
 _EXAMPLE = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
-
-
-def check_if_exists(value: object) -> IfExists:
-    """
-    Check ``if_exists``.
-
-    :raises ValueError: if it is neither of its values.
-    """
-    if value == "adopt":
-        return "adopt"
-    if value == "fail":
-        return "fail"
-    raise ValueError(f"if_exists={clean(repr(value))} is neither 'adopt' nor 'fail'.")

@@ -103,6 +103,14 @@ class Row:
         value = self.json.get("modelVersionId") or self.json.get("modelId")
         return value if isinstance(value, str) and value else None
 
+    @property
+    def model_set_id(self) -> str | None:
+        """The model set of that version; where the version has a key of its own, the set has the other."""
+        value = self.json.get("modelSetId")
+        if not value and self.json.get("modelVersionId"):
+            value = self.json.get("modelId")
+        return value if isinstance(value, str) and value else None
+
     def tells(self, kind: Kind) -> bool:
         """Tell whether everything is there that a verdict needs: rows of a list may say less."""
         needed = {kind.status_key} | ({"updateStatus"} if kind.serves else set())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret
-from airflow_provider_qianfan.api import model_compression
+from airflow_provider_qianfan.api import model_compression, service
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
@@ -21,6 +21,7 @@ from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Ex
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.gate.resource import SERVICE, read_resource
 from airflow_provider_qianfan.gate.wording import duration
 
 if TYPE_CHECKING:
@@ -434,6 +435,74 @@ class QianfanHook(BaseHook):
     def _change(self, action: str, model_comp_task_id: str) -> None:
         body = {"modelCompTaskId": _required("model_comp_task_id", model_comp_task_id)}
         self.call(model_compression.PATH, action, body)
+
+    def get_service(self, service_id: str) -> dict[str, Any] | None:
+        """
+        Ask for one service: https://cloud.baidu.com/doc/qianfan/s/Kmh4sv4c7.
+
+        :param service_id: the service, ``svco-…``.
+        :returns: the platform's own object; None if it answers without one.
+        """
+        row = self.run(read_resource(self.exchange, SERVICE, _required("service_id", service_id)))
+        return None if row is None else dict(row.json)
+
+    def create_service(
+        self,
+        *,
+        name: str,
+        url_suffix: str,
+        model_set_id: str,
+        model_id: str,
+        deployment_config: Mapping[str, Any],
+        description: str | None = None,
+        protocol_version: int | None = None,
+    ) -> str:
+        """
+        Create a service on compute units that the account owns: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
+
+        It is not sent again once it may have arrived: the action has no idempotency key.
+
+        :param name: 2 to 20 characters.
+        :param url_suffix: the end of its URL: 2 to 20 of a-z, 0-9, _ and -, and none of the last two at its
+            ends.
+        :param model_set_id: the model of the version, ``am-…``.
+        :param model_id: the model version that it serves, ``amv-…``.
+        :param deployment_config: the platform's ``deploymentConfig``.
+        :param description: free text, at most 500 characters.
+        :param protocol_version: 1 or 2. Default: the platform's, 1.
+        :returns: the service's id, ``svco-…``.
+        :raises QianfanTransientError: also if the answer was lost; look for the service before creating
+            another.
+        """
+        body = {
+            "modelSetId": _required("model_set_id", model_set_id),
+            "modelId": _required("model_id", model_id),
+            "name": service.check_name(name),
+            "urlSuffix": service.check_url_suffix(url_suffix),
+            "deploymentConfig": dict(deployment_config),
+            **({"description": service.check_description(description)} if description is not None else {}),
+            **({"protocolVersion": protocol_version} if protocol_version is not None else {}),
+        }
+        return self.run(service.create_service(self.exchange, body))
+
+    def modify_service(self, service_id: str, *, model_set_id: str, model_id: str) -> None:
+        """
+        Have a service updated to another model version: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
+
+        It is not sent again once it may have arrived. The update takes its time: see :meth:`get_service`.
+
+        :param service_id: the service, ``svco-…``.
+        :param model_set_id: the model of the version, ``am-…``.
+        :param model_id: the model version that it is to serve, ``amv-…``.
+        :raises QianfanError: also if the platform answers that it did not do it.
+        """
+        for argument, value in (
+            ("service_id", service_id),
+            ("model_set_id", model_set_id),
+            ("model_id", model_id),
+        ):
+            _required(argument, value)
+        self.run(service.modify_service(self.exchange, service_id, model_set_id, model_id))
 
 
 def _connection_type() -> dict[str, Any]:

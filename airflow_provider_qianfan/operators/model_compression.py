@@ -23,16 +23,14 @@ from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_f
 from airflow_provider_qianfan.gate.creation import (
     AGAIN,
     Earlier,
-    IfExists,
     Plan,
     Wanted,
     check_config,
-    check_if_exists,
     create_once,
     find,
-    fingerprint,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.once import IfExists, Journal, check_if_exists, fingerprint
 from airflow_provider_qianfan.gate.selection import (
     Selector,
     check_literal,
@@ -305,11 +303,13 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         )  # loads what a DAG file's parse need not
 
         wanted = self._wanted(context)
-        journal = _Journal(task_store(context), wanted)
+        identity = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
+        tries = context["ti"].try_number
+        journal = _Journal(task_store(context), "qianfan_model_comp_task", identity, tries)
         plan = Plan(self.settle, self.if_exists, time.time, self._say)
         hook = QianfanHook(self.qianfan_conn_id)
         try:
-            earlier = journal.earlier(context["ti"].try_number, time.time())
+            earlier = journal.earlier(time.time())
             task_id = hook.run(create_once(hook.exchange, wanted, earlier, journal, plan))
         finally:
             hook.close()
@@ -417,49 +417,26 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         self.log.log(level, "%s", text)
 
 
-class _Journal:
-    """
-    What a try writes down for the next, where Airflow keeps it: 3.3 and newer.
+class _Journal(Journal):
+    """An older Airflow keeps nothing, so that any earlier try may have created a task a moment ago."""
 
-    An older Airflow keeps nothing, so that any earlier try may have created a task a moment ago.
-    """
-
-    KEY = "qianfan_model_comp_task"
-
-    def __init__(self, store: Any, wanted: Wanted) -> None:
-        self._store = store
-        self._entry: dict[str, Any] = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
-
-    def earlier(self, try_number: int, now: float) -> Earlier:
+    def earlier(self, now: float) -> Earlier:
         """Tell what earlier tries have done."""
-        if self._store is None:
-            return Earlier(sent_at=now if try_number > 1 else None)
-        entry = self._store.get(self.KEY)
-        if not isinstance(entry, Mapping) or not self._entry.items() <= entry.items():
-            return Earlier()
-        self._entry = dict(entry)
-        sent_at, task_id = entry.get("sent_at"), entry.get("id")
+        sent_at, task_id = self.sent_at(now), self.entry.get("id")
         return Earlier(
             sent_at if isinstance(sent_at, int | float) else None,
             task_id if isinstance(task_id, str) else None,
         )
 
     def sending(self) -> None:
-        self._entry.pop("id", None)
-        self._write(sent_at=time.time())
+        self.write(sent_at=time.time(), id=None)
 
     def created(self, task_id: str) -> None:
-        if self._entry.get("id") != task_id:
-            self._write(id=task_id)
+        if self.entry.get("id") != task_id:
+            self.write(id=task_id)
 
     def refused(self) -> None:
-        if self._store is not None:
-            self._store.delete(self.KEY)
-
-    def _write(self, **values: Any) -> None:
-        self._entry |= values
-        if self._store is not None:
-            self._store.set(self.KEY, self._entry)
+        self.forget()
 
 
 class QianfanCancelModelCompTaskOperator(BaseOperator):

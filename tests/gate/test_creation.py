@@ -25,10 +25,9 @@ from airflow_provider_qianfan.gate.creation import (
     Plan,
     Wanted,
     check_config,
-    check_if_exists,
     create_once,
-    fingerprint,
 )
+from airflow_provider_qianfan.gate.once import check_if_exists, fingerprint
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import SOURCE
 

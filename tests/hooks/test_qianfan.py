@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanError, QianfanProtocolError
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
@@ -147,6 +147,80 @@ def test_an_empty_id_is_not_sent(emulator: EmulatorServer, value: Any) -> None:
     for call in (hook.get_model_comp_task, hook.cancel_model_comp_task, hook.delete_model_comp_task):
         with pytest.raises(ValueError, match="model_comp_task_id is empty"):
             call(value)
+    assert emulator.world.calls == []
+
+
+UNITS = {
+    "replicasCount": 1,
+    "deploymentComputeUnitList": [{"instanceId": "unit-1", "deploymentReplicasCount": 1}],
+}
+NEW_SERVICE: dict[str, Any] = {
+    "name": "chat",
+    "url_suffix": "chat-1",
+    "model_set_id": "am-1",
+    "model_id": SOURCE,
+    "deployment_config": UNITS,
+}
+
+
+@pytest.mark.parametrize("more", [{}, {"description": "text", "protocol_version": 2}])
+def test_services(emulator: EmulatorServer, more: dict[str, Any]) -> None:
+    emulator.world.behaviour.modify_unready = "accepted"
+    emulator.world.behaviour.update_seconds = 0
+    hook = QianfanHook()
+
+    service_id = hook.create_service(**NEW_SERVICE, **more)
+
+    assert emulator.world.calls[-1].body == {
+        "name": "chat",
+        "urlSuffix": "chat-1",
+        "modelSetId": "am-1",
+        "modelId": SOURCE,
+        "deploymentConfig": UNITS,
+        **({"description": "text", "protocolVersion": 2} if more else {}),
+    }
+    hook.modify_service(service_id, model_set_id="am-2", model_id="amv-2")
+    service = hook.get_service(service_id)
+    assert service
+    assert (service["modelSetId"], service["modelId"]) == ("am-2", "amv-2")
+
+
+@pytest.mark.parametrize("fault", [{"body": {"result": False}}, {"body": {}}, {"server_error": 502}])
+def test_what_changes_a_service_is_sent_once(emulator: EmulatorServer, fault: dict[str, Any]) -> None:
+    emulator.world.faults.append(Fault(**fault))
+    hook = QianfanHook()
+
+    with pytest.raises(QianfanError):
+        hook.modify_service("svco-1", model_set_id="am-2", model_id="amv-2")
+    with pytest.raises(QianfanError):
+        hook.create_service(**NEW_SERVICE)
+
+    assert len(emulator.world.calls) == 2
+
+
+def test_a_service_that_the_answer_does_not_hold(emulator: EmulatorServer) -> None:
+    emulator.world.behaviour.not_found = "null_result"
+
+    assert QianfanHook().get_service("svco-nobody") is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"name": "c"}, "name='c'"),
+        ({"url_suffix": "C1"}, "url_suffix='C1'"),
+        ({"model_id": ""}, "model_id is empty"),
+        ({"model_set_id": ""}, "model_set_id is empty"),
+        ({"description": "d" * 501}, "description has 501 characters"),
+    ],
+)
+def test_a_service_that_cannot_be_meant(emulator: EmulatorServer, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        QianfanHook().create_service(**{**NEW_SERVICE, **wrong})
+    with pytest.raises(ValueError, match="model_id is empty"):
+        QianfanHook().modify_service("svco-1", model_set_id="am-1", model_id="")
+    with pytest.raises(ValueError, match="service_id is empty"):
+        QianfanHook().get_service(" ")
     assert emulator.world.calls == []
 
 
