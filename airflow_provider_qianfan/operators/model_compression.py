@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import BaseOperator, conf, mapped_arguments, task_store
+from airflow_provider_qianfan._compat import BaseOperator, mapped_arguments, task_store
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.api.model_compression import (
@@ -42,6 +42,7 @@ from airflow_provider_qianfan.gate.selection import (
 )
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.links import QianfanConsoleLink
+from airflow_provider_qianfan.operators._waiting import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -150,7 +151,7 @@ class QianfanListModelCompTasksOperator(BaseOperator):
         return [dict(task.json) for task in kept]
 
 
-class QianfanCreateModelCompTaskOperator(BaseOperator):
+class QianfanCreateModelCompTaskOperator(WaitingOperator):
     """
     Create a model compression task, once: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
 
@@ -215,17 +216,13 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         "nonce",
     )
     template_fields_renderers = {"config": "json"}  # noqa: RUF012  Airflow's own form
-    ui_color = "#cfe8d5"
     operator_extra_links = (QianfanConsoleLink(),)
+    _OPTIONAL = ("description", "nonce")
 
     model_comp_task_id: str | None = None
     """Once it is known; the link shows it."""
 
     _killable: tuple[QianfanHook, str] | None = None
-
-    if TYPE_CHECKING:
-        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
-        output: Any
 
     def __init__(
         self,
@@ -248,7 +245,17 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         qianfan_conn_id: str = "qianfan_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            settle=settle,
+            wait_for_completion=wait_for_completion,
+            deferrable=deferrable,
+            poke_interval=poke_interval,
+            timeout=timeout,
+            max_unhealthy=max_unhealthy,
+            auth_grace=auth_grace,
+            qianfan_conn_id=qianfan_conn_id,
+            **kwargs,
+        )
         self.name = name
         self.source_model_id = source_model_id
         self.model_set_id = model_set_id
@@ -256,36 +263,16 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         self.description = description
         self.nonce = nonce
         self.if_exists = check_if_exists(if_exists)
-        self.settle = check_seconds("settle", settle)
-        self.wait_for_completion = wait_for_completion
         self.cancel_on_kill = cancel_on_kill
-        if deferrable and not wait_for_completion:
-            raise ValueError("deferrable=True needs wait_for_completion=True: there is nothing to wait for.")
         if cancel_on_kill and not wait_for_completion:
             raise ValueError("cancel_on_kill=True needs wait_for_completion=True: it ends with the waiting.")
-        if deferrable is None:
-            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
-        self.deferrable = deferrable
-        self.poke_interval = check_seconds("poke_interval", poke_interval)
-        self.timeout = None if timeout is None else check_seconds("timeout", timeout)
-        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = check_seconds("auth_grace", auth_grace)
-        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
-        self._given = tuple(
-            argument for argument in ("description", "nonce") if getattr(self, argument) is not None
-        )
-        for argument in ("name", "source_model_id", "model_set_id", *self._given):
-            check_literal(argument, getattr(self, argument))
+        self._check_literals(("name", "source_model_id", "model_set_id"))
         check_config(config)
 
     def _wanted(self, context: Context) -> Wanted:
         """Make what is wanted from the rendered values."""
-        optional = {"description": self.description, "nonce": self.nonce}
-        check_rendered(optional, {*self._given, *mapped_arguments(self)})
+        self._check_optional()
         check_config(self.config)
-        for argument in ("description", "nonce"):
-            if optional[argument] is not None:
-                check_text(argument, optional[argument])
         ti = context["ti"]
         return Wanted(
             name=check_text("name", self.name),
@@ -357,19 +344,8 @@ class QianfanCreateModelCompTaskOperator(BaseOperator):
         """Make the sensor that waits for the task; it says, pushes and raises what it always does."""
         from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
-        more: dict[str, Any] = {} if self.timeout is None else {"timeout": self.timeout}
         sensor = QianfanModelCompTaskSensor(
-            task_id=self.task_id,
-            model_comp_task_id=task_id,
-            source_model_id=source_model_id,
-            qianfan_conn_id=self.qianfan_conn_id,
-            deferrable=self.deferrable,
-            settle=self.settle,
-            max_unhealthy=self.max_unhealthy,
-            auth_grace=self.auth_grace,
-            poke_interval=self.poke_interval,
-            execution_timeout=self.execution_timeout,
-            **more,
+            model_comp_task_id=task_id, source_model_id=source_model_id, **self._for_the_sensor()
         )
         sensor.cancel_on_kill = self.cancel_on_kill
         if self.cancel_on_kill:

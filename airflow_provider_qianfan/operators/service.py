@@ -8,7 +8,7 @@ from datetime import timedelta
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import BaseOperator, conf, mapped_arguments, task_store
+from airflow_provider_qianfan._compat import task_store
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.service import PROTOCOL_VERSIONS, check_name, check_url_suffix
 from airflow_provider_qianfan.exceptions import QianfanResourceNotFoundError
@@ -24,12 +24,10 @@ from airflow_provider_qianfan.gate.deployment import (
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.once import IfExists, Journal, Manner, check_if_exists, fingerprint
 from airflow_provider_qianfan.gate.selection import (
-    check_literal,
-    check_rendered,
-    check_seconds,
     check_text,
     is_rendered_later,
 )
+from airflow_provider_qianfan.operators._waiting import WaitingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,58 +36,8 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
 
-class _DeployingOperator(BaseOperator):
+class _DeployingOperator(WaitingOperator):
     """Ask the platform for a deployment and, if that is asked for, wait for it as the sensor does."""
-
-    ui_color = "#cfe8d5"
-
-    if TYPE_CHECKING:
-        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
-        output: Any
-
-    _OPTIONAL: tuple[str, ...]
-    """The templated arguments that may be left out."""
-
-    def __init__(
-        self,
-        *,
-        settle: float | timedelta,
-        wait_for_completion: bool,
-        deferrable: bool | None,
-        poke_interval: float | timedelta,
-        timeout: float | timedelta | None,
-        max_unhealthy: float | timedelta,
-        auth_grace: float | timedelta,
-        qianfan_conn_id: str,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.settle = check_seconds("settle", settle)
-        self.wait_for_completion = wait_for_completion
-        if deferrable and not wait_for_completion:
-            raise ValueError("deferrable=True needs wait_for_completion=True: there is nothing to wait for.")
-        if deferrable is None:
-            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
-        self.deferrable = deferrable
-        self.poke_interval = check_seconds("poke_interval", poke_interval)
-        self.timeout = None if timeout is None else check_seconds("timeout", timeout)
-        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = check_seconds("auth_grace", auth_grace)
-        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
-
-    def _check_literals(self, required: Sequence[str]) -> None:
-        """Check at parse what is known then."""
-        self._given = tuple(argument for argument in self._OPTIONAL if getattr(self, argument) is not None)
-        for argument in (*required, *self._given):
-            check_literal(argument, getattr(self, argument))
-
-    def _check_optional(self) -> None:
-        """Check at start what may be left out: to take a lost value for that would change what is meant."""
-        optional = {argument: getattr(self, argument) for argument in self._OPTIONAL}
-        check_rendered(optional, {*self._given, *mapped_arguments(self)})
-        for argument, value in optional.items():
-            if value is not None:
-                check_text(argument, value)
 
     def _checked_model_id(self, model_id: object) -> str:
         """Refuse what is pulled from a task that pushed nothing, such as a gate that was skipped."""
@@ -125,20 +73,7 @@ class _DeployingOperator(BaseOperator):
         """Make the sensor that waits for the service; it says, pushes and raises what it always does."""
         from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
-        more: dict[str, Any] = {} if self.timeout is None else {"timeout": self.timeout}
-        return QianfanServiceSensor(
-            task_id=self.task_id,
-            service_id=service_id,
-            model_id=model_id,
-            qianfan_conn_id=self.qianfan_conn_id,
-            deferrable=self.deferrable,
-            settle=self.settle,
-            max_unhealthy=self.max_unhealthy,
-            auth_grace=self.auth_grace,
-            poke_interval=self.poke_interval,
-            execution_timeout=self.execution_timeout,
-            **more,
-        )
+        return QianfanServiceSensor(service_id=service_id, model_id=model_id, **self._for_the_sensor())
 
 
 def _waited_for(event: object) -> tuple[str, str] | None:
