@@ -1,5 +1,5 @@
 """
-Show the gate on real Airflow: it waits and opens for one compression, and stays shut for another that fails.
+Show the whole path on real Airflow: a model is compressed, deployed, and rolled back if it misbehaves.
 
 Everything happens in a temporary folder and on loopback; nothing is left behind. The exit code tells whether
 the gate behaved.
@@ -28,68 +28,87 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 POLL_INTERVAL = 2  # seconds; the DAG's own 30 would make you wait
-CHILD_TIMEOUT = 150  # seconds; the two runs take some 35
+CHILD_TIMEOUT = 170  # seconds; the three runs take some 60
 SCENE, RESULT = "SCENE ", "RESULT "
-OUR_LINE = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<text>.*?) +\[[\w.]*airflow_provider_qianfan\.[\w.]+\]")
-DEPLOY_LINE = re.compile(r"^\S+ \[info *\] (?P<text>Deploying \S+)")
+OUR_LINE = re.compile(
+    r"^\S+ \[(?P<level>\w+) *\] (?P<text>.*?) +\[[\w.]*airflow_provider_qianfan\.(?P<module>[\w.]+)\.\w+\]"
+)
+DAG_LINE = re.compile(r"^\S+ \[info *\] (?P<text>(Checking|Deployed) \S+)")
 ERROR_LINE = re.compile(r"^airflow_provider_qianfan\.exceptions\.(?P<text>\w+: .*)")
+CREATED_LINE = re.compile(r"The model compression task is (?P<id>\S+)\.")
+SPEAKERS = {
+    "operators.model_compression": "compress",
+    "operators.service": "deploy",
+    "sensors.service": "deploy",
+}
+
+SOURCE, SET, SERVICE, BEFORE = "amv-demogood0001", "am-demoset00001", "svco-demochat0001", "amv-demostale001"
+ALL = ("compress", "wait_for_compression", "deploy", "smoke_check", "announce", "find_previous", "roll_back")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A DAG run, the compression that is created while it waits, and what should come of it."""
+    """A DAG run: what happens elsewhere while it waits, and what should come of it."""
 
     title: str
-    source_model_id: str
-    compression: dict[str, Any]
     states: dict[str, str]
-    deployed: str | None
+    served: str
+    """The version that the service ends with; ``{new}`` stands for the one that the compression made."""
+    compression_fails: bool = False
+    check_fails: bool = False
 
 
 SCENES = (
     Scene(
-        title="A compression that succeeds",
-        source_model_id="amv-demogood0001",
-        compression={
-            "id": "amva-demogood0001",
-            "name": "compress-good",
-            "source_model_id": "amv-demogood0001",
-            "timeline": [
-                {"after": 0, "status": "creating"},
-                {"after": 3, "status": "running"},
-                {"after": 9, "status": "succeeded", "model_id": "amv-demoquant001"},
-            ],
-        },
-        states={"wait_for_compression": "success", "deploy": "success"},
-        deployed="amv-demoquant001",
+        title="A model is compressed and deployed",
+        states={**dict.fromkeys(ALL, "success"), "find_previous": "skipped", "roll_back": "skipped"},
+        served="{new}",
     ),
     Scene(
-        title="A compression that fails",
-        source_model_id="amv-demofail0001",
-        compression={
-            "id": "amva-demofail0001",
-            "name": "compress-fail",
-            "source_model_id": "amv-demofail0001",
-            "timeline": [
-                {"after": 0, "status": "creating"},
-                {"after": 3, "status": "running"},
-                {"after": 7, "status": "failed", "failed_reason": "the calibration data set is empty"},
-            ],
+        title="A compression that fails: the service is not touched",
+        states={
+            "compress": "success",
+            "wait_for_compression": "failed",
+            **dict.fromkeys(("deploy", "smoke_check", "announce"), "upstream_failed"),
+            **dict.fromkeys(("find_previous", "roll_back"), "skipped"),
         },
-        states={"wait_for_compression": "failed", "deploy": "upstream_failed"},
-        deployed=None,
+        served="the one before",
+        compression_fails=True,
+    ),
+    Scene(
+        title="A compressed model that misbehaves: the service is rolled back",
+        states={**dict.fromkeys(ALL, "success"), "smoke_check": "failed", "announce": "upstream_failed"},
+        served="the one before",
+        check_fails=True,
     ),
 )
 
-# A success of the same source model, days old: opening for it would deploy the wrong model.
-LEFT_OVER = """
+# A success of the same source model, days old, is there, too: to deploy it would be wrong.
+SCENARIO = f"""
+models:
+  - {{id: {SOURCE}, name: finetuned, model_set_id: {SET}, created: -864000}}
+  - {{id: {BEFORE}, name: last week's, model_set_id: {SET}, created: -432000}}
 tasks:
   - id: amva-lastweek0001
     name: compress-last-week
-    source_model_id: amv-demogood0001
+    source_model_id: {SOURCE}
     created: -432000
     timeline:
-      - {after: 0, status: succeeded, model_id: amv-lastweek00001}
+      - {{after: 0, status: succeeded, model_id: amv-lastweek00001}}
+created_tasks:
+  timeline:
+    - {{after: 0, status: creating}}
+    - {{after: 2, status: running}}
+    - after: 6
+      status: succeeded
+      model_id: amv-demoquant{{n}}
+      model_timeline:
+        - {{after: 0, status: Creating}}
+        - {{after: 3, status: Ready}}
+behaviour:
+  update_seconds: 3
+services:
+  - {{id: {SERVICE}, name: chat, model_set_id: {SET}, model_id: {BEFORE}, created: -432000}}
 """
 
 
@@ -104,7 +123,7 @@ def main() -> int:
             [BIN / "airflow", "db", "migrate"], env=environment, check=True, capture_output=True, timeout=120
         )
         with emulator(home) as (connection_uri, url):
-            say(f"Qianfan emulator at {url}")
+            say(f"Qianfan emulator at {url}; DAG compress_and_deploy")
             environment["AIRFLOW_CONN_QIANFAN_DEFAULT"] = connection_uri
             results = run_scenes(environment, url)
     say("Summary")
@@ -137,7 +156,7 @@ def airflow_environment(home: Path) -> dict[str, str]:
 def emulator(home: Path) -> Iterator[tuple[str, str]]:
     """Start the emulator; give its connection URI and its address."""
     scenario = home / "scenario.yaml"
-    scenario.write_text(LEFT_OVER)
+    scenario.write_text(SCENARIO)
     command = [sys.executable, "-m", "airflow_provider_qianfan.emulator", "--port", "0", "--quiet"]
     command += ["--scenario", str(scenario)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -166,14 +185,21 @@ def run_scenes(environment: dict[str, str], url: str) -> list[dict[str, Any]]:
         watchdog = threading.Timer(CHILD_TIMEOUT, process.kill)
         watchdog.start()
         try:
-            scene = SCENES[0]
+            scene, before = SCENES[0], BEFORE
             for line in process.stdout or ():
                 output.append(line)
                 if line.startswith(SCENE):
-                    scene = SCENES[int(line.removeprefix(SCENE))]
-                    say(f"{scene.title}: DAG gate_deployment, source model {scene.source_model_id}")
+                    scene, before = SCENES[int(line.removeprefix(SCENE))], served(url)
+                    say(scene.title)
+                    print(f"  elsewhere  service {SERVICE} serves {before}", flush=True)
                 elif line.startswith(RESULT):
-                    results.append(json.loads(line.removeprefix(RESULT)))
+                    result = {
+                        **json.loads(line.removeprefix(RESULT)),
+                        "before": before,
+                        "served": served(url),
+                    }
+                    print(f"  elsewhere  service {SERVICE} serves {result['served']}", flush=True)
+                    results.append(result)
                 else:
                     follow(line, scene, url)
         finally:
@@ -185,42 +211,64 @@ def run_scenes(environment: dict[str, str], url: str) -> list[dict[str, Any]]:
 
 
 def follow(line: str, scene: Scene, url: str) -> None:
-    """Show a line of Airflow's log if it is ours; once the gate waits, let the compression begin."""
-    if told := DEPLOY_LINE.match(line):
-        print(f"  deploy     {told['text']}", flush=True)
-    elif told := OUR_LINE.match(line) or ERROR_LINE.match(line):
+    """Show a line of Airflow's log if it is ours, or the DAG's; let the compression fail if it is to."""
+    if told := DAG_LINE.match(line):
+        print(f"  the DAG    {told['text']}", flush=True)
+    elif told := ERROR_LINE.match(line):
         print(f"  gate       {told['text']}", flush=True)
-        if told["text"].startswith("Waiting: no task fits yet"):
-            post(f"{url}/_emulator/tasks", scene.compression)
-            print(f"  elsewhere  {scene.compression['id']} is created", flush=True)
+    elif (told := OUR_LINE.match(line)) and told["text"] != "Success criteria met. Exiting.":
+        print(f"  {SPEAKERS.get(told['module'], 'gate'):10} {told['text']}", flush=True)
+        if scene.compression_fails and (created := CREATED_LINE.match(told["text"])):
+            reason = {"status": "failed", "after": 4, "failed_reason": "the calibration data set is empty"}
+            call(f"{url}/_emulator/tasks/{created['id']}", reason)
+            print("  elsewhere  the calibration data set turns out to be empty", flush=True)
 
 
 def verdict(scene: Scene, result: dict[str, Any]) -> tuple[bool, str]:
     """Compare what came of a DAG run with what should have."""
-    if result == {"states": scene.states, "modelId": scene.deployed, "deployed": scene.deployed}:
-        return True, f"opened, and {scene.deployed} was deployed" if scene.deployed else "stayed shut"
-    return False, f"expected {scene.states} and {scene.deployed} deployed, but saw {result or 'no result'}"
+    expected = result.get("model_id") if scene.served == "{new}" else result.get("before")
+    if result and result["states"] == scene.states and expected == result["served"]:
+        return True, f"the service serves {expected}"
+    return False, f"expected {scene.states} and {expected} served, but saw {result or 'no result'}"
 
 
-def post(url: str, document: dict[str, Any]) -> None:
-    request = urllib.request.Request(  # noqa: S310  the emulator's own
-        url, json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
+def served(url: str) -> str:
+    """Tell which model version the service serves."""
+    (service,) = call(f"{url}/_emulator/state")["services"]
+    return str(service["modelId"])
+
+
+def call(url: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Call the emulator's own API."""
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        state: dict[str, Any] = json.load(answer)
+    return state
 
 
 def dag_runs() -> None:
     """Run the DAG for each scene. In a process of its own, with Airflow's log on its standard output."""
     sys.path.insert(0, str(ROOT / "dags"))
-    from gate_deployment import DAG  # type: ignore[import-not-found]
+    from compress_and_deploy import DAG  # type: ignore[import-not-found]
 
-    DAG.get_task("wait_for_compression").poke_interval = POLL_INTERVAL
+    for task in DAG.tasks:
+        task.retries = 0
+        if hasattr(task, "poke_interval"):
+            task.poke_interval = POLL_INTERVAL
+    good_check = DAG.get_task("smoke_check").python_callable
     for number, scene in enumerate(SCENES):
         print(f"{SCENE}{number}", flush=True)
-        run = DAG.test(run_conf={"source_model_id": scene.source_model_id})
+        DAG.get_task("smoke_check").python_callable = bad_check if scene.check_fails else good_check
+        conf = {"source_model_id": SOURCE, "model_set_id": SET, "service_id": SERVICE}
+        run = DAG.test(run_conf=conf)
         states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
-        model_id, deployed = xcom(run, "wait_for_compression", "modelId"), xcom(run, "deploy", "return_value")
-        print(RESULT + json.dumps({"states": states, "modelId": model_id, "deployed": deployed}), flush=True)
+        result = {"states": states, "model_id": xcom(run, "wait_for_compression", "modelId")}
+        print(RESULT + json.dumps(result), flush=True)
+
+
+def bad_check(model_id: str) -> str:
+    raise RuntimeError(f"{model_id} talks nonsense")
 
 
 def xcom(run: Any, task_id: str, key: str) -> Any:
