@@ -105,6 +105,7 @@ def user_dag() -> None:
         if_exists="adopt",
         settle=timedelta(minutes=3),
         wait_for_completion=True,
+        wait_for_model_ready=True,
         cancel_on_kill=True,
         deferrable=True,
         poke_interval=30,

@@ -187,6 +187,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     :param settle: seconds in which a task that was created may still be missing in the list, default 120.
     :param wait_for_completion: wait for the end of the compression, as the sensor does, rather than end when
         it has been created (default).
+    :param wait_for_model_ready: wait for the produced model version to be ``Ready``, too. Needs
+        ``wait_for_completion``. Default: the success of the task is enough.
     :param cancel_on_kill: cancel the compression if this task is killed while it waits: its worker is
         stopped, or ``execution_timeout`` is over; or a user ends it while it is deferred (Airflow 3.3 and
         newer; not if it is cleared). Default False: a worker may be stopped for reasons of its own, and the
@@ -236,6 +238,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         if_exists: IfExists = "adopt",
         settle: float | timedelta = DEFAULT_SETTLE,
         wait_for_completion: bool = False,
+        wait_for_model_ready: bool = False,
         cancel_on_kill: bool = False,
         deferrable: bool | None = None,
         poke_interval: float | timedelta = 60.0,
@@ -263,7 +266,10 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         self.description = description
         self.nonce = nonce
         self.if_exists = check_if_exists(if_exists)
+        self.wait_for_model_ready = wait_for_model_ready
         self.cancel_on_kill = cancel_on_kill
+        if wait_for_model_ready and not wait_for_completion:
+            raise ValueError("wait_for_model_ready=True needs wait_for_completion=True: it comes after that.")
         if cancel_on_kill and not wait_for_completion:
             raise ValueError("cancel_on_kill=True needs wait_for_completion=True: it ends with the waiting.")
         self._check_literals(("name", "source_model_id", "model_set_id"))
@@ -338,14 +344,18 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
                 f"There is no model compression task with this task's mark {wanted.mark} any more, although"
                 " one was created. Nothing is created in its place. Clear this task to create one."
             )
-        return Selector(found.source_model_id or wanted.source_model_id, found.id)
+        source = found.source_model_id or wanted.source_model_id
+        return Selector(source, found.id, model_ready=self.wait_for_model_ready)
 
     def _sensor(self, task_id: str, source_model_id: str | None) -> QianfanModelCompTaskSensor:
         """Make the sensor that waits for the task; it says, pushes and raises what it always does."""
         from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
         sensor = QianfanModelCompTaskSensor(
-            model_comp_task_id=task_id, source_model_id=source_model_id, **self._for_the_sensor()
+            model_comp_task_id=task_id,
+            source_model_id=source_model_id,
+            wait_for_model_ready=self.wait_for_model_ready,
+            **self._for_the_sensor(),
         )
         sensor.cancel_on_kill = self.cancel_on_kill
         if self.cancel_on_kill:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Step
+from airflow_provider_qianfan.emulator.scenario import ModelStep, Step
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanModelNotReadyError,
@@ -119,7 +119,7 @@ def test_a_first_try_does_not_wait(world: World, create: Any) -> None:
 
 
 def test_templates(world: World, dag_runner: DagRunner) -> None:
-    from airflow.sdk import task
+    from airflow.providers.common.compat.sdk import task
 
     def build() -> None:
         @task
@@ -325,13 +325,18 @@ def test_a_crash(world: World, dag_runner: DagRunner, when: str) -> None:
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
 def test_a_crash_before_the_id_is_known(
-    world: World, create: Any, monkeypatch: pytest.MonkeyPatch, kept: bool, dag_runner: DagRunner
+    world: World,
+    create: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    kept: bool,
+    dag_runner: DagRunner,
 ) -> None:
     """The list shows the task only after the second try has begun."""
     from airflow_provider_qianfan.operators import model_compression
 
-    if not kept:  # as in Airflow before 3.3
-        monkeypatch.setattr(model_compression, "task_store", lambda context: None)
+    if not kept:
+        request.getfixturevalue("no_store")
     world.behaviour.list_lag = 2
     run = model_compression.create_once
     tries: list[int] = []
@@ -354,12 +359,8 @@ def test_a_crash_before_the_id_is_known(
 
 
 def test_an_older_airflow_waits_in_every_later_try(
-    world: World, dag_runner: DagRunner, monkeypatch: pytest.MonkeyPatch
+    world: World, dag_runner: DagRunner, no_store: None
 ) -> None:
-    from airflow_provider_qianfan.operators import model_compression
-
-    monkeypatch.setattr(model_compression, "task_store", lambda context: None)
-
     start = time.monotonic()
     created(dag_runner.run(lambda: dying("before", settle=2))["compress"], world)
 
@@ -430,6 +431,22 @@ def test_waits_as_the_sensor_does(world: World, create: Any, mode: dict[str, Any
     assert outcome.xcoms["return_value"] == outcome.xcoms["modelId"] == MADE
 
 
+def test_waits_for_the_produced_model_too(world: World, create: Any, mode: dict[str, Any]) -> None:
+    late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=2))
+    world.on_call = lambda call: (
+        call.action == CREATE
+        and world.divert(
+            "amva-created0001", Step(status="succeeded", after=1, model_id=MADE, model_timeline=late)
+        )
+    )
+    began = world.now
+
+    outcome = create(wait_for_model_ready=True, **mode)
+
+    assert outcome.xcoms["return_value"] == MADE
+    assert (world.now - began).total_seconds() > 3
+
+
 def test_the_compression_fails(
     world: World, create: Any, mode: dict[str, Any], dag_runner: DagRunner
 ) -> None:
@@ -468,7 +485,7 @@ def test_a_failed_look_is_retried_without_a_second_creation(
 
 
 def test_the_timeout_is_the_sensors(world: World, create: Any, mode: dict[str, Any]) -> None:
-    from airflow.sdk.exceptions import AirflowSensorTimeout
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
     world.on_call = lambda call: call.action == CREATE and world.divert("amva-created0001")
 
@@ -594,6 +611,7 @@ def test_the_trigger_is_told(world: World, resume: Any, cancel_on_kill: bool) ->
         ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
         ({"deferrable": True}, "deferrable=True needs wait_for_completion=True"),
         ({"cancel_on_kill": True}, "cancel_on_kill=True needs wait_for_completion=True"),
+        ({"wait_for_model_ready": True}, "wait_for_model_ready=True needs wait_for_completion=True"),
     ],
 )
 def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str) -> None:
@@ -622,7 +640,7 @@ def test_bad_rendered_values_are_refused_at_start(
     "argument", ["name", "source_model_id", "model_set_id", "config", "description", "nonce"]
 )
 def test_bad_upstream_results_are_refused(world: World, dag_runner: DagRunner, argument: str) -> None:
-    from airflow.sdk import task
+    from airflow.providers.common.compat.sdk import task
 
     def build() -> None:
         @task

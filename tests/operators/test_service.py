@@ -27,7 +27,6 @@ from airflow_provider_qianfan.operators.service import (
     QianfanModifyServiceOperator,
 )
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
-from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
@@ -113,24 +112,6 @@ def created(dag_runner: DagRunner) -> Any:
 @pytest.fixture(params=MODES)
 def waiting(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"wait_for_completion": True, **MODES[request.param]}
-
-
-@pytest.fixture(autouse=True)
-def store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep something over tries, also in Airflow 2.11."""
-
-    class Store(dict[str, Any]):
-        set, delete = dict.__setitem__, dict.__delitem__
-
-    if not AIRFLOW_3:
-        kept = Store()
-        monkeypatch.setattr(operators, "task_store", lambda context: kept)
-
-
-@pytest.fixture
-def no_store(store: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep nothing over tries, as Airflow before 3.3."""
-    monkeypatch.setattr(operators, "task_store", lambda context: None)
 
 
 def swapped(outcome: Outcome, world: World, *, times: int = 1, previous: str | None = OLD) -> bool:

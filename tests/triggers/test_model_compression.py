@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -218,64 +217,3 @@ def test_cancelling_closes_what_is_open(emulator: EmulatorServer) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(cancel())
-
-
-# -- killed ------------------------------------------------------------------------------------------------
-
-
-def kill(
-    monkeypatch: pytest.MonkeyPatch, state: str | None, *, map_index: int = -1, **arguments: Any
-) -> None:
-    """Do what Airflow 3.3 does when a trigger is not needed any more; ``state`` is that of its task."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    def get_task_states(**asked: Any) -> dict[str, dict[str, str | None]]:
-        assert asked == {"dag_id": "d", "task_ids": ["t"], "run_ids": ["r"], "map_index": map_index}
-        return {"r": {"t" if map_index < 0 else f"t_{map_index}": state}}
-
-    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
-    selector = Selector(SOURCE, "amva-1").to_json()
-    made = trigger(**{"selector": selector, "cancel_on_kill": True, **arguments})
-    made.task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=map_index)  # type: ignore[assignment]
-    asyncio.run(made.on_kill())
-
-
-@pytest.mark.parametrize(
-    ("state", "cancels"),
-    [
-        ("failed", True),
-        ("success", True),
-        ("skipped", True),
-        ("deferred", False),  # another triggerer has taken it over
-        ("scheduled", False),  # and has resumed it
-        ("running", False),
-        ("up_for_retry", False),
-        (None, False),  # it was cleared
-    ],
-)
-@pytest.mark.parametrize("map_index", [-1, 3])
-def test_a_kill_cancels_if_the_task_has_ended(
-    emulator: EmulatorServer,
-    monkeypatch: pytest.MonkeyPatch,
-    state: str | None,
-    cancels: bool,
-    map_index: int,
-) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1")
-
-    kill(monkeypatch, state, map_index=map_index)
-
-    assert emulator.world.count("CancelModelCompTask") == cancels
-
-
-@pytest.mark.parametrize(
-    "arguments", [{"cancel_on_kill": False}, {"selector": Selector(SOURCE).to_json()}, {"selector": None}]
-)
-def test_a_kill_cancels_only_what_was_created_here(
-    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
-) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1")
-
-    kill(monkeypatch, "failed", **arguments)
-
-    assert emulator.world.calls == []

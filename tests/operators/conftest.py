@@ -1,0 +1,32 @@
+"""What operators keep from try to try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_qianfan.operators import model_compression, service
+from tests.dag_runs import AIRFLOW_3
+
+
+class Store(dict[str, Any]):
+    """Airflow 3.3's task state store."""
+
+    set, delete = dict.__setitem__, dict.__delitem__
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep something over tries, also in Airflow 2.11."""
+    if not AIRFLOW_3:
+        kept = Store()
+        for module in (model_compression, service):
+            monkeypatch.setattr(module, "task_store", lambda context: kept)
+
+
+@pytest.fixture
+def no_store(store: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep nothing over tries, as Airflow before 3.3."""
+    for module in (model_compression, service):
+        monkeypatch.setattr(module, "task_store", lambda context: None)
