@@ -69,7 +69,7 @@ def as_markdown(results: Sequence[Result]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for each in results:
-        met = {True: "yes", False: "**no**", None: ""}[each.met] + (f": {each.note}" if each.note else "")
+        met = ": ".join(filter(None, ({True: "yes", False: "**no**", None: ""}[each.met], each.note)))
         lines.append(
             f"| {each.row} | {each.case} | {each.ours:,.3g} {each.unit} | {each.peer}"
             f" | {each.theirs:,.3g} {each.unit} | {each.ratio:.2g} | {each.target} | {met} |"

@@ -27,7 +27,7 @@ def run() -> list[Result]:
             results.append(
                 Result(
                     row=f"requests within {PAUSE} s to a server that answers 429, Retry-After: {PAUSE}",
-                    case=f"{waits:,} waits for as many source models, one account",
+                    case=f"{waits:,} source models, each with a wait; one account",
                     ours=asked[waits],
                     peer="HttpSensorTrigger",
                     theirs=theirs,
