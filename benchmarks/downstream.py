@@ -107,8 +107,8 @@ def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> l
             "s",
             target,
             mine - least <= INTERVAL,
-            f"each of ours takes a look of its own before it opens: {(mine - least) / MANY * 1000:.0f} ms more a"
-            " task",
+            "each of ours takes a look of its own before it opens:"
+            f" {(mine - least) / MANY * 1000:.0f} ms more a task",
         ),
         Result(
             "calls of the platform while a crowd resumes",

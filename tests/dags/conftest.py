@@ -22,6 +22,8 @@ def load_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         for task in dag.tasks:
             if hasattr(task, "poke_interval"):
                 task.poke_interval = 1
+            elif "poke_interval" in getattr(task, "partial_kwargs", {}):  # one that will be mapped
+                task.partial_kwargs["poke_interval"] = 1
         return dag
 
     return load
