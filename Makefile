@@ -139,9 +139,11 @@ wheel: dist ## build the wheel, and try it in a clean venv beside the locked Air
 	export AIRFLOW_HOME="$$clean/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False; \
 	"$$clean/venv/bin/airflow" providers get airflow-provider-qianfan; \
 	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl; \
-	cp tests/user_dag.py dags/*.py "$$clean"; \
-	cd "$$clean"; \
-	$(abspath $(BIN))/python -m mypy --strict --python-executable venv/bin/python *.py
+	if [ $(AIRFLOW) = 3.3 ]; then \
+		cp tests/user_dag.py dags/*.py "$$clean"; \
+		cd "$$clean"; \
+		$(abspath $(BIN))/python -m mypy --strict --python-executable venv/bin/python *.py; \
+	fi
 
 .PHONY: docs
 docs: $(INSTALLED) ## build the documentation in build/docs, and check its links, without a network
