@@ -38,8 +38,6 @@ STATUSES = (CREATING, RUNNING, SUCCEEDED, FAILED, STOPPING, STOPPED)
 
 FINISHED = frozenset({SUCCEEDED, FAILED, STOPPED})
 STRATEGIES = ("Quantization", "Sparsity")
-READY, BROKEN = "Ready", "Fail"
-"""Statuses of a model version, which has a vocabulary of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,7 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import (
-    BROKEN,
     FAILED,
-    READY,
     STOPPED,
     STRATEGIES,
     ModelCompTask,
@@ -38,6 +36,7 @@ from airflow_provider_qianfan.exceptions import (
 )
 from airflow_provider_qianfan.gate.look import read_candidates
 from airflow_provider_qianfan.gate.once import IfExists, Say, may_have_arrived, next_look
+from airflow_provider_qianfan.gate.resource import MODEL
 from airflow_provider_qianfan.gate.selection import Selector, check_text, is_rendered_later
 from airflow_provider_qianfan.gate.wording import describe, duration, name_of
 
@@ -272,16 +271,16 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
         )
         return
     status, supported = model.get("status"), model.get("isSupportModelComp")
-    if status == BROKEN:
+    if status in MODEL.failed:
         raise QianfanModelNotReadyError(
-            f"Model version {source_model_id} has the status {BROKEN}: it was not made, and cannot be"
+            f"Model version {source_model_id} has the status {status}: it was not made, and cannot be"
             " compressed. Nothing was created. Pass another source_model_id."
         )
-    if isinstance(status, str) and status and status != READY:
+    if isinstance(status, str) and status and status != MODEL.ready:
         raise QianfanTransientError(
             "Creating a model compression task",
             f"model version {source_model_id} has the status {clean(status, 40)!r}, and can be compressed"
-            f" when it is {READY}. Nothing was created. Set retries and retry_delay to wait for that.",
+            f" when it is {MODEL.ready}. Nothing was created. Set retries and retry_delay to wait for that.",
             sent=False,
         )
     if supported is False:
