@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from airflow_provider_qianfan.emulator.scenario import Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.triggers.waiting import EXECUTOR_LAG
 from benchmarks.flag import FlagTrigger
 from benchmarks.stage import Database, airflow, our_trigger, until
 from benchmarks.table import Result
@@ -28,8 +29,8 @@ INTERVAL = 5.0
 MANY = 200
 ROUNDS = 3
 
-SETTLED = 8.0
-"""Seconds after which the scheduler knows that a worker has deferred a task."""
+SETTLED = EXECUTOR_LAG + 5
+"""Seconds after which a wait is not kept because it has just begun."""
 
 PEER = "a sensor whose trigger fires at that moment and that does not look again (floor)"
 

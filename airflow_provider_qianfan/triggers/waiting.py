@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
 
+EXECUTOR_LAG = 20.0
+"""
+Seconds for which a triggerer keeps a wait at least. Until the scheduler has heard that the worker which
+deferred has ended, it takes a task that resumes for one that was killed, and fails its try
+(https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3.3.2 and before).
+"""
+
 
 class QianfanTrigger(BaseTrigger):
     """
@@ -45,6 +52,9 @@ class QianfanTrigger(BaseTrigger):
 
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
+
+    Whatever it sees, its event comes no sooner than 20 seconds after a triggerer has begun to run it, unless
+    the deadline does: Airflow may take a task that resumes sooner for one that was killed.
 
     It decides nothing: its one event says "look again", and the sensor looks for itself. So it may meet
     a sensor of an older or newer version: keyword arguments it does not know are ignored, and all have
@@ -112,6 +122,7 @@ class QianfanTrigger(BaseTrigger):
             # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
+            await watching.until_it_is_safe()
         memory = watching.memory.to_json()
         yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory})
 
@@ -124,10 +135,12 @@ class _Watching:
     takes to judge an answer is gone before the next one is waited for.
     """
 
-    __slots__ = ("_memory", "_shortest", "_subscription", "_trigger")
+    __slots__ = ("_kept_until", "_memory", "_shortest", "_subscription", "_trigger")
 
     def __init__(self, trigger: QianfanTrigger) -> None:
         self._trigger = trigger
+        in_triggerer = trigger.trigger_id is not None  # dag.test() runs it without one, and has no executor
+        self._kept_until = time.monotonic() + EXECUTOR_LAG if in_triggerer else -math.inf
         self._shortest = max(SHORTEST_INTERVAL, trigger.poke_interval)
         self._subscription: Subscription | None = None
         self._memory = Memory.from_json(trigger.memory, now=time.time())
@@ -144,16 +157,22 @@ class _Watching:
             # The worker that deferred had time left, by its clock; do not send it back and forth.
             await asyncio.sleep(self._shortest)
             return "the deadline is reached"
-        limit = asyncio.timeout(left if left < float("inf") else None)
+        limit = asyncio.timeout(left if left < math.inf else None)
         try:
             async with limit:
-                return await self._watch()
+                why = await self._watch()
+                await self._step_aside()
+                return why
         except TimeoutError:
             if not limit.expired():
                 raise
             return "the deadline is reached"
         finally:
             await self._leave()
+
+    async def until_it_is_safe(self) -> None:
+        """Wait until a task that resumes is not taken for one that was killed."""
+        await asyncio.sleep(max(0.0, self._kept_until - time.monotonic()))
 
     async def _watch(self) -> str:
         due_in, failed_at = self._first_due_in(), -math.inf
@@ -173,7 +192,6 @@ class _Watching:
             if not isinstance(answer, QianfanError):
                 go_on = self._go_on(answer, target)
                 if go_on is None:
-                    await self._step_aside()
                     return "it may have come to an end"
                 target = go_on
                 continue
@@ -223,10 +241,10 @@ class _Watching:
 
     async def _step_aside(self) -> None:
         """Resume a little later than others whom the same snapshot calls: each of them takes a look."""
-        if self._subscription is not None:
-            spread = self._subscription.spread
-            await self._leave()
-            await asyncio.sleep(spread * random.random())  # noqa: S311
+        spread = self._subscription.spread if self._subscription is not None else 0.0
+        await self._leave()
+        await self.until_it_is_safe()
+        await asyncio.sleep(spread * random.random())  # noqa: S311
 
     async def _leave(self) -> None:
         if self._subscription is not None:

@@ -15,13 +15,13 @@ from tests.faults.proxy import DROP, HANG, Mode, cut, reset
 SOURCE = "amv-source000001"
 MADE = "amv-made00000001"
 LIST = "DescribeModelCompTasks"
-# In the two modes that give their slot back, an interval is longer than a busy scheduler takes for a round:
-# Airflow takes a task that is queued again before its last executor event was read for one that was killed,
-# and uses up a try.
+# In reschedule mode an interval is longer than a busy scheduler takes for a round: Airflow takes a task that
+# is queued again before its last executor event was read for one that was killed, and uses up a try. In
+# deferrable mode the trigger sees to that.
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False, "poke_interval": 4},
     "reschedule": {"mode": "reschedule", "poke_interval": 20},
-    "deferrable": {"deferrable": True, "poke_interval": 20},
+    "deferrable": {"deferrable": True, "poke_interval": 4},
 }
 
 RUNNING = {"after": 0, "status": "running"}

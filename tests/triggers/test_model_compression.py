@@ -11,6 +11,7 @@ from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account, Step
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.triggers import waiting
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
 if TYPE_CHECKING:
@@ -50,6 +51,42 @@ def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
     assert event["why"] == "it may have come to an end"
     assert event["selector"] == Selector(SOURCE).to_json()
     assert emulator.world.count(LIST) >= 2
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        pytest.param({}, "it may have come to an end", id="an end"),
+        pytest.param({"qianfan_conn_id": "none", "max_unhealthy": 0}, "max_unhealthy", id="trouble"),
+        pytest.param({"next_look": "soon"}, "watching failed", id="a defect"),
+    ],
+)
+def test_a_triggerer_keeps_a_wait_until_the_executor_has_let_it_go(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], why: str
+) -> None:
+    """Or the scheduler would take the end of the worker that deferred for that of the one that resumes."""
+    emulator.world.add_task(SOURCE, status="succeeded")
+    monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
+    made = trigger(**given)
+
+    began = time.monotonic()
+    assert why in fire(made)["why"]
+    assert time.monotonic() - began < 2
+
+    made.trigger_id = 7  # as a triggerer does
+    began = time.monotonic()
+    assert why in fire(made)["why"]
+    assert 2 <= time.monotonic() - began < 8
+
+
+def test_a_triggerer_keeps_no_wait_beyond_its_deadline(emulator: EmulatorServer) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded")
+    now = time.time()
+    made = trigger(memory=Memory(started=now, deadline=now + 1).to_json())
+    made.trigger_id = 7
+
+    assert fire(made)["why"] == "the deadline is reached"
+    assert 0.9 < time.time() - now < 5
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "stopped"])
