@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,16 @@ from tests.dag_runs import AIRFLOW_3, DagRunner  # noqa: E402
 # For Airflow 3: its log's format, its killed triggers, the samples and DAGs to copy, its services.
 ONLY_3 = ["sensors/test_logs.py", "triggers/test_kill.py", "docs", "dags", "test_user_dag.py", "integration"]
 collect_ignore = [] if AIRFLOW_3 else ONLY_3
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what Airflow's services complained of."""
+    report = yield
+    services = getattr(item, "funcargs", {}).get("services")
+    if report.failed and services is not None:
+        report.sections.append(("Airflow's errors", services.errors()))
+    return report
 
 
 def pytest_unconfigure() -> None:

@@ -143,6 +143,15 @@ class Services:
         if self._database is not None:
             self._database.cleanup()
 
+    def errors(self) -> str:
+        """Return the last errors that each of its components has logged."""
+        lines = []
+        for log in sorted(self.home.glob("*.log")):
+            said = log.read_text(errors="replace").splitlines()
+            errors = [line for line in said if "[error " in line or "[critical " in line]
+            lines += [f"{log.stem}: {line}" for line in errors[-20:]]
+        return "\n".join(lines)
+
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """Call Airflow's API."""
         body = None if document is None else json.dumps(document).encode()
