@@ -8,7 +8,7 @@ tells our new service from all others is a mark in its description.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.service import (
-    CREATE,
     MODIFY,
     check_description,
     create_service,
@@ -34,7 +33,7 @@ from airflow_provider_qianfan.exceptions import (
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
-from airflow_provider_qianfan.gate.once import IfExists, Journal, Manner, may_have_arrived, next_look
+from airflow_provider_qianfan.gate.once import Journal, Manner, Say, may_have_arrived, next_look
 from airflow_provider_qianfan.gate.resource import (
     MODEL,
     NO_UPDATE,
@@ -319,6 +318,14 @@ class NewService:
     description: str | None = None
     protocol_version: int | None = None
 
+    noun = "service"
+    again = (
+        "To create another one, trigger another run, or change nonce (and the name's or the URL's parts that"
+        " have to differ) and clear this task."
+    )
+    exists_error = QianfanResourceExistsError
+    ambiguous_error = QianfanResourceAmbiguousError
+
     @property
     def marked(self) -> str:
         """
@@ -328,8 +335,38 @@ class NewService:
         """
         return check_description(f"{self.description} {self.mark}" if self.description else self.mark)
 
-    def body(self, model_set_id: str) -> dict[str, Any]:
-        """Return the body of the request."""
+    def read(self, exchange: Exchange, known_id: str) -> Steps[Row | None]:
+        """Ask for the one that an earlier try created; None if it is gone."""
+        found = yield from find_resource(exchange, SERVICE, known_id)
+        return found if isinstance(found, Row) else None
+
+    def read_ours(self, exchange: Exchange) -> Steps[tuple[list[Row], int]]:
+        """Read those with our mark, and tell how many pages the list has."""
+        scan, named = scan_services(exchange, self.name), dict[str, Row]()
+        while not scan.finished:
+            restarts = scan.restarts
+            rows = yield from scan.next_page()
+            if scan.restarts != restarts:
+                named.clear()
+            for json in rows:
+                service_id = json.get(SERVICE.id_key)
+                # The filter finds the name within others, too.
+                if isinstance(service_id, str) and service_id and json.get("name") in (None, self.name):
+                    named[service_id] = Row(service_id, json)
+        ours = []
+        for row in named.values():
+            told = row.json.get("description")
+            if not told:
+                # Whether a row of the list has it is not documented.
+                detail = yield from find_resource(exchange, SERVICE, row.id)
+                told = detail.json.get("description") if isinstance(detail, Row) else None
+            if self.mark in str(told):
+                ours.append(row)
+        return ours, scan.pages
+
+    def prepare(self, exchange: Exchange, say: Say) -> Steps[Mapping[str, Any]]:
+        """Find the version's model set if it is not given, and return the body of the request."""
+        model_set_id = self.model_set_id or (yield from _find_model_set(exchange, self.model_id))
         body = {
             "modelSetId": model_set_id,
             "modelId": self.model_id,
@@ -340,158 +377,22 @@ class NewService:
         }
         return body if self.protocol_version is None else {**body, "protocolVersion": self.protocol_version}
 
-
-def create_service_once(
-    exchange: Exchange, wanted: NewService, if_exists: IfExists, journal: Journal, manner: Manner
-) -> Steps[str]:
-    """
-    Create the service, unless it is there; return its id.
-
-    :raises QianfanGateError: for good: it is not clear which service is ours, or its version was not made.
-    :raises QianfanError: for now. Whether a service may have been created is in the journal.
-    """
-    found = yield from _find_earlier(exchange, wanted, journal, manner)
-    if found is not None:
-        return _adopt(found, wanted, if_exists, manner)
-    model_set_id = wanted.model_set_id or (yield from _find_model_set(exchange, wanted.model_id))
-    body = wanted.body(model_set_id)
-    sent_at = manner.clock()
-    journal.write(sent_at=sent_at, id=None)
-    try:
+    def create(self, exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+        """Create it, and return its id."""
         return (yield from create_service(exchange, body))
-    except QianfanError as error:
-        if not may_have_arrived(error):
-            journal.forget()
-            raise
-        lost = error
-    manner.say(
-        logging.WARNING,
-        f"{lost} Looking for {duration(manner.settle)} for the service that it may have created.",
-    )
-    try:
-        found = yield from find_service(exchange, wanted, sent_at + manner.settle, manner.clock)
-    except QianfanError as error:
-        raise _creation_not_known(wanted, f"Nor could it be looked for: {error}") from lost
-    if found is None:
-        told = f"For {duration(manner.settle)} no service with the mark {wanted.mark} has appeared."
-        raise _creation_not_known(wanted, told) from lost
-    manner.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
-    return found.id
 
+    def describe(self, made: Row) -> str:
+        """Write what tells it from its like."""
+        status = clean(made.json.get(SERVICE.status_key) or "in an unknown state", 40)
+        return f"service {name_of(made)}, which is {status}"
 
-def _creation_not_known(wanted: NewService, told: str) -> QianfanTransientError:
-    return QianfanTransientError(
-        CREATE,
-        f"it is not known whether {wanted.name!r} was created, as the answer was lost. {told} The next try"
-        f" looks again, and creates only if there is none. {CONSOLE}",
-    )
-
-
-def _find_earlier(
-    exchange: Exchange, wanted: NewService, journal: Journal, manner: Manner
-) -> Steps[Row | None]:
-    known = journal.entry.get("id")
-    if isinstance(known, str):
-        # The list may lag behind.
-        row = yield from find_resource(exchange, SERVICE, known)
-        if isinstance(row, Row):
-            return row
-        manner.say(logging.WARNING, f"An earlier try created {known}, which is no longer there.")
-    now = manner.clock()
-    sent_at, until = journal.sent_at(now), now
-    if sent_at is not None:
-        until = max(now, min(sent_at, now) + manner.settle)
-        if until > now:
-            manner.say(
-                logging.INFO,
-                f"An earlier try may have created the service. Looking for it for {duration(until - now)}"
-                " before another is created.",
+    def surprises(self, made: Row) -> Iterator[str]:
+        """Write what is not as it was asked for."""
+        if made.model_id not in (None, self.model_id):
+            yield (
+                f"Service {made.id} serves {made.model_id} rather than {self.model_id}: it has been updated"
+                " since."
             )
-    return (yield from find_service(exchange, wanted, until, manner.clock))
-
-
-def find_service(
-    exchange: Exchange, wanted: NewService, until: float, clock: Callable[[], float]
-) -> Steps[Row | None]:
-    """
-    Look for the service until then, in seconds since the epoch; at least once.
-
-    :raises QianfanResourceAmbiguousError: if there are several.
-    :raises QianfanError: if the platform gave no complete answer in the end.
-    """
-    read_twice = False
-    while True:
-        began, pages = clock(), 0
-        try:
-            ours, pages = yield from _read_ours(exchange, wanted)
-        except QianfanError as error:
-            if began >= until or not is_transient(error):
-                raise
-        else:
-            if len(ours) > 1:
-                raise QianfanResourceAmbiguousError(
-                    f"{len(ours)} services carry this task's mark {wanted.mark}:"
-                    f" {'; '.join(map(name_of, ours[:10]))}. Nothing was created. Remove those that are not"
-                    " wanted, then clear this task."
-                )
-            if ours:
-                return ours[0]
-        if pages and began >= until:
-            # Pages are no snapshot: the service may have moved to one that had been read.
-            if pages == 1 or read_twice:
-                return None
-            read_twice = True
-        else:
-            yield Sleep(next_look(until, clock()))
-
-
-def _read_ours(exchange: Exchange, wanted: NewService) -> Steps[tuple[list[Row], int]]:
-    """Read the services with our mark, and tell how many pages the list has."""
-    scan, named = scan_services(exchange, wanted.name), dict[str, Row]()
-    while not scan.finished:
-        restarts = scan.restarts
-        rows = yield from scan.next_page()
-        if scan.restarts != restarts:
-            named.clear()
-        for json in rows:
-            service_id = json.get(SERVICE.id_key)
-            # The filter finds the name within others, too.
-            if isinstance(service_id, str) and service_id and json.get("name") in (None, wanted.name):
-                named[service_id] = Row(service_id, json)
-    ours = []
-    for row in named.values():
-        told = row.json.get("description")
-        if not told:
-            # Whether a row of the list has it is not documented.
-            detail = yield from find_resource(exchange, SERVICE, row.id)
-            told = detail.json.get("description") if isinstance(detail, Row) else None
-        if wanted.mark in str(told):
-            ours.append(row)
-    return ours, scan.pages
-
-
-def _adopt(found: Row, wanted: NewService, if_exists: IfExists, manner: Manner) -> str:
-    again = (
-        "To create another one, trigger another run, or change nonce (and the name's or the URL's parts that"
-        " have to differ) and clear this task."
-    )
-    if if_exists == "fail":
-        raise QianfanResourceExistsError(
-            f"Service {name_of(found)} was created by an earlier try of this task, and if_exists='fail'."
-            f" {again}"
-        )
-    status = clean(found.json.get(SERVICE.status_key) or "in an unknown state", 40)
-    manner.say(
-        logging.INFO,
-        f"Nothing is created: an earlier try has created service {name_of(found)}, which is {status}.",
-    )
-    if found.model_id not in (None, wanted.model_id):
-        manner.say(
-            logging.WARNING,
-            f"Service {found.id} serves {found.model_id} rather than {wanted.model_id}: it has been updated"
-            f" since. {again}",
-        )
-    return found.id
 
 
 UNITS = "deploymentComputeUnitList"

@@ -22,15 +22,19 @@ from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanT
 from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
 from airflow_provider_qianfan.gate.creation import (
     AGAIN,
-    Earlier,
-    Plan,
-    Wanted,
+    NewTask,
     check_config,
-    create_once,
-    find,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.once import IfExists, Journal, check_if_exists, fingerprint
+from airflow_provider_qianfan.gate.once import (
+    IfExists,
+    Journal,
+    Manner,
+    check_if_exists,
+    create_once,
+    find_ours,
+    fingerprint,
+)
 from airflow_provider_qianfan.gate.selection import (
     Selector,
     check_literal,
@@ -275,12 +279,12 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         self._check_literals(("name", "source_model_id", "model_set_id"))
         check_config(config)
 
-    def _wanted(self, context: Context) -> Wanted:
+    def _wanted(self, context: Context) -> NewTask:
         """Make what is wanted from the rendered values."""
         self._check_optional()
         check_config(self.config)
         ti = context["ti"]
-        return Wanted(
+        return NewTask(
             name=check_text("name", self.name),
             source_model_id=check_text("source_model_id", self.source_model_id),
             model_set_id=check_text("model_set_id", self.model_set_id),
@@ -298,15 +302,13 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         wanted = self._wanted(context)
         identity = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
         tries = context["ti"].try_number
-        journal = _Journal(task_store(context), "qianfan_model_comp_task", identity, tries)
-        plan = Plan(self.settle, self.if_exists, time.time, self._say)
+        journal = Journal(task_store(context), "qianfan_model_comp_task", identity, tries)
+        manner = Manner(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
         hook = QianfanHook(self.qianfan_conn_id)
         try:
-            earlier = journal.earlier(time.time())
-            task_id = hook.run(create_once(hook.exchange, wanted, earlier, journal, plan))
+            task_id = hook.run(create_once(hook.exchange, wanted, self.if_exists, journal, manner))
         finally:
             hook.close()
-        journal.created(task_id)
         self.model_comp_task_id = task_id
         context["ti"].xcom_push(key="model_comp_task_id", value=task_id)
         self.log.info("The model compression task is %s.", task_id)
@@ -336,7 +338,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         wanted = self._wanted(context)
         hook = QianfanHook(self.qianfan_conn_id)
         try:
-            found = hook.run(find(hook.exchange, wanted, time.time() + self.settle, time.time))
+            found = hook.run(find_ours(hook.exchange, wanted, time.time() + self.settle, time.time))
         finally:
             hook.close()
         if found is None:
@@ -398,31 +400,6 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             self.log.exception("%s could not be cancelled. Look at it in the Qianfan console.", task_id)
         else:
             self.log.info("Cancelled, as this Airflow task is killed: %s.", name_of(task))
-
-    def _say(self, level: int, text: str) -> None:
-        self.log.log(level, "%s", text)
-
-
-class _Journal(Journal):
-    """An older Airflow keeps nothing, so that any earlier try may have created a task a moment ago."""
-
-    def earlier(self, now: float) -> Earlier:
-        """Tell what earlier tries have done."""
-        sent_at, task_id = self.sent_at(now), self.entry.get("id")
-        return Earlier(
-            sent_at if isinstance(sent_at, int | float) else None,
-            task_id if isinstance(task_id, str) else None,
-        )
-
-    def sending(self) -> None:
-        self.write(sent_at=time.time(), id=None)
-
-    def created(self, task_id: str) -> None:
-        if self.entry.get("id") != task_id:
-            self.write(id=task_id)
-
-    def refused(self) -> None:
-        self.forget()
 
 
 class QianfanCancelModelCompTaskOperator(BaseOperator):

@@ -18,11 +18,17 @@ from airflow_provider_qianfan.gate.deployment import (
     Served,
     Swap,
     check_deployment_config,
-    create_service_once,
     swap_once,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.once import IfExists, Journal, Manner, check_if_exists, fingerprint
+from airflow_provider_qianfan.gate.once import (
+    IfExists,
+    Journal,
+    Manner,
+    check_if_exists,
+    create_once,
+    fingerprint,
+)
 from airflow_provider_qianfan.gate.selection import (
     check_text,
     is_rendered_later,
@@ -327,9 +333,8 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         wanted.marked  # noqa: B018  checks its length
         journal = Journal(task_store(context), "qianfan_service", {"mark": wanted.mark}, ti.try_number)
         service_id = self._carry_out(
-            lambda exchange: create_service_once(exchange, wanted, self.if_exists, journal, self._manner())
+            lambda exchange: create_once(exchange, wanted, self.if_exists, journal, self._manner())
         )
-        journal.write(id=service_id)
         ti.xcom_push(key="service_id", value=service_id)
         self.log.info("The service is %s.", service_id)
         if not self.wait_for_completion:

@@ -20,14 +20,8 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
 )
-from airflow_provider_qianfan.gate.creation import (
-    Earlier,
-    Plan,
-    Wanted,
-    check_config,
-    create_once,
-)
-from airflow_provider_qianfan.gate.once import check_if_exists, fingerprint
+from airflow_provider_qianfan.gate.creation import NewTask, check_config
+from airflow_provider_qianfan.gate.once import Journal, Manner, check_if_exists, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import SOURCE
 
@@ -36,7 +30,7 @@ if TYPE_CHECKING:
 
 MARK = fingerprint("dag", "run", "compress", -1)
 CONFIG = {"strategy": "Quantization", "weight": "INT8-PTQ"}
-WANTED = Wanted("demo", SOURCE, "am-1", CONFIG, MARK, "nightly")
+NEW = NewTask("demo", SOURCE, "am-1", CONFIG, MARK, "nightly")
 OURS = {
     "id": "amva-1",
     "name": "demo",
@@ -50,6 +44,7 @@ MADE = answer({"result": "amva-9"})
 GONE = error(404, "NoSuchKey")
 LIST, DETAIL, MODEL = "DescribeModelCompTasks", "DescribeModelCompTask", "DescribeModel"
 CREATE = "CreateModelCompTask"
+NOTHING: dict[str, Any] = {}
 SETTLE = 12.0
 NOW = 1000.0
 
@@ -63,29 +58,36 @@ class Creation(Drive):
     """
     A creation whose requests are answered in turn; its clock moves only when it sleeps.
 
-    :ivar journal: what was written down, with the number of requests sent before.
+    :param earlier: what an earlier try has written down; None if this Airflow keeps nothing.
+    :ivar written: what was written down, with the number of requests sent before.
     :ivar lines: what was logged.
     """
 
     def __init__(
         self,
         *replies: Reply,
-        earlier: Earlier = Earlier(),  # noqa: B008
-        wanted: Wanted = WANTED,
+        earlier: dict[str, Any] | None = NOTHING,
+        try_number: int = 2,
+        new: NewTask = NEW,
         if_exists: Any = "adopt",
     ) -> None:
-        self.journal: list[tuple[str, int]] = []
+        self.written: list[tuple[Any, int]] = []
         self.lines: list[tuple[int, str]] = []
+        self._earlier = earlier
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        plan = Plan(SETTLE, if_exists, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
-        steps = create_once(exchange, wanted, earlier, self, plan)
-        super().__init__(steps, replies)
+        manner = Manner(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
+        store = None if earlier is None else self
+        journal = Journal(store, "creation", {"mark": MARK}, try_number)
+        super().__init__(create_once(exchange, new, if_exists, journal, manner), replies)
 
-    def sending(self) -> None:
-        self.journal.append(("sending", len(self.requests)))
+    def get(self, key: str) -> dict[str, Any]:
+        return {"mark": MARK, **(self._earlier or {})}
 
-    def refused(self) -> None:
-        self.journal.append(("refused", len(self.requests)))
+    def set(self, key: str, value: dict[str, Any]) -> None:
+        self.written.append((value["id"] or value["sent_at"], len(self.requests)))
+
+    def delete(self, key: str) -> None:
+        self.written.append(("nothing", len(self.requests)))
 
     @property
     def actions(self) -> list[str]:
@@ -122,7 +124,9 @@ def test_the_mark_tells_task_instances_apart(identity: Any) -> None:
 
 @pytest.mark.parametrize(("description", "sent"), [("nightly", f"nightly {MARK}"), ("", MARK), (None, MARK)])
 def test_the_mark_comes_after_the_users_text(description: str | None, sent: str) -> None:
-    assert Wanted("n", SOURCE, "am-1", CONFIG, MARK, description).body()["description"] == sent
+    drive = Creation(listing(), READY, MADE, new=NewTask("n", SOURCE, "am-1", CONFIG, MARK, description))
+
+    assert drive.bodies[2]["description"] == sent
 
 
 # -- the first try -----------------------------------------------------------------------------------------
@@ -143,7 +147,7 @@ def test_the_first_try_looks_once_and_does_not_wait() -> None:
         "config": CONFIG,
     }
     assert drive.slept == []
-    assert drive.journal == [("sending", 2)]
+    assert drive.written == [(NOW, 2), ("amva-9", 3)]
     assert drive.warnings == ""
 
 
@@ -175,7 +179,7 @@ def test_a_task_with_our_mark_is_adopted(row: dict[str, Any]) -> None:
 
     assert drive.result == "amva-1"
     assert drive.actions == [LIST]
-    assert drive.journal == []
+    assert drive.written == [("amva-1", 1)]
     assert drive.warnings == ""
     ((level, text),) = drive.lines
     assert level == logging.INFO
@@ -260,7 +264,7 @@ def test_a_model_that_cannot_be_compressed(model: dict[str, Any], kind: type, to
     assert told in str(drive.error)
     assert SOURCE in str(drive.error)
     assert drive.actions == [LIST, MODEL]
-    assert drive.journal == []
+    assert drive.written == []
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_a_model_that_cannot_be_asked_for(reply: Reply, kind: type) -> None:
     drive = Creation(listing(), reply)
 
     assert type(drive.error) is kind
-    assert drive.journal == []
+    assert drive.written == []
 
 
 # -- the creation ------------------------------------------------------------------------------------------
@@ -313,7 +317,7 @@ def test_what_certainly_created_nothing_is_written_down(reply: Reply, kind: type
 
     assert isinstance(drive.error, kind)
     assert drive.actions == [LIST, MODEL, CREATE]
-    assert drive.journal == [("sending", 2), ("refused", 3)]
+    assert drive.written == [(NOW, 2), ("nothing", 3)]
 
 
 LOST = {
@@ -334,7 +338,7 @@ def test_a_lost_answer_is_looked_for_and_never_sent_again(lost: Reply) -> None:
     assert drive.result == "amva-1"
     assert drive.actions == [LIST, MODEL, CREATE, LIST, LIST, LIST]
     assert drive.slept == [5.0, 5.0]
-    assert drive.journal == [("sending", 2)]
+    assert drive.written == [(NOW, 2), ("amva-1", 6)]
     assert "Looking for 12 seconds" in drive.warnings
     assert drive.lines[-1] == (logging.INFO, "The answer was lost, but amva-1 ('demo') was created.")
 
@@ -348,7 +352,7 @@ def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
     assert MARK in str(drive.error)
     assert drive.slept == [5.0, 5.0, 2.0]
     assert drive.actions.count(CREATE) == 1
-    assert drive.journal == [("sending", 2)]
+    assert drive.written == [(NOW, 2)]
     assert "look before you repeat it" not in str(drive.error)  # advice for others
 
 
@@ -366,7 +370,7 @@ def test_a_lost_answer_that_cannot_be_looked_for(replies: list[Reply]) -> None:
 
     assert type(drive.error) is QianfanTransientError
     assert "it is not known whether" in str(drive.error)
-    assert "the task could not be looked for" in str(drive.error)
+    assert "it could not be looked for" in str(drive.error)
 
 
 def test_two_after_a_lost_answer() -> None:
@@ -389,7 +393,7 @@ def test_what_this_try_created_is_adopted_even_if_nothing_else_may_be() -> None:
 def test_a_creation_that_may_have_been_sent_is_waited_for(sent_ago: float, slept: list[float]) -> None:
     looks = [listing()] * (len(slept) + 1)
 
-    drive = Creation(*looks, READY, MADE, earlier=Earlier(NOW - sent_ago))
+    drive = Creation(*looks, READY, MADE, earlier={"sent_at": NOW - sent_ago})
 
     assert drive.result == "amva-9"
     assert drive.slept == slept
@@ -399,43 +403,51 @@ def test_a_creation_that_may_have_been_sent_is_waited_for(sent_ago: float, slept
     assert drive.actions == [LIST] * len(looks) + [MODEL, CREATE]
 
 
+def test_where_nothing_is_kept_any_later_try_waits() -> None:
+    first = Creation(listing(), READY, MADE, earlier=None, try_number=1)
+    second = Creation(*[listing()] * 4, READY, MADE, earlier=None)
+
+    assert (first.result, first.slept) == ("amva-9", [])
+    assert (second.result, second.slept) == ("amva-9", [5, 5, 2])
+
+
 def test_it_is_adopted_when_it_appears() -> None:
-    drive = Creation(listing(), listing(OURS), earlier=Earlier(NOW))
+    drive = Creation(listing(), listing(OURS), earlier={"sent_at": NOW})
 
     assert drive.result == "amva-1"
     assert drive.actions == [LIST, LIST]
 
 
 def test_no_creation_without_a_look_at_the_end() -> None:
-    drive = Creation(listing(), listing(), listing(), page(503), earlier=Earlier(NOW))
+    drive = Creation(listing(), listing(), listing(), page(503), earlier={"sent_at": NOW})
 
     assert type(drive.error) is QianfanTransientError
     assert CREATE not in drive.actions
 
 
 def test_a_known_task_is_asked_for_by_its_id() -> None:
-    drive = Creation(answer({"result": OURS}), earlier=Earlier(NOW, "amva-1"))
+    drive = Creation(answer({"result": OURS}), earlier={"sent_at": NOW, "id": "amva-1"})
 
     assert drive.result == "amva-1"
     assert drive.actions == [DETAIL]
 
 
 def test_a_known_task_that_only_the_list_has() -> None:
-    drive = Creation(GONE, listing(OURS), earlier=Earlier(NOW, "amva-1"))
+    drive = Creation(GONE, listing(OURS), earlier={"sent_at": NOW, "id": "amva-1"})
 
     assert drive.result == "amva-1"
     assert drive.actions == [DETAIL, LIST]
 
 
 def test_a_known_task_that_is_gone_makes_room_for_another() -> None:
-    drive = Creation(GONE, listing(), listing(), READY, MADE, earlier=Earlier(NOW - 60, "amva-1"))
+    drive = Creation(GONE, listing(), listing(), READY, MADE, earlier={"sent_at": NOW - 60, "id": "amva-1"})
 
     assert drive.result == "amva-9"
     assert "created amva-1, which is no longer there" in drive.warnings
 
 
 def test_a_platform_that_is_away_does_not_make_room() -> None:
-    drive = Creation(page(503), earlier=Earlier(NOW - 60, "amva-1"))
+    drive = Creation(page(503), earlier={"sent_at": NOW - 60, "id": "amva-1"})
 
     assert type(drive.error) is QianfanTransientError
     assert drive.actions == [DETAIL]

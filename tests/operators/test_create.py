@@ -261,7 +261,7 @@ def test_a_lost_request_fails_and_the_next_try_creates(world: World, create: Any
     (error,) = outcome.errors
     assert type(error) is QianfanTransientError
     assert "it is not known whether 'demo' was created" in str(error)
-    assert "no task with the mark [airflow:" in str(error)
+    assert "none with the mark [airflow:" in str(error)
 
 
 def test_a_task_that_becomes_visible_too_late_is_what_settle_is_for(world: World, create: Any) -> None:
@@ -336,12 +336,12 @@ def test_a_crash_before_the_id_is_known(
     dag_runner: DagRunner,
 ) -> None:
     """The list shows the task only after the second try has begun."""
-    from airflow_provider_qianfan.operators import model_compression
+    from airflow_provider_qianfan.gate import creation
 
     if not kept:
         request.getfixturevalue("no_store")
     world.behaviour.list_lag = 2
-    run = model_compression.create_once
+    run = creation.create_task
     tries: list[int] = []
 
     def die_after_the_request(*arguments: Any) -> Any:
@@ -351,14 +351,14 @@ def test_a_crash_before_the_id_is_known(
             raise RuntimeError("dead")
         return result
 
-    monkeypatch.setattr(model_compression, "create_once", die_after_the_request)
+    monkeypatch.setattr(creation, "create_task", die_after_the_request)
 
     outcome = create(retries=1, settle=10)
 
     created(outcome, world)
     assert len(outcome.errors) == 1
     assert world.count(CREATE) == 1
-    assert "An earlier try may have created the task. Looking for it for" in dag_runner.log
+    assert "An earlier try may have created the model compression task. Looking for it for" in dag_runner.log
 
 
 def test_an_older_airflow_waits_in_every_later_try(
