@@ -33,7 +33,7 @@ from airflow_provider_qianfan.exceptions import (
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
-from airflow_provider_qianfan.gate.once import Journal, Manner, Say, may_have_arrived, next_look
+from airflow_provider_qianfan.gate.once import CONSOLE, Journal, Manner, Say, may_have_arrived, next_look
 from airflow_provider_qianfan.gate.resource import (
     MODEL,
     NO_UPDATE,
@@ -52,8 +52,6 @@ Seconds after which an update in progress is no longer taken for the one that wa
 
 Which values ``updateStatus`` has is not documented but for ``None``, so that one may mean that it has failed.
 """
-
-CONSOLE = "If there are no retries left, look in the Qianfan console before you clear this task."
 
 
 # -- an update ---------------------------------------------------------------------------------------------
@@ -89,6 +87,10 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner
     :raises QianfanGateError: for good: there is no such service, it has failed, or its version was not made.
     :raises QianfanError: for now. Whether the update may have been asked for is in the journal.
     """
+    kept = _kept_previous(journal)
+    if kept is not None:
+        # First of all: Airflow removes a try's XComs before the next one, which may fail at once.
+        wanted.remember(kept)
     row = yield from _read_service(exchange, wanted.service_id)
     sent_at = journal.sent_at(manner.clock())
     if sent_at is not None:
@@ -104,13 +106,13 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner
             row = yield from _watch(exchange, wanted, until, manner, updating_before=before)
     updating = _updating(row)
     if not updating and row.model_id == wanted.model_id:
-        _remember_earlier(row, wanted, journal, manner)
+        if kept is None:
+            _remember_present(row, wanted, journal, manner)
         _check_serving(row, wanted)
         manner.say(logging.INFO, f"Nothing is sent: service {name_of(row)} serves {wanted.model_id} already.")
         return
     recent = sent_at is not None and sent_at > manner.clock() - UPDATE_LASTS
     if updating and recent and journal.entry.get("update_is_ours"):
-        _remember_earlier(row, wanted, journal, manner)
         manner.say(
             logging.INFO,
             f"Nothing is sent: an earlier try has asked for the update, and service {name_of(row)} has"
@@ -120,9 +122,9 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner
     if updating and (row.model_id == wanted.model_id or not journal.knows):
         raise QianfanTransientError(
             MODIFY,
-            f"service {name_of(row)} shows {row.model_id} and {_update_status(row)}, and the platform does"
-            " not say to which version it is updated. Nothing was sent; the next try looks again. Set retries"
-            " and retry_delay to outlast the update.",
+            f"service {name_of(row)} shows {clean(row.model_id, 80)} and {_update_status(row)}, and the"
+            " platform does not say to which version it is updated. Nothing was sent; the next try looks"
+            " again. Set retries and retry_delay to outlast the update.",
             sent=False,
         )
     yield from _send(exchange, wanted, row, journal, manner)
@@ -131,10 +133,13 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner
 def _send(exchange: Exchange, wanted: Swap, row: Row, journal: Journal, manner: Manner) -> Steps[None]:
     updating = _updating(row)
     if updating:
+        whose = "that this task has not asked for"
+        if journal.entry.get("update_is_ours"):
+            whose = f"that may be the one that this task asked for more than {duration(UPDATE_LASTS)} ago"
         manner.say(
             logging.WARNING,
-            f"Service {name_of(row)} has {_update_status(row)} of an update that this task has not asked for."
-            f" Asking for {wanted.model_id} all the same; the platform refuses that if it has to.",
+            f"Service {name_of(row)} has {_update_status(row)} of an update {whose}. Asking for"
+            f" {wanted.model_id} all the same; the platform refuses that if it has to.",
         )
     model_set_id = wanted.model_set_id or (yield from _find_model_set(exchange, wanted.model_id))
     previous = Served(str(row.model_id), row.model_set_id)
@@ -149,18 +154,24 @@ def _send(exchange: Exchange, wanted: Swap, row: Row, journal: Journal, manner: 
         yield from modify_service(exchange, wanted.service_id, model_set_id, wanted.model_id)
     except QianfanError as error:
         if not may_have_arrived(error):
-            journal.forget()
+            journal.take_back()
             raise
-        yield from _find_update(exchange, wanted, updating, error, manner)
+        yield from _find_update(exchange, wanted, updating, error, journal, manner)
     journal.write(update_is_ours=True)
     manner.say(
         logging.INFO,
-        f"Service {name_of(row)}, which served {previous.model_id}, is being updated to {wanted.model_id}.",
+        f"Service {name_of(row)}, which served {clean(previous.model_id, 80)}, is being updated to"
+        f" {wanted.model_id}.",
     )
 
 
 def _find_update(
-    exchange: Exchange, wanted: Swap, updating_before: bool, lost: QianfanError, manner: Manner
+    exchange: Exchange,
+    wanted: Swap,
+    updating_before: bool,
+    lost: QianfanError,
+    journal: Journal,
+    manner: Manner,
 ) -> Steps[None]:
     manner.say(
         logging.WARNING,
@@ -174,21 +185,25 @@ def _find_update(
             manner,
             updating_before=updating_before,
         )
-    except QianfanError as error:
-        raise _update_not_known(wanted, f"Nor could it be looked for: {error}") from lost
-    if not _shows(row, wanted, updating_before=updating_before):
-        told = f"For {duration(manner.settle)} the service has shown {row.model_id} and no update."
-        if updating_before:
-            told = "The update that was in progress before hides it."
-        raise _update_not_known(wanted, told) from lost
+    except (QianfanError, QianfanResourceNotFoundError) as error:
+        raise _update_not_known(wanted, "Nor could it be looked for.", f" {error}") from lost
+    if _shows(row, wanted, updating_before=updating_before):
+        return
+    if not updating_before:
+        # One that shows later is rather somebody else's.
+        journal.write(update_is_ours=False)
+    told = f"For {duration(manner.settle)} the service has shown {clean(row.model_id, 80)} and no update."
+    if _updating(row):
+        told = "The update that was in progress before hides it."
+    raise _update_not_known(wanted, told) from lost
 
 
-def _update_not_known(wanted: Swap, told: str) -> QianfanTransientError:
+def _update_not_known(wanted: Swap, told: str, why: str = "") -> QianfanTransientError:
     return QianfanTransientError(
         MODIFY,
         f"it is not known whether service {wanted.service_id} is to be updated to {wanted.model_id}, as the"
         f" answer was lost. {told} The next try looks again, and asks for the update only if there is none."
-        f" {CONSOLE}",
+        f" {CONSOLE}{why}",
     )
 
 
@@ -222,12 +237,14 @@ def _update_status(row: Row) -> str:
     return f"updateStatus {clean(row.json.get('updateStatus'), 40)}"
 
 
-def _remember_earlier(row: Row, wanted: Swap, journal: Journal, manner: Manner) -> None:
-    """Tell what the service served before this task, if that is known: the present may be our own doing."""
+def _kept_previous(journal: Journal) -> Served | None:
     kept = journal.entry.get("previous")
-    if isinstance(kept, list) and len(kept) == 2:
-        wanted.remember(Served(*kept))
-    elif journal.knows:
+    return Served(*kept) if isinstance(kept, list) and len(kept) == 2 else None
+
+
+def _remember_present(row: Row, wanted: Swap, journal: Journal, manner: Manner) -> None:
+    """Tell that the service served the version before this task, if it is known not to be our own doing."""
+    if journal.knows:
         wanted.remember(Served(str(row.model_id), row.model_set_id))
     else:
         manner.say(
@@ -281,11 +298,11 @@ def _find_model_set(exchange: Exchange, model_id: str) -> Steps[str]:
             f"Model version {name_of(row)} has the status {status}: it was not made. Nothing was sent. Pass"
             " another model_id."
         )
-    if status in MODEL.pending:
+    if isinstance(status, str) and status and status != MODEL.ready:
         raise QianfanTransientError(
             MODEL.action,
-            f"model version {name_of(row)} has the status {status}. Nothing was sent. Wait for it with"
-            " QianfanModelSensor, or the gate's wait_for_model_ready.",
+            f"model version {name_of(row)} has the status {clean(status, 40)}. Nothing was sent. Wait for it"
+            " with QianfanModelSensor, or the gate's wait_for_model_ready.",
             sent=False,
         )
     if model_set_id is None:
@@ -390,8 +407,8 @@ class NewService:
         """Write what is not as it was asked for."""
         if made.model_id not in (None, self.model_id):
             yield (
-                f"Service {made.id} serves {made.model_id} rather than {self.model_id}: it has been updated"
-                " since."
+                f"Service {made.id} serves {clean(made.model_id, 80)} rather than {self.model_id}: it has"
+                " been updated since."
             )
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 IfExists = Literal["adopt", "fail"]
 Say = Callable[[int, str], None]
 
+CONSOLE = "If there are no retries left, look in the Qianfan console before you clear this task."
+
 LOOK_AGAIN = 5.0
 """Seconds between two looks for what a lost request may have done."""
 
@@ -87,6 +89,7 @@ class Journal:
         kept = store.get(key) if store is not None else None
         if isinstance(kept, Mapping) and self._identity.items() <= kept.items():
             self.entry = dict(kept)
+        self._before = self.entry
 
     @property
     def knows(self) -> bool:
@@ -100,14 +103,18 @@ class Journal:
 
     def write(self, **values: Any) -> None:
         """Add to the entry."""
-        self.entry = {**self.entry, **values, **self._identity}
+        self._before, self.entry = self.entry, {**self.entry, **values, **self._identity}
         if self._store is not None:
             self._store.set(self._key, self.entry)
 
-    def forget(self) -> None:
-        """Remove the entry: nothing was done."""
-        self.entry = {}
-        if self._store is not None:
+    def take_back(self) -> None:
+        """Take back what was written last, as nothing was done; what an earlier try wrote stays."""
+        self.entry = self._before
+        if self._store is None:
+            return
+        if self.entry:
+            self._store.set(self._key, self.entry)
+        else:
             self._store.delete(self._key)
 
 
@@ -220,7 +227,7 @@ def _create(exchange: Exchange, new: New[Made], journal: Journal, manner: Manner
         return (yield from new.create(exchange, body))
     except QianfanError as error:
         if not may_have_arrived(error):
-            journal.forget()
+            journal.take_back()
             raise
         lost = clean(error.__cause__ or error)
     wait = duration(manner.settle)
@@ -231,7 +238,7 @@ def _create(exchange: Exchange, new: New[Made], journal: Journal, manner: Manner
     try:
         found = yield from find_ours(exchange, new, sent_at + manner.settle, manner.clock)
     except QianfanError as error:
-        raise _not_known(new, f"it could not be looked for: {error}", lost) from None
+        raise _not_known(new, "it could not be looked for", f"{lost} {error}") from None
     if found is None:
         raise _not_known(new, f"none with the mark {new.mark} has appeared in {wait}", lost)
     manner.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
@@ -241,9 +248,8 @@ def _create(exchange: Exchange, new: New[Made], journal: Journal, manner: Manner
 def _not_known(new: New[Made], told: str, lost: str) -> QianfanTransientError:
     return QianfanTransientError(
         f"Creating a {new.noun}",
-        f"it is not known whether {new.name!r} was created, as the answer was lost ({lost}), and {told}. The"
-        " next try looks again, and creates only if there is none. If no retries are left, look in the"
-        " Qianfan console before you clear this task.",
+        f"it is not known whether {new.name!r} was created, as the answer was lost, and {told}. The next try"
+        f" looks again, and creates only if there is none. {CONSOLE} {lost}",
     )
 
 

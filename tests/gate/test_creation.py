@@ -80,8 +80,8 @@ class Creation(Drive):
         journal = Journal(store, "creation", {"mark": MARK}, try_number)
         super().__init__(create_once(exchange, new, if_exists, journal, manner), replies)
 
-    def get(self, key: str) -> dict[str, Any]:
-        return {"mark": MARK, **(self._earlier or {})}
+    def get(self, key: str) -> dict[str, Any] | None:
+        return {"mark": MARK, **self._earlier} if self._earlier else None
 
     def set(self, key: str, value: dict[str, Any]) -> None:
         self.written.append((value["id"] or value["sent_at"], len(self.requests)))

@@ -1,4 +1,4 @@
-"""An update of a service, asked for once: what is looked at, when, what is sent, and what is written down."""
+"""A version deployed once: what is looked at, when, what is sent, and what is written down."""
 
 from __future__ import annotations
 
@@ -19,9 +19,20 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.exceptions import QianfanResourceFailedError, QianfanResourceNotFoundError
-from airflow_provider_qianfan.gate.deployment import Served, Swap, check_deployment_config, swap_once
-from airflow_provider_qianfan.gate.once import Journal, Manner
+from airflow_provider_qianfan.exceptions import (
+    QianfanResourceAmbiguousError,
+    QianfanResourceExistsError,
+    QianfanResourceFailedError,
+    QianfanResourceNotFoundError,
+)
+from airflow_provider_qianfan.gate.deployment import (
+    NewService,
+    Served,
+    Swap,
+    check_deployment_config,
+    swap_once,
+)
+from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page
 
 if TYPE_CHECKING:
@@ -254,7 +265,6 @@ def test_nothing_is_sent_to_a_service_that(reply: Reply, kind: type, told: str) 
     "reply",
     [
         pytest.param(model("Ready"), id="ready"),
-        pytest.param(model("Resting"), id="an undocumented status"),
         pytest.param(model(...), id="no status"),
         pytest.param(
             model("Ready", modelVersionId=NEW, modelId="am-new", modelSetId=...), id="the other spelling"
@@ -287,6 +297,7 @@ def test_the_model_set_is_asked_for_if_it_is_not_given(reply: Reply) -> None:
             r"amv-new \('bot'\) has the status Creating\. Nothing was sent\. .*QianfanModelSensor",
             id="is being made",
         ),
+        pytest.param(model("Resting"), QianfanTransientError, "the status Resting", id="has another status"),
         pytest.param(
             model("Ready", modelSetId=...),
             QianfanProtocolError,
@@ -447,7 +458,7 @@ def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
     assert str(drive.error.__cause__).startswith("ModifyService: ")
     assert drive.slept == [5.0, 5.0, 2.0]
     assert drive.actions == [DETAIL, MODIFY, *[DETAIL] * 4]
-    assert drive.journal == [(asked(), 1)]
+    assert drive.journal == [(asked(), 1), (asked(ours=False), 6)]
 
 
 @pytest.mark.parametrize(
@@ -501,13 +512,14 @@ def test_looking_outlasts_a_platform_that_is_away(away: Reply) -> None:
         pytest.param([service(serviceId="svco-2")], 0, "asked for svco-1", id="it is another one"),
         pytest.param([service(modelId=...)], 0, "does not say which", id="it names no version"),
         pytest.param([service(OLD), error(404, "NoSuchKey")], 5, "NoSuchKey", id="it is known no more"),
+        pytest.param([GONE], 0, "There is no service svco-1", id="it is not there"),
     ],
 )
 def test_a_lost_answer_that_cannot_be_looked_for(looks: list[Reply], slept: float, told: str) -> None:
     drive = Update(service(OLD), page(502), *looks)
 
     assert type(drive.error) is QianfanTransientError
-    told = f"it is not known whether .* Nor could it be looked for: .*{told}"
+    told = f"it is not known whether .* Nor could it be looked for. .* before you clear this task. .*{told}"
     assert re.search(told, str(drive.error))
     assert "HTTP 502" in str(drive.error.__cause__)
     assert sum(drive.slept) == slept
@@ -598,7 +610,7 @@ def test_an_update_that_is_served_by_now(ago: float) -> None:
 
     assert drive.error is None
     assert drive.actions == [DETAIL]
-    assert drive.remembered == [(SERVED_OLD, 1)]  # and not the present version, which is our own doing
+    assert drive.remembered == [(SERVED_OLD, 0)]  # and not the present version, which is our own doing
     assert drive.journal == []
 
 
@@ -618,7 +630,7 @@ def test_an_update_that_appears(ours: bool, first: Reply, then: Reply, told: str
     assert drive.error is None
     assert drive.actions == [DETAIL] * 3
     assert drive.slept == [5.0]
-    assert drive.remembered == [(SERVED_OLD, 3)]
+    assert drive.remembered == [(SERVED_OLD, 0)]
     assert drive.journal == []
     assert told in drive.lines[-1][1]
 
@@ -628,7 +640,7 @@ def test_an_update_after_which_the_service_failed(status: str) -> None:
     drive = Update(service(NEW, runStatus=status), kept=asked(60))
 
     assert type(drive.error) is QianfanResourceFailedError
-    assert drive.remembered == [(SERVED_OLD, 1)]
+    assert drive.remembered == [(SERVED_OLD, 0)]
 
 
 @pytest.mark.parametrize(
@@ -642,10 +654,35 @@ def test_a_previous_version_that_cannot_be_read_is_the_present_one(previous: Any
     assert drive.remembered == [(SERVED_NEW, 1)]
 
 
+@pytest.mark.parametrize("reply", [page(503), error(403, "AccessDenied"), GONE, updating(NEW)])
+def test_a_later_try_tells_what_it_knows_even_if_it_fails(reply: Reply) -> None:
+    drive = Update(reply, kept=asked(3700), try_number=2)
+
+    assert drive.error is not None
+    assert drive.remembered == [(SERVED_OLD, 0)]
+
+
+def test_a_refusal_does_not_forget_what_an_earlier_try_has_asked_for() -> None:
+    second = Update(service(OLD), error(412, "PreconditionFailed"), kept=asked(60), try_number=2)
+    third = Update(service(NEW), kept=second.kept[KEY], try_number=3)
+
+    assert second.kept[KEY] == asked(60)
+    assert third.remembered == [(SERVED_OLD, 0)]
+
+
+def test_an_update_that_shows_long_after_its_answer_was_lost_is_not_taken_for_ours() -> None:
+    first = Update(service(OLD), page(502), *[service(OLD)] * 4)
+    kept = {**(first.kept[KEY] or {}), "sent_at": NOW - 60}
+    second = Update(updating(OTHER), error(412, "PreconditionFailed"), kept=kept, try_number=2)
+
+    assert second.actions == [DETAIL, MODIFY]
+    assert type(second.error) is QianfanAPIError
+
+
 def test_a_previous_version_without_a_model_set() -> None:
     drive = Update(service(NEW), kept=asked(60, previous=[OLD, None]))
 
-    assert drive.remembered == [(Served(OLD), 1)]
+    assert drive.remembered == [(Served(OLD), 0)]
 
 
 @pytest.mark.parametrize("ago", [-60, 0, 12, 3599])
@@ -656,7 +693,7 @@ def test_our_update_in_progress_is_not_asked_for_again(ago: float, shown: str) -
     assert drive.error is None
     assert drive.actions == [DETAIL]
     assert drive.slept == []
-    assert drive.remembered == [(SERVED_OLD, 1)]
+    assert drive.remembered == [(SERVED_OLD, 0)]
     assert drive.journal == []
     told = r"^Nothing is sent: an earlier try has asked .*svco-1 \('chat'\) has updateStatus Updating\.$"
     ((level, text),) = drive.lines
@@ -687,7 +724,7 @@ def test_an_update_that_was_taken_back_is_asked_for_again(shown: str) -> None:
     drive = Update(service(shown), DONE, kept=asked(60))
 
     assert drive.error is None
-    assert drive.remembered == [(Served(shown, SETS[shown]), 1)]
+    assert drive.remembered == [(SERVED_OLD, 0), (Served(shown, SETS[shown]), 1)]
     assert drive.kept[KEY] == asked(previous=[shown, SETS[shown]])
 
 
@@ -791,6 +828,185 @@ def test_without_a_journal_a_lost_answer_is_looked_for_just_so(try_number: int) 
 
     assert found.error is None
     assert "it is not known whether" in str(missed.error)
+
+
+# -- a new service -----------------------------------------------------------------------------------------
+
+MARK = fingerprint("dag", "run", "serve", -1)
+LIST, CREATE = "DescribeServices", "CreateService"
+CONFIG = {"deploymentComputeUnitList": [{"instanceId": "unit-1"}]}
+OURS = {
+    "serviceId": SERVICE,
+    "name": "chat",
+    "runStatus": "Serving",
+    "modelId": NEW,
+    "description": f"nightly {MARK}",
+}
+MADE = answer({"result": {"serviceId": "svco-9"}})
+
+
+def services(*rows: dict[str, Any], more: str | None = None) -> Reply:
+    info = {"isTruncated": more is not None, "nextMarker": more}
+    return answer({"result": {"serviceList": list(rows), "pageInfo": info}})
+
+
+class Creation(Drive):
+    """A creation whose requests are answered in turn."""
+
+    def __init__(
+        self, *replies: Reply, if_exists: Any = "adopt", known: str | None = None, **new: Any
+    ) -> None:
+        self.lines: list[tuple[int, str]] = []
+        usual = {"model_set_id": "am-new", "description": "nightly"}
+        wanted = NewService("chat", "chat-url", NEW, deployment_config=CONFIG, mark=MARK, **usual | new)
+        exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+        manner = Manner(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
+        journal = Journal(None, KEY, {"mark": MARK}, 1)
+        journal.entry = {"id": known} if known else {}
+        super().__init__(create_once(exchange, wanted, if_exists, journal, manner), replies)
+
+    @property
+    def actions(self) -> list[str]:
+        return [request.url.rpartition("=")[2] for request in self.requests]
+
+    @property
+    def warnings(self) -> str:
+        return "\n".join(text for level, text in self.lines if level == logging.WARNING)
+
+
+def test_a_service_is_created() -> None:
+    drive = Creation(services(), MADE)
+
+    assert drive.result == "svco-9"
+    assert drive.actions == [LIST, CREATE]
+    assert drive.bodies[0]["name"] == "chat"
+    assert drive.bodies[1] == {
+        "modelSetId": "am-new",
+        "modelId": NEW,
+        "name": "chat",
+        "description": f"nightly {MARK}",
+        "urlSuffix": "chat-url",
+        "deploymentConfig": CONFIG,
+    }
+
+
+def test_what_a_service_is_created_with() -> None:
+    drive = Creation(
+        services(), model("Ready"), MADE, model_set_id=None, description=None, protocol_version=2
+    )
+
+    assert drive.actions == [LIST, MODEL, CREATE]
+    assert drive.bodies[2]["modelSetId"] == "am-new"
+    assert drive.bodies[2]["description"] == MARK
+    assert drive.bodies[2]["protocolVersion"] == 2
+
+
+def test_a_description_that_the_mark_makes_too_long() -> None:
+    drive = Creation(services(), MADE, description="x" * 1000)
+
+    assert isinstance(drive.error, ValueError)
+    assert CREATE not in drive.actions
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([OURS], id="ours"),
+        pytest.param([OURS | {"serviceId": "svco-2", "description": "nightly"}, OURS], id="beside another"),
+        pytest.param([OURS | {"serviceId": "svco-2", "name": "chat-2"}, OURS], id="beside a longer name"),
+        pytest.param(
+            [OURS | {"serviceId": ""}, OURS | {"serviceId": 7}, OURS], id="beside rows without an id"
+        ),
+        pytest.param(
+            [{key: OURS[key] for key in ("serviceId", "description")}], id="of which little is said"
+        ),
+        pytest.param([OURS, OURS], id="listed twice"),
+    ],
+)
+def test_a_service_with_our_mark_is_adopted(rows: list[dict[str, Any]]) -> None:
+    drive = Creation(services(*rows))
+
+    assert drive.result == SERVICE
+    assert drive.actions == [LIST]
+    assert drive.warnings == ""
+    assert "an earlier try has created service svco-1" in drive.lines[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("detail", "result"),
+    [
+        pytest.param(answer({"result": OURS}), SERVICE, id="ours"),
+        pytest.param(answer({"result": OURS | {"description": "nightly"}}), "svco-9", id="not ours"),
+        pytest.param(GONE, "svco-9", id="gone"),
+    ],
+)
+@pytest.mark.parametrize(
+    "told", [{}, {"description": ""}, {"description": None}], ids=["not", "empty", "null"]
+)
+def test_a_service_whose_row_has_no_description_is_asked_for(
+    told: dict[str, Any], detail: Reply, result: str
+) -> None:
+    row = {"serviceId": SERVICE, "name": "chat", **told}
+
+    drive = Creation(services(row), detail, MADE)
+
+    assert drive.result == result
+    assert drive.actions[:2] == [LIST, DETAIL]
+
+
+def test_a_list_that_begins_anew_is_read_anew() -> None:
+    other = {"serviceId": "svco-2", "name": "chat", "description": MARK}
+
+    drive = Creation(services(other, more="m"), error(400, "InvalidMarker"), services(OURS))
+
+    assert drive.result == SERVICE
+
+
+def test_an_adopted_service_that_serves_another_version_is_warned_about() -> None:
+    drive = Creation(services(OURS | {"modelId": OTHER, "runStatus": None}))
+
+    assert drive.result == SERVICE
+    assert (
+        "svco-1 serves amv-other rather than amv-new: it has been updated since. To create" in drive.warnings
+    )
+    assert "which is in an unknown state" in drive.lines[0][1]
+
+
+def test_a_service_that_must_not_exist() -> None:
+    assert type(Creation(services(OURS), if_exists="fail").error) is QianfanResourceExistsError
+
+
+def test_two_services_with_our_mark_are_a_matter_for_a_person() -> None:
+    drive = Creation(services(OURS, OURS | {"serviceId": "svco-2"}))
+
+    assert type(drive.error) is QianfanResourceAmbiguousError
+    assert re.search("2 services carry .*svco-1.* Serving; .*svco-2.* Nothing was created", str(drive.error))
+
+
+@pytest.mark.parametrize(
+    ("reply", "result", "actions"),
+    [
+        pytest.param(answer({"result": OURS}), SERVICE, [DETAIL], id="is asked for by its id"),
+        pytest.param(GONE, "svco-9", [DETAIL, LIST, CREATE], id="makes room if it is gone"),
+    ],
+)
+def test_a_service_whose_id_is_known(reply: Reply, result: str, actions: list[str]) -> None:
+    drive = Creation(reply, services(), MADE, known=SERVICE)
+
+    assert drive.result == result
+    assert drive.actions == actions
+
+
+def test_a_lost_answer_to_a_creation() -> None:
+    found = Creation(services(), page(502), services(), services(OURS))
+    missed = Creation(services(), page(502), *[services()] * 4)
+
+    assert found.result == SERVICE
+    assert found.actions == [LIST, CREATE, LIST, LIST]
+    told = (
+        "Creating a service: it is not known whether 'chat' was created, .*console.* CreateService: HTTP 502"
+    )
+    assert re.search(told, str(missed.error))
 
 
 # -- the configuration of a new service --------------------------------------------------------------------
