@@ -103,7 +103,7 @@ browser: ## install Debian's Chromium, as root, if there is no Chromium or Chrom
 mutants: $(INSTALLED) ## change the gate's code everywhere: which changes do its tests not notice?
 	@rm -rf mutants
 	@$(BIN)/mutmut run $(ARGS)
-	@$(BIN)/mutmut results | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show
+	@$(BIN)/mutmut results | grep -v 'not checked' | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show
 
 .PHONY: lint
 lint: $(INSTALLED) ## look for mistakes

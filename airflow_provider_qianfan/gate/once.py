@@ -98,8 +98,7 @@ class Journal:
 
     def sent_at(self, now: float) -> float | None:
         """Tell when an earlier try may have sent the request, at the latest; None if none has."""
-        sent_at = self.entry.get("sent_at") if self.knows else now
-        return sent_at if isinstance(sent_at, int | float) else None
+        return self.entry.get("sent_at") if self.knows else now
 
     def write(self, **values: Any) -> None:
         """Add to the entry."""

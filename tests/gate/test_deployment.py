@@ -717,6 +717,11 @@ def test_an_update_in_progress_that_is_not_known_to_be_ours_is_asked_for_again(k
     assert drive.actions == [DETAIL, MODIFY]
     assert drive.slept == []
     assert drive.journal == [(asked(ours=False), 1), (asked(ours=True), 2)]
+    ours = kept.get("update_is_ours")
+    told = (
+        "that may be the one that this task asked for more than 1 hour ago" if ours else "has not asked for"
+    )
+    assert told in drive.logged(logging.WARNING)
 
 
 @pytest.mark.parametrize("shown", [OLD, OTHER])
@@ -896,6 +901,7 @@ def test_what_a_service_is_created_with() -> None:
     )
 
     assert drive.actions == [LIST, MODEL, CREATE]
+    assert drive.bodies[1] == {"modelId": NEW}
     assert drive.bodies[2]["modelSetId"] == "am-new"
     assert drive.bodies[2]["description"] == MARK
     assert drive.bodies[2]["protocolVersion"] == 2
@@ -952,6 +958,14 @@ def test_a_service_whose_row_has_no_description_is_asked_for(
 
     assert drive.result == result
     assert drive.actions[:2] == [LIST, DETAIL]
+    assert drive.bodies[1] == {"serviceId": SERVICE}
+
+
+def test_a_list_of_two_pages() -> None:
+    other = OURS | {"serviceId": "svco-2", "description": "nightly"}
+
+    assert Creation(services(OURS, more="m"), services(other)).result == SERVICE
+    assert Creation(services(other, more="m"), services(OURS)).result == SERVICE
 
 
 def test_a_list_that_begins_anew_is_read_anew() -> None:
