@@ -11,7 +11,10 @@ from benchmarks.table import Result
 
 OURS = {
     "airflow_provider_qianfan.sensors.model_compression": "sensors",
+    "airflow_provider_qianfan.sensors.model": "sensors",
+    "airflow_provider_qianfan.sensors.service": "sensors",
     "airflow_provider_qianfan.operators.model_compression": "sensors",
+    "airflow_provider_qianfan.operators.service": "sensors",
     "airflow_provider_qianfan.hooks.qianfan": "sensors",
     "airflow_provider_qianfan.exceptions": "sensors",
     "airflow_provider_qianfan.triggers.model_compression": "triggers",

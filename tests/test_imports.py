@@ -33,7 +33,10 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     "module",
     [
         "airflow_provider_qianfan.sensors.model_compression",
+        "airflow_provider_qianfan.sensors.model",
+        "airflow_provider_qianfan.sensors.service",
         "airflow_provider_qianfan.operators.model_compression",
+        "airflow_provider_qianfan.operators.service",
         "airflow_provider_qianfan.hooks.qianfan",
         "airflow_provider_qianfan.exceptions",
     ],

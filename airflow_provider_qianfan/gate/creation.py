@@ -16,7 +16,6 @@ from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanTransien
 from airflow_provider_qianfan.api.model_compression import (
     FAILED,
     STOPPED,
-    STRATEGIES,
     ModelCompTask,
     create_task,
     describe_model,
@@ -29,7 +28,7 @@ from airflow_provider_qianfan.exceptions import (
 )
 from airflow_provider_qianfan.gate.look import read_candidates
 from airflow_provider_qianfan.gate.resource import MODEL
-from airflow_provider_qianfan.gate.selection import Selector, check_text, is_rendered_later
+from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import describe
 
 if TYPE_CHECKING:
@@ -161,27 +160,3 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
             f"The platform does not say {' and '.join(missing)} of model version {source_model_id};"
             " creating all the same, which it refuses if it has to.",
         )
-
-
-def check_config(config: object) -> None:
-    """
-    Check the config of a compression, as far as it is known before templates are rendered.
-
-    :raises ValueError: if it cannot be meant.
-    """
-    if is_rendered_later(config):
-        return
-    if not isinstance(config, Mapping):
-        raise ValueError(f"config={clean(repr(config))} is not a dict, such as {_EXAMPLE}.")
-    strategy = config.get("strategy")
-    if is_rendered_later(strategy):
-        return
-    if strategy not in STRATEGIES:
-        raise ValueError(
-            f"config={clean(repr(config))}: strategy is one of {', '.join(STRATEGIES)}, such as {_EXAMPLE}."
-        )
-    if strategy == "Quantization" and not is_rendered_later(config.get("weight")):
-        check_text("config['weight']", config.get("weight"))
-
-
-_EXAMPLE = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"

@@ -43,7 +43,6 @@ from airflow_provider_qianfan.gate.resource import (
     find_resource,
     read_resource,
 )
-from airflow_provider_qianfan.gate.selection import is_rendered_later
 from airflow_provider_qianfan.gate.wording import duration, name_of
 
 UPDATE_LASTS = 3600.0
@@ -410,31 +409,3 @@ class NewService:
                 f"Service {made.id} serves {clean(made.model_id, 80)} rather than {self.model_id}: it has"
                 " been updated since."
             )
-
-
-UNITS = "deploymentComputeUnitList"
-_EXAMPLE = f"{{'replicasCount': 1, '{UNITS}': [{{'instanceId': 'unit-…', 'deploymentReplicasCount': 1}}]}}"
-PAYING = (
-    "buys resources. That costs money, and is left to the Qianfan console; here, a service runs on compute"
-    " units that the account owns."
-)
-
-
-def check_deployment_config(config: object) -> None:
-    """
-    Check the form of a ``deploymentConfig``, as far as it is known before templates are rendered.
-
-    :raises ValueError: if it cannot be meant, or would buy resources.
-    """
-    if is_rendered_later(config):
-        return
-    if not isinstance(config, Mapping):
-        raise ValueError(f"deployment_config={clean(repr(config))} is not a dict, such as {_EXAMPLE}.")
-    for key in ("resourceConfig", "billing"):
-        if key in config:
-            raise ValueError(f"deployment_config: {key} {PAYING}")
-    units = config.get(UNITS)
-    if not is_rendered_later(units) and (not isinstance(units, list | tuple) or not units):
-        raise ValueError(
-            f"deployment_config={clean(repr(config))}: {UNITS} names no compute unit. Write it as {_EXAMPLE}."
-        )

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_qianfan.api.errors import (
     QianfanError,
@@ -28,8 +28,8 @@ from airflow_provider_qianfan.gate.wording import duration, name_of
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.exceptions import QianfanGateError
+    from airflow_provider_qianfan.gate.arguments import IfExists
 
-IfExists = Literal["adopt", "fail"]
 Say = Callable[[int, str], None]
 
 CONSOLE = "If there are no retries left, look in the Qianfan console before you clear this task."
@@ -44,19 +44,6 @@ def fingerprint(
     """Make the mark of one task instance, the same in each of its tries: ``[airflow:<16 hex digits>]``."""
     identity = json.dumps([dag_id, run_id, task_id, map_index, *([] if nonce is None else [nonce])])
     return f"[airflow:{hashlib.sha256(identity.encode()).hexdigest()[:16]}]"
-
-
-def check_if_exists(value: object) -> IfExists:
-    """
-    Check ``if_exists``.
-
-    :raises ValueError: if it is neither of its values.
-    """
-    if value == "adopt":
-        return "adopt"
-    if value == "fail":
-        return "fail"
-    raise ValueError(f"if_exists={clean(repr(value))} is neither 'adopt' nor 'fail'.")
 
 
 def may_have_arrived(error: QianfanError) -> bool:

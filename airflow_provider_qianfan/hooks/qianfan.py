@@ -21,7 +21,6 @@ from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Ex
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.gate.resource import SERVICE, read_resource
 from airflow_provider_qianfan.gate.wording import duration
 
 if TYPE_CHECKING:
@@ -443,6 +442,8 @@ class QianfanHook(BaseHook):
         :param service_id: the service, ``svco-…``.
         :returns: the platform's own object; None if it answers without one.
         """
+        from airflow_provider_qianfan.gate.resource import SERVICE, read_resource
+
         row = self.run(read_resource(self.exchange, SERVICE, _required("service_id", service_id)))
         return None if row is None else dict(row.json)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._compat import BaseOperator, mapped_arguments, task_store
 from airflow_provider_qianfan.api.errors import clean
-from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.api.model_compression import (
     FINISHED,
     STATUSES,
@@ -19,22 +18,8 @@ from airflow_provider_qianfan.api.model_compression import (
     ModelCompTask,
 )
 from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanTaskNotFoundError
-from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
-from airflow_provider_qianfan.gate.creation import (
-    AGAIN,
-    NewTask,
-    check_config,
-)
+from airflow_provider_qianfan.gate.arguments import IfExists, check_config, check_if_exists
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.once import (
-    IfExists,
-    Journal,
-    Manner,
-    check_if_exists,
-    create_once,
-    find_ours,
-    fingerprint,
-)
 from airflow_provider_qianfan.gate.selection import (
     Selector,
     check_literal,
@@ -51,6 +36,7 @@ from airflow_provider_qianfan.operators._waiting import WaitingOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_qianfan.gate.creation import NewTask
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
     from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
@@ -128,9 +114,8 @@ class QianfanListModelCompTasksOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the tasks."""
-        from airflow_provider_qianfan.hooks.qianfan import (
-            QianfanHook,
-        )  # loads what a DAG file's parse need not
+        # Loads what a DAG file's parse need not.
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         filters = {argument: getattr(self, argument) for argument in FILTERS}
         given = {*self._given, *mapped_arguments(self)}
@@ -281,6 +266,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _wanted(self, context: Context) -> NewTask:
         """Make what is wanted from the rendered values."""
+        from airflow_provider_qianfan.gate.creation import NewTask
+        from airflow_provider_qianfan.gate.once import fingerprint
+
         self._check_optional()
         check_config(self.config)
         ti = context["ti"]
@@ -295,9 +283,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Create the task, or adopt it, and wait for its end if that is asked for."""
-        from airflow_provider_qianfan.hooks.qianfan import (
-            QianfanHook,
-        )  # loads what a DAG file's parse need not
+        # These load what a DAG file's parse need not.
+        from airflow_provider_qianfan.gate.once import Journal, Manner, create_once
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         wanted = self._wanted(context)
         identity = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
@@ -333,6 +321,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _look_up(self, context: Context) -> Selector:
         """Find the task that was created before a deferral, of which the event has lost the id."""
+        from airflow_provider_qianfan.gate.once import find_ours
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         wanted = self._wanted(context)
@@ -368,11 +357,15 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         try:
             return wait()
         except QianfanTaskFailedError as error:
+            from airflow_provider_qianfan.gate.creation import AGAIN
+
             error.args = (f"{error} A cleared task adopts the same compression again. {AGAIN}",)
             raise
 
     def _prepare_kill(self, task_id: str) -> None:
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""
+        import airflow_provider_qianfan.gate.cancellation  # noqa: F401  on_kill() had better find it loaded
+        from airflow_provider_qianfan.api.exchange import RetryPolicy
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=_KILL_PATIENCE))
@@ -394,6 +387,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         hook, task_id = self._killable
         self._killable = None
         try:
+            from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
+
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
         except Exception:
             # This runs in the middle of whatever was running.
@@ -450,9 +445,9 @@ class QianfanCancelModelCompTaskOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Cancel the task."""
-        from airflow_provider_qianfan.hooks.qianfan import (
-            QianfanHook,
-        )  # loads what a DAG file's parse need not
+        # These load what a DAG file's parse need not.
+        from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         task_id = check_text("model_comp_task_id", self.model_comp_task_id)
         hook = QianfanHook(self.qianfan_conn_id)

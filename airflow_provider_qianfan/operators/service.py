@@ -12,23 +12,13 @@ from airflow_provider_qianfan._compat import task_store
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.service import PROTOCOL_VERSIONS, check_name, check_url_suffix
 from airflow_provider_qianfan.exceptions import QianfanResourceNotFoundError
-from airflow_provider_qianfan.gate.deployment import (
+from airflow_provider_qianfan.gate.arguments import (
     PAYING,
-    NewService,
-    Served,
-    Swap,
+    IfExists,
     check_deployment_config,
-    swap_once,
+    check_if_exists,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.once import (
-    IfExists,
-    Journal,
-    Manner,
-    check_if_exists,
-    create_once,
-    fingerprint,
-)
 from airflow_provider_qianfan.gate.selection import (
     check_text,
     is_rendered_later,
@@ -39,6 +29,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_qianfan.api.exchange import Steps
+    from airflow_provider_qianfan.gate.deployment import Served
+    from airflow_provider_qianfan.gate.once import Manner
     from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
 
@@ -56,9 +48,7 @@ class _DeployingOperator(WaitingOperator):
             ) from error
 
     def _carry_out(self, steps: Any) -> Any:
-        from airflow_provider_qianfan.hooks.qianfan import (
-            QianfanHook,  # loads what a DAG file's parse need not
-        )
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         hook = QianfanHook(self.qianfan_conn_id)
         try:
@@ -68,6 +58,8 @@ class _DeployingOperator(WaitingOperator):
             hook.close()
 
     def _manner(self) -> Manner:
+        from airflow_provider_qianfan.gate.once import Manner
+
         return Manner(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
 
     def _wait(self, context: Context, service_id: str, model_id: str) -> Any:
@@ -171,6 +163,10 @@ class QianfanModifyServiceOperator(_DeployingOperator):
 
     def execute(self, context: Context) -> Any:
         """Have the service updated, and wait for it if that is asked for."""
+        # These load what a DAG file's parse need not.
+        from airflow_provider_qianfan.gate.deployment import Swap, swap_once
+        from airflow_provider_qianfan.gate.once import Journal
+
         model_id = self._checked_model_id(self.model_id)
         service_id = check_text("service_id", self.service_id)
         self._check_optional()
@@ -316,6 +312,10 @@ class QianfanCreateServiceOperator(_DeployingOperator):
 
     def execute(self, context: Context) -> Any:
         """Create the service, or adopt it, and wait for it if that is asked for."""
+        # These load what a DAG file's parse need not.
+        from airflow_provider_qianfan.gate.deployment import NewService
+        from airflow_provider_qianfan.gate.once import Journal, create_once, fingerprint
+
         model_id = self._checked_model_id(self.model_id)
         self._check_optional()
         check_deployment_config(self.deployment_config)

@@ -20,8 +20,9 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
 )
-from airflow_provider_qianfan.gate.creation import NewTask, check_config
-from airflow_provider_qianfan.gate.once import Journal, Manner, check_if_exists, create_once, fingerprint
+from airflow_provider_qianfan.gate.arguments import check_config, check_if_exists
+from airflow_provider_qianfan.gate.creation import NewTask
+from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import SOURCE
 

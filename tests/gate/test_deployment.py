@@ -25,11 +25,11 @@ from airflow_provider_qianfan.exceptions import (
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
+from airflow_provider_qianfan.gate.arguments import check_deployment_config
 from airflow_provider_qianfan.gate.deployment import (
     NewService,
     Served,
     Swap,
-    check_deployment_config,
     swap_once,
 )
 from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint

@@ -22,7 +22,6 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.gate import deployment
-from airflow_provider_qianfan.operators import service as operators
 from airflow_provider_qianfan.operators.service import (
     QianfanCreateServiceOperator,
     QianfanModifyServiceOperator,
@@ -383,7 +382,7 @@ def test_a_later_try_knows_what_the_first_has_done(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, update_seconds: float
 ) -> None:
     world.behaviour.update_seconds = update_seconds
-    die_after(monkeypatch, operators, "swap_once")
+    die_after(monkeypatch, deployment, "swap_once")
 
     outcome = modified(retries=1)
 
@@ -395,7 +394,7 @@ def test_an_older_airflow_does_not_know_the_previous_one(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, no_store: None, dag_runner: DagRunner
 ) -> None:
     world.behaviour.update_seconds = 0
-    die_after(monkeypatch, operators, "swap_once")
+    die_after(monkeypatch, deployment, "swap_once")
 
     assert swapped(modified(retries=1), world, previous=None)
     assert "No previous_model_id is pushed." in dag_runner.log
@@ -405,7 +404,7 @@ def test_an_older_airflow_does_not_know_whose_update_it_is(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, no_store: None
 ) -> None:
     world.behaviour.update_seconds = 60
-    die_after(monkeypatch, operators, "swap_once")
+    die_after(monkeypatch, deployment, "swap_once")
 
     outcome = modified(retries=1)
 
@@ -444,7 +443,7 @@ def test_an_update_in_progress_is_ours_for_an_hour(
     monkeypatch.setattr(deployment, "UPDATE_LASTS", lasts)
     world.behaviour.update_outcome = "update_failed"
     world.behaviour.update_seconds = 0
-    die_after(monkeypatch, operators, "swap_once")
+    die_after(monkeypatch, deployment, "swap_once")
 
     assert swapped(modified(retries=1), world, times=1 if lasts else 2)
 

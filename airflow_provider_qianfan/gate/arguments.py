@@ -1,0 +1,79 @@
+"""
+Checks of what a creation is given, at a DAG file's parse.
+
+They load nothing of what a creation does: every parse would pay for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.model_compression import STRATEGIES
+from airflow_provider_qianfan.gate.selection import check_text, is_rendered_later
+
+IfExists = Literal["adopt", "fail"]
+
+_CONFIG = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
+UNITS = "deploymentComputeUnitList"
+_DEPLOYMENT = f"{{'replicasCount': 1, '{UNITS}': [{{'instanceId': 'unit-…', 'deploymentReplicasCount': 1}}]}}"
+PAYING = (
+    "buys resources. That costs money, and is left to the Qianfan console; here, a service runs on compute"
+    " units that the account owns."
+)
+
+
+def check_if_exists(value: object) -> IfExists:
+    """
+    Check ``if_exists``.
+
+    :raises ValueError: if it is neither of its values.
+    """
+    if value == "adopt":
+        return "adopt"
+    if value == "fail":
+        return "fail"
+    raise ValueError(f"if_exists={clean(repr(value))} is neither 'adopt' nor 'fail'.")
+
+
+def check_config(config: object) -> None:
+    """
+    Check the config of a compression, as far as it is known before templates are rendered.
+
+    :raises ValueError: if it cannot be meant.
+    """
+    if is_rendered_later(config):
+        return
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config={clean(repr(config))} is not a dict, such as {_CONFIG}.")
+    strategy = config.get("strategy")
+    if is_rendered_later(strategy):
+        return
+    if strategy not in STRATEGIES:
+        raise ValueError(
+            f"config={clean(repr(config))}: strategy is one of {', '.join(STRATEGIES)}, such as {_CONFIG}."
+        )
+    if strategy == "Quantization" and not is_rendered_later(config.get("weight")):
+        check_text("config['weight']", config.get("weight"))
+
+
+def check_deployment_config(config: object) -> None:
+    """
+    Check the form of a ``deploymentConfig``, as far as it is known before templates are rendered.
+
+    :raises ValueError: if it cannot be meant, or would buy resources.
+    """
+    if is_rendered_later(config):
+        return
+    if not isinstance(config, Mapping):
+        raise ValueError(f"deployment_config={clean(repr(config))} is not a dict, such as {_DEPLOYMENT}.")
+    for key in ("resourceConfig", "billing"):
+        if key in config:
+            raise ValueError(f"deployment_config: {key} {PAYING}")
+    units = config.get(UNITS)
+    if not is_rendered_later(units) and (not isinstance(units, list | tuple) or not units):
+        raise ValueError(
+            f"deployment_config={clean(repr(config))}: {UNITS} names no compute unit. Write it as"
+            f" {_DEPLOYMENT}."
+        )
