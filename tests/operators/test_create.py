@@ -378,14 +378,12 @@ def test_a_task_that_is_there_is_adopted(world: World, create: Any, dag_runner: 
         world.on_call = None
         world.add_task(SOURCE, task_id="amva-left", description=marks[-1])
 
-    from airflow_provider_qianfan.operators import model_compression
+    from airflow_provider_qianfan.gate import once
 
     marks: list[str] = []
-    real = model_compression.fingerprint
+    real = once.fingerprint
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            model_compression, "fingerprint", lambda *identity: marks.append(real(*identity)) or marks[-1]
-        )
+        patch.setattr(once, "fingerprint", lambda *identity: marks.append(real(*identity)) or marks[-1])
         world.faults.append(Fault(action=LIST, server_error=503, calls=(1,)))  # it is there at the second
         world.on_call = leave_one
         outcome = create()
