@@ -12,6 +12,7 @@ from airflow_provider_qianfan._compat import AirflowFailException
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanError,
     QianfanProtocolError,
     QianfanRateLimitError,
@@ -21,6 +22,7 @@ from airflow_provider_qianfan.api.errors import (
 __all__ = [
     "QianfanAPIError",
     "QianfanAuthError",
+    "QianfanConfigurationError",
     "QianfanError",
     "QianfanGateError",
     "QianfanModelIdMissingError",

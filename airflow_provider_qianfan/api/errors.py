@@ -125,6 +125,14 @@ class QianfanTransientError(QianfanError):
         super().__init__(f"{action}: {clean(reason, 600)}")
 
 
+class QianfanConfigurationError(QianfanError):
+    """
+    The way to the platform is set up wrongly, and waiting cannot mend it. Nothing was sent.
+
+    Examples: an unusable proxy, a CA bundle that is missing or broken, a certificate that is refused.
+    """
+
+
 class QianfanProtocolError(QianfanError):
     """An answer that contradicts the documentation, such as a list that never ends."""
 

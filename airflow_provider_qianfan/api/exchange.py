@@ -23,6 +23,7 @@ from airflow_provider_qianfan.api.errors import (
     LONGEST_RETRY_AFTER,
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTransientError,
@@ -44,12 +45,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An HTTP request to send as it is: signed, redirects not followed."""
+    """
+    An HTTP request to send as it is: signed, redirects not followed.
+
+    :param send_by: seconds since the epoch. After this time the driver sends nothing and answers with
+        ``NoResponse(sent=False)``. None: the request may leave at any time.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes
     method: str = "POST"
+    send_by: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +77,17 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """Nothing usable came back; ``sent`` is False if the request certainly never left."""
+    """
+    Nothing usable came back.
+
+    :param reason: what happened.
+    :param sent: False if the request certainly never left.
+    :param permanent: True if waiting cannot mend it: a setting of this machine or of the connection is wrong.
+    """
 
     reason: str
     sent: bool
+    permanent: bool = False
 
 
 Effect = Request | Sleep
@@ -280,6 +294,8 @@ class Exchange:
     def _read(self, reply: Reply, action: str) -> dict[str, Any]:
         """Tell the answer from the many forms of failure."""
         if isinstance(reply, NoResponse):
+            if reply.permanent:
+                raise QianfanConfigurationError(reply.reason)
             raise QianfanTransientError(action, reply.reason, sent=reply.sent)
         if not isinstance(reply, Response):
             raise TypeError(f"A driver must answer a request with a response, not {reply!r}.")
