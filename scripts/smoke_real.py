@@ -17,7 +17,7 @@ from airflow_provider_qianfan.api.errors import QianfanError, clean
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.model_compression import DETAIL, LIST, PATH, STATUSES, ModelCompTask
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.hooks._requests import SigningSession, run
+from airflow_provider_qianfan.hooks._requests import Driver
 from airflow_provider_qianfan.hooks.qianfan import Settings
 
 if TYPE_CHECKING:
@@ -44,12 +44,11 @@ class Platform:
     """Single calls, two tries each."""
 
     def __init__(self, given: Settings) -> None:
-        self._settings = given
-        self._session = SigningSession(given)
+        self._driver = Driver(given)
         self._exchange = Exchange(given.endpoint, given.credentials, retry=RetryPolicy(tries=2))
 
     def call(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
-        return run(self._exchange.call(PATH, action, body), self._session, self._settings)
+        return self._driver.run(self._exchange.call(PATH, action, body))
 
     def page(self, *, reverse: bool, marker: str | None = None) -> tuple[list[ModelCompTask], dict[str, Any]]:
         body = {"maxKeys": 1, "pageReverse": reverse} | ({"marker": marker} if marker else {})

@@ -15,7 +15,11 @@ import pytest
 
 # Before anything imports Airflow, which reads these once.
 HOME = Path(tempfile.mkdtemp(prefix="qianfan-tests-"))
-for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+# What this machine says of proxies and certificates is no matter of the tests.
+NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+for name in [
+    name for name in os.environ if name.startswith(("AIRFLOW", "SSL_CERT_")) or name.upper() in NETWORK
+]:
     del os.environ[name]
 os.environ |= {
     "AIRFLOW_HOME": str(HOME),

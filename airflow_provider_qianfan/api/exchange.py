@@ -1,9 +1,8 @@
 """
 One conversation with the platform: sign, send, read, retry.
 
-Written once as a generator of effects (a :class:`Request` to send, a :class:`Sleep` to take) that a small
-driver carries out, with ``requests`` in a worker and with ``httpx`` in a triggerer, so that both keep the
-same rules.
+Written as a generator of effects (a :class:`Request` to send, a :class:`Sleep` to take) that a small driver
+carries out: the same one in a worker, and in a thread of a triggerer.
 """
 
 from __future__ import annotations
@@ -29,7 +28,13 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
     clean,
 )
-from airflow_provider_qianfan.api.signing import Credentials, authorization, timestamp
+from airflow_provider_qianfan.api.signing import (
+    Credentials,
+    authorization,
+    check_action,
+    request_target,
+    timestamp,
+)
 from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_after
 
 DEFAULT_ENDPOINT = "https://qianfan.baidubce.com"
@@ -127,7 +132,11 @@ class Endpoint:
                 f"The endpoint is only a scheme, a host and a port, such as {DEFAULT_ENDPOINT}: leave"
                 " out user, path and query."
             )
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        try:
+            parts.hostname.encode("ascii" if ":" in parts.hostname else "idna")
+        except UnicodeError:
+            raise ValueError(f"The endpoint's host is not a name that can be: {clean(text)!r}.") from None
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError(
                 f"Plain http to {parts.hostname} is refused: neither the request's body nor its answer"
                 " is signed. Use https."
@@ -137,7 +146,8 @@ class Endpoint:
         return cls(parts.scheme, name if port in (None, standard) else f"{name}:{port}")
 
 
-def _is_loopback(hostname: str) -> bool:
+def is_loopback(hostname: str) -> bool:
+    """Tell whether a host is this machine."""
     try:
         return ip_address(hostname).is_loopback
     except ValueError:
@@ -263,6 +273,8 @@ class Exchange:
 
     def _sign(self, path: str, action: str, body: Mapping[str, Any]) -> Request:
         """Sign now, immediately before sending: a signature made before a pause may have expired after it."""
+        query = [("Action", check_action(action))]
+        target = request_target(path, query)
         now = self._clock() + self._server_ahead
         signed = {"Host": self._endpoint.host, "x-bce-date": timestamp(now)}
         if self._credentials.session_token:
@@ -271,7 +283,7 @@ class Exchange:
             self._credentials,
             method="POST",
             path=path,
-            query=[("Action", action)],
+            query=query,
             headers=signed,
             when=now,
         )
@@ -282,7 +294,7 @@ class Exchange:
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
         }
-        return Request(f"{self._endpoint.url}{path}?Action={action}", headers, json.dumps(body).encode())
+        return Request(f"{self._endpoint.url}{target}", headers, json.dumps(body).encode())
 
     def _adopt_server_clock(self, reply: Reply) -> bool:
         server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None

@@ -9,18 +9,45 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
+
+from airflow_provider_qianfan.api.errors import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _BLANKS = " \t\n\r\v\f"
+_ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 EXPIRES_IN = 1800
 """Seconds a signature is valid: the documented default."""
+
+
+class Secret(str):
+    """
+    Text that does not show itself: not in a traceback that shows local variables, and not in a pickle.
+
+    Whatever is made of it is plain text again.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError("A key is not pickled. Pass the connection's id on, and read the connection there.")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Secret:
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +63,12 @@ class Credentials:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Keep the secrets out of tracebacks and pickles."""
+        object.__setattr__(self, "secret_access_key", Secret(self.secret_access_key))
+        if self.session_token is not None:
+            object.__setattr__(self, "session_token", Secret(self.session_token))
 
 
 def timestamp(when: datetime) -> str:
@@ -58,6 +91,53 @@ def canonical_query(query: Iterable[tuple[str, str]]) -> str:
     return "&".join(
         sorted(f"{encode(key)}={encode(value)}" for key, value in query if key.lower() != "authorization")
     )
+
+
+def check_path(path: str) -> str:
+    """
+    Check the path of a request, which is not encoded yet.
+
+    :raises ValueError: if it could lead elsewhere, or would not be sent as it is signed.
+    """
+    shown = clean(repr(path))
+    if not isinstance(path, str) or not path.startswith("/") or path.startswith("//"):
+        raise ValueError(f"path={shown} has to begin with one slash, such as '/v2/model'.")
+    if "?" in path or "#" in path:
+        raise ValueError(
+            f"path={shown} is more than a path. Write path='/v2/model' and action='DescribeModel' for"
+            " /v2/model?Action=DescribeModel."
+        )
+    if not path.isprintable() or "\\" in path:
+        raise ValueError(f"path={shown} has characters that no path has. Remove them.")
+    if {".", ".."} & set(path.split("/")):
+        raise ValueError(f"path={shown} has dot segments ('.', '..'). Write the path that they lead to.")
+    return path
+
+
+def check_action(action: str) -> str:
+    """
+    Check the name of an action.
+
+    :raises ValueError: if it is not a name.
+    """
+    if not isinstance(action, str) or not _ACTION.fullmatch(action):
+        raise ValueError(
+            f"action={clean(repr(action))} is not the name of an action, such as 'DescribeModel'."
+        )
+    return action
+
+
+def request_target(path: str, query: Iterable[tuple[str, str]]) -> str:
+    """
+    Write path and query as they are sent: encoded as they are signed, so that both are the same bytes.
+
+    :param path: the path, not encoded.
+    :param query: the query parameters, not encoded.
+    :raises ValueError: if the path cannot be sent.
+    """
+    target = canonical_uri(check_path(path))
+    items = "&".join(f"{encode(key)}={encode(value)}" for key, value in query)
+    return f"{target}?{items}" if items else target
 
 
 def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
@@ -90,7 +170,7 @@ def authorization(
     :returns: the value of the ``Authorization`` header.
     """
     prefix = f"bce-auth-v1/{credentials.access_key_id}/{timestamp(when)}/{expires_in}"
-    signing_key = _hmac(credentials.secret_access_key, prefix)
+    signing_key = Secret(_hmac(credentials.secret_access_key, prefix))
     block, names = canonical_headers(headers)
     request = "\n".join((method.upper(), canonical_uri(path), canonical_query(query), block))
     return f"{prefix}/{names}/{_hmac(signing_key, request)}"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_qianfan.api.errors import (
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanError,
     QianfanTransientError,
     is_transient,
@@ -57,6 +58,7 @@ class Memory:
     :param last_healthy: when the platform last gave a complete answer; None if it has not yet.
     :param absent_since: since when no task fits; None while one does.
     :param auth_failing_since: since when the key is refused; None while it is not.
+    :param unusable_since: since when the connection's settings, or the environment's, cannot be used.
     :param spoke: when the last line was written.
     :param noted: when each warning was last given.
     """
@@ -71,6 +73,7 @@ class Memory:
     last_healthy: float | None = None
     absent_since: float | None = None
     auth_failing_since: float | None = None
+    unusable_since: float | None = None
     spoke: float = 0.0
     noted: Mapping[str, float] = field(default_factory=dict)
 
@@ -100,8 +103,8 @@ class Limits(NamedTuple):
 
     :param max_unhealthy: seconds without one healthy answer; where nothing is remembered, ``timeout`` alone
         counts.
-    :param auth_grace: seconds for which a key that once worked may be refused; where nothing is remembered,
-        they count from the first look.
+    :param auth_grace: seconds for which a key that once worked may be refused, and seconds for which settings
+        that once worked may be unusable; where nothing is remembered, they count from the first look.
     """
 
     max_unhealthy: float = DEFAULT_MAX_UNHEALTHY
@@ -122,7 +125,7 @@ def after_look(memory: Memory, verdict: Verdict, now: float, next_look: float) -
     :param next_look: seconds to the next look.
     """
     memory, lines = _give_notes(memory, verdict.notes, now)
-    memory = replace(memory, last_healthy=now, auth_failing_since=None)
+    memory = replace(memory, last_healthy=now, auth_failing_since=None, unusable_since=None)
     if not isinstance(verdict, Wait):
         return memory, lines
     absent_since = (memory.absent_since or now) if verdict.absent else None
@@ -144,22 +147,18 @@ def after_failure(
     """
     Remember a look that failed.
 
-    :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused
-        before it ever worked or for longer than ``auth_grace``, or there was no healthy answer for
-        ``max_unhealthy``.
+    :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused or
+        the settings were unusable before they ever worked or for longer than ``auth_grace``, or there was no
+        healthy answer for ``max_unhealthy``.
     """
     if isinstance(error, QianfanAuthError):
-        if memory.last_healthy is None and not memory.forgetful:
-            raise error
         since = memory.started if memory.forgetful else memory.auth_failing_since or now
-        if now - since >= limits.auth_grace:
-            raise error
-        left = duration(limits.auth_grace - (now - since))
-        text = (
-            f"The key is refused; reading the connection again, failing in {left} unless that helps. {error}"
-        )
-        memory = replace(memory, auth_failing_since=since)
-        return _alarm(memory, "the key is refused", logging.ERROR, text, now)
+        failing = replace(memory, auth_failing_since=since)
+        return _to_be_corrected(failing, error, since, "the key is refused", now, limits)
+    if isinstance(error, QianfanConfigurationError):
+        since = memory.started if memory.forgetful else memory.unusable_since or now
+        unusable = replace(memory, unusable_since=since)
+        return _to_be_corrected(unusable, error, since, "the settings cannot be used", now, limits)
     if not is_transient(error):
         raise error
     lost_for = now - (memory.last_healthy or memory.started)
@@ -171,6 +170,26 @@ def after_failure(
         ) from None
     text = f"The platform gave no healthy answer ({health(memory, now)}); looking again. {error}"
     return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
+
+
+def _to_be_corrected(
+    memory: Memory, error: QianfanError, since: float, trouble: str, now: float, limits: Limits
+) -> tuple[Memory, list[Line]]:
+    """
+    Outlast for a while what somebody has to correct, in a wait that has worked before.
+
+    :raises QianfanError: if it never worked, or the time for that is over.
+    """
+    if memory.last_healthy is None and not memory.forgetful:
+        raise error
+    if now - since >= limits.auth_grace:
+        raise error
+    left = duration(limits.auth_grace - (now - since))
+    text = (
+        f"{trouble[0].upper()}{trouble[1:]}; reading the connection again, failing in {left} unless that"
+        f" helps. {error}"
+    )
+    return _alarm(memory, trouble, logging.ERROR, text, now)
 
 
 def interval_after(elapsed: float, shortest: float, longest: float | None) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanError,
     QianfanRateLimitError,
     QianfanTransientError,
@@ -240,7 +241,7 @@ def _read_listing(
 
 
 def _concerns_all(error: QianfanError) -> bool:
-    return is_transient(error) or isinstance(error, QianfanAuthError)
+    return is_transient(error) or isinstance(error, QianfanAuthError | QianfanConfigurationError)
 
 
 def _is_blip(error: QianfanError) -> bool:

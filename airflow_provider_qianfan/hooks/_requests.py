@@ -1,17 +1,29 @@
-"""The driver for workers: carries out effects with ``requests``. Imported only where it is needed."""
+"""
+The one way to the network: in workers, in triggerers and for the session of a hook. Loads ``requests``.
+
+Every request takes the same route, which the connection and the environment decide, and keeps the same
+limits. Nothing is decoded, followed, kept (cookies) or read from the environment behind our back.
+"""
 
 from __future__ import annotations
 
-import functools
+import logging
+import os
+import ssl
 import time
+from base64 import b64encode
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 import requests
-import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.connection import ProxyConfig
+from urllib3.util import parse_url
 
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
 from airflow_provider_qianfan.api.exchange import (
     MAX_ANSWER_BYTES,
     USER_AGENT,
@@ -24,39 +36,323 @@ from airflow_provider_qianfan.api.exchange import (
     Steps,
     T,
 )
-from airflow_provider_qianfan.api.signing import authorization, timestamp
+from airflow_provider_qianfan.api.signing import authorization, check_path, request_target, timestamp
+from airflow_provider_qianfan.hooks import _sockets
+from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
+
+    from urllib3 import HTTPConnectionPool
 
     from airflow_provider_qianfan.hooks.qianfan import Settings
+
+_PROXY_REFUSES = frozenset({403, 407})
+"""Answers of a proxy that waiting does not change: it does not let us there, or not without a password."""
+
+
+def _is_not_ours(_record: logging.LogRecord) -> bool:
+    return _sockets.under_way() is None
+
+
+# urllib3 quotes in its log what servers write, unescaped, and has a line for each request.
+for _name in ("connection", "connectionpool", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_name}").addFilter(_is_not_ours)
+
+
+class NoAnswerError(requests.ConnectionError):
+    """
+    No usable answer came.
+
+    :ivar reply: what the exchange is told of it.
+    """
+
+    def __init__(self, reply: NoResponse) -> None:
+        self.reply = reply
+        super().__init__(clean(reply.reason, 600))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reply,)
+
+
+class Adapter(HTTPAdapter):
+    """
+    Sends requests to one endpoint, by one route, within limits.
+
+    What a caller of ``requests`` may choose elsewhere (``verify``, ``proxies``, ``cert``) has no say here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._route: Route | None = None
+        self._pool: HTTPConnectionPool | None = None
+        self._bundle_seen: object = None
+        self._attempt: _sockets.Attempt | None = None
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be pickled: it knows the key."""
+        raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
+
+    @property
+    def route(self) -> Route:
+        """
+        The way to the endpoint.
+
+        :raises QianfanConfigurationError: if a setting cannot be used.
+        """
+        if self._route is None:
+            given = self._settings
+            self._route = find_route(given.endpoint, given.proxy, given.verify, os.environ)
+        return self._route
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float | None, float | None] | Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+        *,
+        send_by: float | None = None,
+    ) -> requests.Response:
+        """
+        Send a request that has been signed, and read the whole answer.
+
+        :param timeout: seconds for the answer, or for connecting and for the answer. Default: the
+            connection's.
+        :param send_by: seconds since the epoch; after this the request does not leave.
+        :raises NoAnswerError: if no usable answer came.
+        :raises ValueError: if the request is for another endpoint.
+        """
+        ours = self._settings.endpoint.url
+        if not (request.url or "").startswith(f"{ours}/"):
+            other = urlsplit(request.url or "")
+            raise ValueError(
+                f"This session signs requests to {ours} only, not to {other.scheme}://{other.hostname}."
+            )
+        connecting, answering = timeout if isinstance(timeout, tuple) else (None, timeout)
+        with _sockets.Attempt(
+            connecting or self._settings.connect_timeout,
+            answering or self._settings.timeout,
+            MAX_ANSWER_BYTES,
+            send_by=send_by,
+        ) as attempt:
+            self._attempt = attempt
+            try:
+                return self._exchange(request, attempt)
+            except Exception as error:  # whatever it is: if the request has left, that has to be known
+                reply = self._explain(error, attempt)
+            finally:
+                self._attempt = None
+        raise NoAnswerError(reply)
+
+    def _exchange(self, request: requests.PreparedRequest, attempt: _sockets.Attempt) -> requests.Response:
+        raw = self._connections().urlopen(
+            request.method or "GET",
+            request.path_url,
+            body=request.body,
+            headers=request.headers,
+            chunked=request.body is not None and "Content-Length" not in request.headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        try:
+            response = self.build_response(request, raw)
+            response._content = _read_body(raw, attempt)
+            response._content_consumed = True  # type: ignore[attr-defined]
+        except BaseException:
+            raw.close()
+            raise
+        if raw.connection is not None:  # the body was not read to its end
+            raw.close()
+        return response
+
+    def _connections(self) -> HTTPConnectionPool:
+        """Return the connection, a new one if the CA bundle has been replaced."""
+        bundle = self.route.bundle
+        seen = None
+        if self._settings.endpoint.scheme == "https" and bundle.path is not None:
+            check_bundle(bundle)
+            found = os.stat(bundle.path)  # noqa: PTH116
+            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if self._pool is None or seen != self._bundle_seen:
+            self.close()
+            self._pool, self._bundle_seen = _make_pool(self._settings, self.route), seen
+        return self._pool
+
+    def _explain(self, error: Exception, attempt: _sockets.Attempt) -> NoResponse:
+        """Say what happened and, before the request has left, what to do."""
+        if isinstance(error, QianfanConfigurationError):
+            return NoResponse(str(error), sent=False, permanent=True)
+        root = _root(error)
+        what = clean(attempt.time_is_up if isinstance(root, TimeoutError) else root, 300)
+        told = f"{attempt.doing}: {what}"
+        if attempt.sent:
+            return NoResponse(told, sent=True)
+        if isinstance(root, ssl.SSLCertVerificationError):
+            return NoResponse(self._refused_certificate(attempt.doing, root), sent=False, permanent=True)
+        permanent = isinstance(root, ValueError) or _proxy_status(root) in _PROXY_REFUSES
+        if self.route.proxy is not None:
+            told += f". The way leads through {self.route.proxy}"
+            permanent = permanent or type(root).__name__ == "SOCKS5AuthError"
+        return NoResponse(told, sent=False, permanent=permanent)
+
+    def _refused_certificate(self, doing: str, error: ssl.SSLCertVerificationError) -> str:
+        why = clean(error.verify_message or error.reason or "not trusted", 120)
+        return (
+            f"{doing[0].upper()}{doing[1:]}: the certificate is refused ({why}). It was checked against"
+            f" {self.route.bundle}. If a proxy opens TLS on the way, or the endpoint has a private CA: put"
+            " the path of a CA bundle that has its certificate into the connection's extra verify, or into"
+            f" {BUNDLE_VARIABLES[0]}."
+        )
+
+    def abort(self) -> None:
+        """End the request that is under way, from another thread."""
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.abort()
+
+    def close(self) -> None:
+        """Close the connection."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+
+def _make_pool(settings: Settings, route: Route) -> HTTPConnectionPool:
+    address = parse_url(settings.endpoint.url)
+    host, port = address.host or "", address.port
+    if settings.endpoint.scheme == "http":
+        return _sockets.PlainPool(host, port)
+    context = _sockets.tls_context(route.bundle)
+    proxy = route.proxy
+    if proxy is None:
+        return _sockets.TlsPool(host, port, ssl_context=context)
+    if proxy.scheme.startswith("socks"):
+        return _sockets.socks_pool(proxy)(host, port, ssl_context=context)
+    headers: dict[str, str] = {}
+    if proxy.username is not None:
+        user = f"{proxy.username}:{proxy.password or ''}".encode()
+        headers["Proxy-Authorization"] = f"Basic {b64encode(user).decode()}"
+    return _sockets.TlsPool(
+        host,
+        port,
+        ssl_context=context,
+        _proxy=parse_url(proxy.url),
+        _proxy_headers=headers,
+        _proxy_config=ProxyConfig(context, False, None, None),
+    )
+
+
+def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
+    """
+    Read a body as it came.
+
+    :raises OSError: if it is encoded, which nobody asked for, or too long.
+    """
+    encoding = raw.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        if raw.status >= 400:
+            return b""  # the status says enough
+        raise OSError(f"HTTP {raw.status} with Content-Encoding {encoding!r}, although none was asked for")
+    body = bytearray()
+    while piece := raw.read1(65536, decode_content=False):
+        body += piece
+        if len(body) > MAX_ANSWER_BYTES:
+            raise OSError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        attempt.left()
+    return bytes(body)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Find what was first: the errors around it repeat the URL and addresses of objects."""
+    while True:
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner
+
+
+def _proxy_status(error: BaseException) -> int | None:
+    """Read the status with which a proxy refused a tunnel out of the only place that has it."""
+    words = str(error).partition("Tunnel connection failed: ")[2].split()
+    return int(words[0]) if words and words[0].isdigit() else None
 
 
 class SigningSession(requests.Session):
     """
     A session that signs what it sends, to one endpoint only.
 
-    Urls may be paths (``/v2/model``). Redirects are not followed: the signature is for one host.
+    Urls may be paths (``/v2/model``). Redirects are not followed: the signature is for one host. Cookies are
+    not kept. The environment, the proxy and the CA bundle count as for every other request of this provider.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._endpoint = settings.endpoint.url
-        self._timeout = (settings.connect_timeout, settings.timeout)
+        self.adapter = Adapter(settings)
+        self.adapters.clear()
+        self.mount(f"{self._endpoint}/", self.adapter)
+        self.trust_env = False
         self.auth = _Signature(settings)
-        self.verify = settings.verify
-        self.headers["User-Agent"] = USER_AGENT
-        if settings.proxy:
-            self.proxies = {"http": settings.proxy, "https": settings.proxy}
+        self.cookies.set_policy(_NoCookies())
+        self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be pickled: it knows the key."""
+        raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`."""
-        kwargs.setdefault("timeout", self._timeout)
-        kwargs.setdefault("verify", self.verify)
-        kwargs.setdefault("proxies", dict(self.proxies))
+        """
+        Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`.
+
+        :raises ValueError: if the URL is not a path of the endpoint, or an argument would choose another
+            route.
+        """
+        for argument in ("verify", "proxies", "cert", "auth", "cookies"):
+            if kwargs.get(argument) is not None:
+                raise ValueError(f"{argument} is the connection's to say. Leave it out.")
         kwargs["allow_redirects"] = False
-        text = url.decode() if isinstance(url, bytes) else url
-        return super().request(method, urljoin(self._endpoint + "/", text), *args, **kwargs)
+        path = self._path_of(url.decode() if isinstance(url, bytes) else url)
+        return super().request(method, self._endpoint + path, *args, **kwargs)
+
+    def _path_of(self, url: str) -> str:
+        if url.startswith(f"{self._endpoint}/"):
+            url = url.removeprefix(self._endpoint)
+        elif "://" in url:
+            other = urlsplit(url)
+            raise ValueError(
+                f"This session signs requests to {self._endpoint} only, not to"
+                f" {clean(other.scheme, 20)}://{clean(other.hostname, 80)}."
+            )
+        path, _, query = url.partition("?")
+        if "#" in url:
+            raise ValueError(f"{clean(url)!r} has a fragment (#…). Leave it out.")
+        check_path(_decoded(path))
+        return url if query else path
+
+
+def _decoded(text: str) -> str:
+    if "%2f" in text.lower():
+        raise ValueError(f"{clean(text)!r} has a slash that is encoded (%2F). Write it as it is.")
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError(f"{clean(text)!r} is not UTF-8.") from None
+
+
+class _NoCookies(DefaultCookiePolicy):
+    def set_ok(self, *_: Any) -> bool:
+        return False
+
+    def return_ok(self, *_: Any) -> bool:
+        return False
 
 
 class _Signature(AuthBase):
@@ -64,12 +360,11 @@ class _Signature(AuthBase):
         self._settings = settings
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        url = urlsplit(request.url or "")
         ours = self._settings.endpoint
-        if f"{url.scheme}://{url.netloc}" != ours.url:
-            raise ValueError(
-                f"This session signs requests to {ours.url} only, not to {url.scheme}://{url.netloc}."
-            )
+        parts = urlsplit((request.url or "").removeprefix(ours.url))
+        path, query = _decoded(parts.path), list(_pairs(parts.query))
+        # As it is signed, so it is sent: requests writes a blank as +, which a server may read as a plus.
+        request.url = ours.url + request_target(path, query)
         now = datetime.now(UTC)
         signed = {"Host": ours.host, "x-bce-date": timestamp(now)}
         if self._settings.credentials.session_token:
@@ -78,96 +373,66 @@ class _Signature(AuthBase):
         request.headers["Authorization"] = authorization(
             self._settings.credentials,
             method=request.method or "GET",
-            path=unquote(url.path),
-            query=parse_qsl(url.query, keep_blank_values=True),
+            path=path,
+            query=query,
             headers=signed,
             when=now,
         )
         return request
 
 
-def run(
-    steps: Steps[T],
-    session: requests.Session,
-    settings: Settings,
-    sleep: Callable[[float], None] = time.sleep,
-) -> T:
-    """Carry out ``steps``."""
-    # Said with each request, as requests lets the environment overrule what only its session says; found out
-    # once, as it reads the whole environment for it.
-    options = session.merge_environment_settings(
-        settings.endpoint.url, dict(session.proxies), True, settings.verify, None
-    )
-    reply: Reply = None
-    while True:
+def _pairs(query: str) -> Iterable[tuple[str, str]]:
+    for item in filter(None, query.split("&")):
+        key, _, value = item.replace("+", " ").partition("=")
+        yield unquote(key, errors="strict"), unquote(value, errors="strict")
+
+
+class Driver:
+    """
+    Carries out the steps of exchanges, one after the other, in one thread at a time.
+
+    :param sleep: pauses for so many seconds.
+    """
+
+    def __init__(self, settings: Settings, sleep: Callable[[float], object] = time.sleep) -> None:
+        self.adapter = Adapter(settings)
+        self._sleep = sleep
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.adapter.close()
+
+    def run(self, steps: Steps[T]) -> T:
+        """Carry out ``steps``."""
+        reply: Reply = None
+        while True:
+            try:
+                effect: Effect = steps.send(reply)
+            except StopIteration as finished:
+                result: T = finished.value
+                return result
+            if isinstance(effect, Sleep):
+                self._sleep(effect.seconds)
+                reply = None
+            else:
+                reply = self._send(effect)
+
+    def _send(self, request: Request) -> Reply:
         try:
-            effect: Effect = steps.send(reply)
-        except StopIteration as finished:
-            result: T = finished.value
-            return result
-        if isinstance(effect, Sleep):
-            sleep(effect.seconds)
-            reply = None
-        else:
-            reply = _send(effect, session, settings, options)
+            answer = self.adapter.send(_prepared(request), send_by=request.send_by)
+        except NoAnswerError as error:
+            return error.reply
+        headers: Mapping[str, str] = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status_code, headers, answer.content)
 
 
-def _send(request: Request, session: requests.Session, settings: Settings, options: Any) -> Reply:
-    try:
-        # Prepared and sent by hand, without the session's own auth, cookies and redirects: the exchange has
-        # signed it, and ~/.netrc has no say.
-        prepared = requests.PreparedRequest()
-        prepared.prepare_method(request.method)
-        prepared.url = _prepared_url(request.url)
-        prepared.prepare_headers(request.headers)
-        prepared.prepare_body(request.body, None)
-        adapter = session.get_adapter(request.url)
-        timeout = (settings.connect_timeout, settings.timeout)
-        with adapter.send(prepared, timeout=timeout, **options) as answer:
-            body = _read_body(answer, time.monotonic() + settings.timeout)
-            if isinstance(body, NoResponse):
-                return body
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(answer.status_code, headers, body)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        return NoResponse(_reason(error), sent=not _never_sent(error))
-
-
-@functools.lru_cache(maxsize=64)
-def _prepared_url(url: str) -> str | None:
-    """Check and encode a url; a list asks for the same one again and again."""
+def _prepared(request: Request) -> requests.PreparedRequest:
+    """Take a request as it is: it has been checked and signed."""
     prepared = requests.PreparedRequest()
-    prepared.prepare_url(url, None)
-    return prepared.url
-
-
-def _read_body(answer: requests.Response, deadline: float) -> bytes | NoResponse:
-    """Read what has arrived, piece by piece: the read timeout alone lets a server drip for ever."""
-    body = bytearray()
-    while piece := answer.raw.read1(65536, decode_content=True):
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            return NoResponse(f"the answer is longer than {MAX_ANSWER_BYTES} bytes", sent=True)
-        if time.monotonic() > deadline:
-            return NoResponse("the answer took too long to arrive", sent=True)
-    return bytes(body)
-
-
-def _never_sent(error: BaseException) -> bool:
-    """Tell whether no connection was made at all."""
-    if isinstance(
-        error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError
-    ):
-        return True
-    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else error
-    return isinstance(getattr(cause, "reason", None), urllib3.exceptions.NewConnectionError)
-
-
-def _reason(error: BaseException) -> str:
-    """Name the error and its root; the text between them repeats the URL and object addresses."""
-    if isinstance(error, requests.exceptions.InvalidHeader):
-        return type(error).__name__  # its text is the header
-    root = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
-    return type(error).__name__ if root is error else f"{type(error).__name__}: {root}"
+    prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
+    prepared.headers = requests.structures.CaseInsensitiveDict(
+        {**request.headers, "Accept-Encoding": "identity", "Content-Length": str(len(request.body))}
+    )
+    return prepared

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret
 from airflow_provider_qianfan.api import model_compression, service
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanError,
     QianfanTransientError,
     clean,
@@ -20,14 +20,17 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy, Steps, T
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
-from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.api.signing import Credentials, Secret
 from airflow_provider_qianfan.gate.wording import duration
+from airflow_provider_qianfan.hooks._route import Bundle, check_bundle, read_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import requests
     from airflow.sdk import Connection
+
+    from airflow_provider_qianfan.hooks._requests import Driver
 
 DEFAULT_TIMEOUT = 30.0
 LONGEST_CONNECT = 10.0
@@ -37,16 +40,17 @@ LONGEST_TEST = 8.0
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-class UnusableConnectionError(ValueError):
-    """The Airflow connection is incomplete or wrong. Not final: it may be corrected before the next try."""
+def reread_failed(error: Exception) -> QianfanError:
+    """
+    Tell why a connection that once worked cannot be read.
 
-
-def reread_failed(error: Exception) -> QianfanTransientError:
-    """Make a failure to read a connection that once worked transient: secrets backends have outages, too."""
+    That secrets backends have outages is transient. That the connection cannot be used is not.
+    """
+    if isinstance(error, QianfanConfigurationError):
+        return error
     # Only our own message is known to hold no secret: that of a malformed connection URI may quote the
     # password.
-    told = str(error) if isinstance(error, UnusableConnectionError) else type(error).__name__
-    return QianfanTransientError("Reading the connection again", told, sent=False)
+    return QianfanTransientError("Reading the connection again", type(error).__name__, sent=False)
 
 
 def refused_key(error: QianfanAuthError, conn_id: str) -> QianfanAuthError:
@@ -64,44 +68,57 @@ class Settings:
     credentials: Credentials
     timeout: float = DEFAULT_TIMEOUT
     verify: bool | str = True
-    proxy: str | None = field(default=None, repr=False)
+    proxy: Secret | None = None
 
     @property
     def connect_timeout(self) -> float:
         return min(self.timeout, LONGEST_CONNECT)
+
+    @property
+    def secrets(self) -> list[str]:
+        """Everything in it that must not be shown."""
+        proxy = read_proxy(self.proxy, "").password if self.proxy else None
+        found = (self.credentials.secret_access_key, self.credentials.session_token, proxy)
+        return [secret for secret in found if secret]
 
     @classmethod
     def read(cls, connection: Connection, extra: Mapping[str, Any]) -> Settings:
         """
         Read a connection.
 
-        :raises UnusableConnectionError: naming everything that is missing or wrong, at once.
+        :raises QianfanConfigurationError: naming everything that is missing or wrong, at once. Not final: the
+            connection may be corrected before the next try.
         """
-        problems: list[str] = []
-        login = _key("login (Access Key ID)", connection.login, problems)
-        password = _key("password (Secret Access Key)", connection.password, problems)
-        token = extra.get("session_token")
-        if token:
-            token = _key("extra session_token", token, problems)
-        endpoint = Endpoint.parse(DEFAULT_ENDPOINT)
-        try:
-            endpoint = Endpoint.parse(_address(connection))
-        except ValueError as error:
-            problems.append(f"host: {error}")
-        timeout, verify, proxy = _timeout(extra, problems), _verify(extra, problems), _proxy(extra, problems)
-        if problems:
-            raise UnusableConnectionError(
-                f"Connection {connection.conn_id!r} cannot be used: {'; '.join(problems)}. An Access"
-                " Key pair is made at https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the"
-                " application API key)."
-            )
-        return cls(
-            endpoint=endpoint,
-            credentials=Credentials(login, password, token or None),
-            timeout=timeout,
-            verify=verify,
-            proxy=proxy,
+        conn_id, read = connection.conn_id, _read(connection, extra)
+        # A traceback that shows local variables would show the secrets in these.
+        del connection, extra
+        if isinstance(read, Settings):
+            return read
+        raise QianfanConfigurationError(
+            f"Connection {conn_id!r} cannot be used: {'; '.join(read)}. An Access Key pair is made at"
+            " https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the application API key)."
         )
+
+
+def _read(connection: Connection, extra: Mapping[str, Any]) -> Settings | list[str]:
+    """Read a connection, or name what is missing or wrong."""
+    problems: list[str] = []
+    login = _key("login (Access Key ID)", connection.login, problems)
+    password = _key("password (Secret Access Key)", connection.password, problems)
+    token = extra.get("session_token")
+    if token:
+        token = _key("extra session_token", token, problems)
+    endpoint = Endpoint.parse(DEFAULT_ENDPOINT)
+    try:
+        endpoint = Endpoint.parse(_address(connection))
+    except ValueError as error:
+        problems.append(f"host: {error}")
+    timeout, verify, proxy = _timeout(extra, problems), _verify(extra, problems), _proxy(extra, problems)
+    return problems or Settings(endpoint, Credentials(login, password, token or None), timeout, verify, proxy)
+
+
+def _settings_of(connection: Connection) -> Settings:
+    return Settings.read(connection, connection.extra_dejson)
 
 
 def _key(field: str, value: object, problems: list[str]) -> str:
@@ -141,8 +158,6 @@ def _timeout(extra: Mapping[str, Any], problems: list[str]) -> float:
 
 
 def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
-    from pathlib import Path
-
     value = _text(extra.get("verify"))
     if value is None or value.lower() in _TRUE:
         return True
@@ -151,24 +166,23 @@ def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
             "extra verify=false is refused, as it would hand the key's requests to anybody: leave it"
             " out, or give the path of a CA bundle"
         )
-    elif not Path(value).is_file():
-        problems.append(f"extra verify={clean(value)!r} is neither true nor the path of a CA bundle")
+        return True
+    try:
+        check_bundle(Bundle(value, "extra verify"))
+    except QianfanConfigurationError as error:
+        problems.append(str(error).rstrip("."))
     return value
 
 
-def _proxy(extra: Mapping[str, Any], problems: list[str]) -> str | None:
+def _proxy(extra: Mapping[str, Any], problems: list[str]) -> Secret | None:
     value = _text(extra.get("proxy"))
     if value is None:
         return None
     try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        # Not shown: it may hold a password.
-        problems.append("extra proxy is not a URL such as http://proxy.example.com:3128")
-    return value
+        read_proxy(value, "extra proxy")
+    except QianfanConfigurationError as error:
+        problems.append(str(error).rstrip("."))
+    return Secret(value)
 
 
 class QianfanHook(BaseHook):
@@ -195,7 +209,12 @@ class QianfanHook(BaseHook):
         self._retry = retry or RetryPolicy()
         self._settings: Settings | None = None
         self._exchange: Exchange | None = None
+        self._driver: Driver | None = None
         self._session: requests.Session | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Be pickled without what was read from the connection: it is read again where it is needed."""
+        return {**self.__dict__, "_settings": None, "_exchange": None, "_driver": None, "_session": None}
 
     # -- connection --------------------------------------------------------------------------------------
 
@@ -204,14 +223,12 @@ class QianfanHook(BaseHook):
         """
         What the connection says.
 
-        :raises UnusableConnectionError: if it is incomplete, naming everything that is missing or wrong.
+        :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
         """
         if self._settings is None:
-            connection = self.get_connection(self.qianfan_conn_id)
-            self._settings = Settings.read(connection, connection.extra_dejson)
-            mask_secret(self._settings.credentials.secret_access_key)
-            mask_secret(self._settings.credentials.session_token)
-            mask_secret(urlsplit(self._settings.proxy or "").password)
+            self._settings = _settings_of(self.get_connection(self.qianfan_conn_id))
+            for secret in self._settings.secrets:
+                mask_secret(secret)
         return self._settings
 
     @property
@@ -235,29 +252,34 @@ class QianfanHook(BaseHook):
         return self._session
 
     def close(self) -> None:
-        """Close the session's connections. The hook can still be used."""
+        """Close all connections to the platform. The hook can still be used."""
+        if self._driver is not None:
+            self._driver.adapter.close()
+            self._driver = None
         if self._session is not None:
             self._session.close()
             self._session = None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for one model compression task, once, and say what came of it, within seconds."""
-        from airflow_provider_qianfan.hooks._requests import SigningSession, run  # loads requests
+        """Ask for one model compression task, once, and say what came of it, by which way, within seconds."""
+        from airflow_provider_qianfan.hooks._requests import Driver  # loads requests
 
+        way = ""
         try:
-            settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST))
+            # Half of it for each of the two parts of a request: reaching the platform, and its answer.
+            settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST / 2))
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
-            with SigningSession(settings) as session:
-                list_one = probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1})
-                run(list_one, session, settings)
-        except (QianfanAPIError, UnusableConnectionError) as error:
-            return False, str(error)
+            with Driver(settings) as driver:
+                way = f" The way: {driver.adapter.route}."
+                driver.run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
+        except (QianfanAPIError, QianfanConfigurationError) as error:
+            return False, f"{error}{way}"
         except QianfanError as error:
             return False, (
                 f"{self.settings.endpoint.url} did not answer as the platform does. Check the host (default"
-                f" {DEFAULT_ENDPOINT}), the proxy and the CA bundle. {error}"
+                f" {DEFAULT_ENDPOINT}), the proxy and the CA bundle. {error}{way}"
             )
-        told = f"{settings.endpoint.url} accepts the key, and it may read model compression tasks."
+        told = f"{settings.endpoint.url} accepts the key, and it may read model compression tasks.{way}"
         ahead = probe.server_ahead.total_seconds()
         if ahead:
             late = "behind" if ahead > 0 else "ahead of"
@@ -290,10 +312,12 @@ class QianfanHook(BaseHook):
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of an exchange."""
-        from airflow_provider_qianfan.hooks._requests import run  # loads requests
+        from airflow_provider_qianfan.hooks._requests import Driver  # loads requests
 
+        if self._driver is None:
+            self._driver = Driver(self.settings)
         with self._named():
-            return run(steps, self.get_conn(), self.settings)
+            return self._driver.run(steps)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

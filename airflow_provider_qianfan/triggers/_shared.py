@@ -1,8 +1,8 @@
 """
 One poll for all waits of a triggerer.
 
-All waits of an event loop whose connections say the same share an account: one client, one request budget
-and one snapshot per interval. It lives as long as somebody waits, and leaves nothing behind.
+All waits of an event loop whose connections say the same share an account: one thread that asks, one request
+budget and one snapshot per interval. It lives as long as somebody waits, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Account:
     """One endpoint and key, as seen from one event loop: it polls for all that wait for it."""
 
     def __init__(self, shared: _Shared, settings: Settings) -> None:
-        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
+        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
 
         self.settings = settings
         self.rate = _option("requests_per_second", DEFAULT_RATE, 0.01)
@@ -146,13 +146,12 @@ class Account:
         self._floor = _option("shortest_interval", DEFAULT_SHORTEST_INTERVAL, 0.1)
         self._budget = Budget(self.rate, int(_option("request_burst", DEFAULT_BURST, 1)))
         self._loop = asyncio.get_running_loop()
-        self._client = _httpx.make_client(settings)
-        self._run = _httpx.run
+        self._thread = DriverThread(settings)
         self._exchange = Exchange(
             settings.endpoint,
             settings.credentials,
             retry=RetryPolicy(patience=LONGEST_PAUSE),
-            pace=lambda: self._budget.wait(self._loop.time()),
+            pace=lambda: self._budget.wait(time.monotonic()),
         )
         self._costs = Costs()
         self._last: dict[Wish, Found] = {}
@@ -189,7 +188,7 @@ class Account:
             self._shared.forget(self)
             self._polling.cancel()
             await asyncio.wait([self._polling])
-            await self._client.aclose()
+            self._thread.stop()
 
     async def _poll(self) -> None:
         while True:
@@ -208,7 +207,7 @@ class Account:
         horizon = began + min(wait.interval() for wait in self._waits)
         wishes = {wait.wish for wait in self._waits if wait.due < horizon}
         steps = take_snapshot(self._exchange, wishes, self._costs, began)
-        snapshot = await self._run(steps, self._client, self.settings)
+        snapshot = await self._thread.run(steps)
         ended = self._loop.time()
         self._not_before = max(self._not_before, ended + snapshot.retry_after)
         told = await self._tell_all(snapshot, began)

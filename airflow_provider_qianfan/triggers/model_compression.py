@@ -50,13 +50,15 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         if state not in ENDED:
             self.log.info("%s goes on: this Airflow task has not ended.", selector.model_comp_task_id)
             return
-        from airflow_provider_qianfan.hooks import _httpx  # loads httpx
+        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
 
         settings = Settings.read(*await read_connection(self.qianfan_conn_id))
         exchange = Exchange(
             settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)
         )
-        async with _httpx.make_client(settings) as client:
-            steps = cancel_unfinished(exchange, selector.model_comp_task_id)
-            task = await _httpx.run(steps, client, settings)
+        thread = DriverThread(settings)
+        try:
+            task = await thread.run(cancel_unfinished(exchange, selector.model_comp_task_id))
+        finally:
+            thread.stop()
         self.log.info("Cancelled, as this Airflow task is %s: %s.", state, name_of(task))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanError
+from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigurationError, QianfanError
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -67,7 +67,8 @@ class QianfanTrigger(BaseTrigger):
     :param next_look: when to look first, in seconds since the epoch. Default: after one interval.
     :param settle: seconds for which what is given by its id may be missing.
     :param max_unhealthy: seconds without a healthy answer after which the sensor is called.
-    :param auth_grace: seconds of refused keys after which the sensor is called.
+    :param auth_grace: seconds after which the sensor is called if the key is refused, or if the settings
+        cannot be used.
     :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
     """
 
@@ -197,8 +198,9 @@ class _Watching:
                 continue
             if (final := self._after_failure(answer)) is not None:
                 return str(final)
-            if self._subscription is None or isinstance(answer, QianfanAuthError):
-                # Read the connection again when the next look is due: the key may have been rotated.
+            refused = isinstance(answer, QianfanAuthError | QianfanConfigurationError)
+            if self._subscription is None or refused:
+                # Read the connection again when the next look is due: it may have been corrected.
                 failed_at = asyncio.get_running_loop().time()
                 await self._leave()
                 await asyncio.sleep(self._interval())

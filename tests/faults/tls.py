@@ -18,7 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+NAME = "qianfan.test"
+"""A name that only a proxy can resolve."""
 
 
 class TlsServer(socketserver.ThreadingTCPServer):
@@ -26,18 +30,21 @@ class TlsServer(socketserver.ThreadingTCPServer):
     A TLS server on a loopback port, as a context manager.
 
     :param target: URL of the server behind.
-    :param folder: where the key and the certificate are written.
+    :param folder: where the key and the certificate are written. It is for 127.0.0.1 and for :data:`NAME`.
+    :param break_when: as soon as this is true, plain text is sent instead of what the server behind says.
     """
 
     daemon_threads = True
 
-    def __init__(self, target: str, folder: Path) -> None:
+    def __init__(self, target: str, folder: Path, break_when: Callable[[], bool] = lambda: False) -> None:
         super().__init__(("127.0.0.1", 0), _Pipe)
+        self.break_when = break_when
         parts = urlsplit(target)
         self.target = (parts.hostname or "", parts.port or 80)
         self.certificate, key = _self_signed(folder)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.certificate, key)
+        self.address = ("127.0.0.1", self.server_address[1])
         self.url = f"https://127.0.0.1:{self.server_address[1]}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
 
@@ -59,9 +66,18 @@ class _Pipe(socketserver.BaseRequestHandler):
             self.server.context.wrap_socket(self.request, server_side=True) as client,
             socket.create_connection(self.server.target) as behind,
         ):
-            back = threading.Thread(target=_copy, args=(behind, client), daemon=True)
+            back = threading.Thread(target=self._answer, args=(behind, client), daemon=True)
             back.start()
             _copy(client, behind)
+
+    def _answer(self, behind: socket.socket, client: ssl.SSLSocket) -> None:
+        with contextlib.suppress(OSError):
+            while data := behind.recv(65536):
+                if self.server.break_when():
+                    socket.socket.send(client, b"HTTP/1.1 400 Bad Request\r\n\r\n")  # past TLS
+                    return
+                client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
@@ -84,7 +100,10 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(NAME)]
+            ),
+            critical=False,
         )
         .sign(key, hashes.SHA256())
     )

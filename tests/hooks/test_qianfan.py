@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanError, QianfanProtocolError
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanConfigurationError,
+    QianfanError,
+    QianfanProtocolError,
+)
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
 from airflow_provider_qianfan.get_provider_info import get_provider_info
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings, UnusableConnectionError
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings
 from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
@@ -105,12 +110,15 @@ def test_connections(connect: Any, connection: Any, expected: dict[str, Any]) ->
             ["session_token contains"],
         ),
         ({"login": "A K", "password": "hu3shé"}, ["login", "password"]),
-        ({"login": "AK", "password": "x", "extra": {"proxy": "user:hu3sh@proxy:3128"}}, ["extra proxy"]),
-        ({"login": "AK", "password": "x", "extra": {"proxy": "http://user:hu3sh@proxy:x"}}, ["extra proxy"]),
+        (
+            {"login": "AK", "password": "x", "extra": {"proxy": "ftp://user:hu3sh@proxy:3128"}},
+            ["Extra proxy"],
+        ),
+        ({"login": "AK", "password": "x", "extra": {"proxy": "http://user:hu3sh@proxy:x"}}, ["Extra proxy"]),
     ],
 )
 def test_everything_that_is_wrong_is_told_at_once(connect: Any, connection: Any, told: list[str]) -> None:
-    with pytest.raises(UnusableConnectionError) as failure:
+    with pytest.raises(QianfanConfigurationError) as failure:
         _ = connect(connection).settings
 
     assert [what for what in told if what not in str(failure.value)] == []

@@ -191,11 +191,11 @@ def test_a_rotated_key_is_read_again(
 
 
 def test_a_connection_that_is_not_whole(gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_qianfan.hooks.qianfan import UnusableConnectionError
+    from airflow_provider_qianfan.exceptions import QianfanConfigurationError
 
     monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", "qianfan://@http%3A%2F%2Fexample.com/?timeout=soon")
 
-    told = shut(gate(), UnusableConnectionError)
+    told = shut(gate(), QianfanConfigurationError)
 
     for what in ("login", "password", "Use https", "timeout='soon'"):
         assert what in told

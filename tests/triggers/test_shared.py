@@ -12,7 +12,6 @@ from contextvars import ContextVar
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
@@ -22,6 +21,7 @@ from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.triggers import _shared
+from airflow_provider_qianfan.triggers._thread import DriverThread
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
 if TYPE_CHECKING:
@@ -434,7 +434,7 @@ def test_nothing_is_left_after_the_last(emulator: EmulatorServer) -> None:
     in_a_loop(steps)
     gc.collect()
 
-    ours = (_shared.Account, _shared.Subscription, _shared._Shared, httpx.AsyncClient)
+    ours = (_shared.Account, _shared.Subscription, _shared._Shared, DriverThread)
     # By its type: isinstance would also ask the class of other libraries' lazy proxies, which then load.
     assert [thing for thing in gc.get_objects() if issubclass(type(thing), ours)] == []
 

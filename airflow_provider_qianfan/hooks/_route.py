@@ -1,0 +1,240 @@
+"""
+The way to the platform: which proxy, and which CA bundle. Read in the same way in every process.
+
+Nothing here opens a socket or a file. What waiting cannot mend is a :class:`.QianfanConfigurationError` that
+names the setting: the connection's field, or the environment variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
+from airflow_provider_qianfan.api.exchange import is_loopback
+from airflow_provider_qianfan.api.signing import Secret
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.exchange import Endpoint
+
+PROXY_VARIABLES = ("https_proxy", "all_proxy")
+"""In this order, each also in upper case. Lower case wins, as it does for curl and requests."""
+
+BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""In this order. The connection's ``verify`` comes before them, and certifi's bundle after them."""
+
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_SCHEMES = ", ".join(f"{scheme}://" for scheme in _PORTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """
+    A proxy.
+
+    :param scheme: ``http``, ``https``, ``socks5`` (names are resolved here) or ``socks5h`` (by the proxy).
+    :param setting: where it was found, such as ``HTTPS_PROXY``.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    setting: str
+    username: Secret | None = None
+    password: Secret | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"the proxy {self.url} (from {self.setting})"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """
+    The certificates that are trusted.
+
+    :param path: a file, or a folder of certificates. None: certifi's bundle.
+    :param setting: where it was found, such as ``REQUESTS_CA_BUNDLE``.
+    """
+
+    path: str | None = None
+    setting: str = "certifi"
+
+    def __str__(self) -> str:
+        return f"{clean(self.path, 200)} (from {self.setting})" if self.path else "the bundle of certifi"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    The way to an endpoint.
+
+    :param why_direct: why there is no proxy; empty if there is one, or none was set.
+    """
+
+    bundle: Bundle = field(default_factory=Bundle)
+    proxy: Proxy | None = None
+    why_direct: str = ""
+
+    def __str__(self) -> str:
+        direct = f"no proxy ({self.why_direct})" if self.why_direct else "no proxy"
+        return f"{self.proxy or direct}; certificates are checked against {self.bundle}"
+
+
+def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: Mapping[str, str]) -> Route:
+    """
+    Find the way to an endpoint.
+
+    :param proxy: the connection's.
+    :param verify: the connection's: the path of a CA bundle, or True.
+    :param env: the environment.
+    :raises QianfanConfigurationError: if a setting cannot be used.
+    """
+    bundle = Bundle(verify, "the connection's verify") if isinstance(verify, str) else _bundle_of(env)
+    host, _, port = endpoint.host.rpartition(":") if _has_port(endpoint.host) else (endpoint.host, "", "443")
+    host = host.strip("[]")
+    if is_loopback(host):
+        return Route(bundle, why_direct="a loopback address is never proxied")
+    if proxy is not None:
+        return Route(bundle, read_proxy(proxy, "the connection's proxy"))
+    for setting, value in _proxies_of(env):
+        no_proxy = "no_proxy" if "no_proxy" in env else "NO_PROXY"
+        if is_excepted(host, int(port), env.get(no_proxy, "")):
+            return Route(bundle, why_direct=f"{no_proxy} names this host")
+        return Route(bundle, read_proxy(value, setting))
+    return Route(bundle)
+
+
+def _has_port(host: str) -> bool:
+    return ":" in host.rpartition("]")[2]
+
+
+def _proxies_of(env: Mapping[str, str]) -> list[tuple[str, Secret]]:
+    found = []
+    for name in PROXY_VARIABLES:
+        setting = name if name in env else name.upper()
+        if value := env.get(setting, "").strip():
+            found.append((setting, Secret(value)))
+    return found
+
+
+def read_proxy(text: str, setting: str) -> Proxy:
+    """
+    Read the URL of a proxy; without a scheme it is an HTTP proxy.
+
+    :param setting: where it was found.
+    :raises QianfanConfigurationError: if it cannot be used. The message does not show it: it may hold a
+        password.
+    """
+    url = Secret(text.strip())
+    found = _parse_proxy(url, setting)
+    del text
+    if found is None:
+        raise QianfanConfigurationError(
+            f"{_capital(setting)} is not the URL of a proxy. Write it as http://proxy.example.com:3128. The"
+            f" schemes are {_SCHEMES}."
+        )
+    return found
+
+
+def _parse_proxy(url: Secret, setting: str) -> Proxy | None:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
+        if scheme not in _PORTS or not host or port == 0 or parts.path.strip("/") or parts.query:
+            return None
+        host.encode("ascii" if ":" in host else "idna")
+        user, password = parts.username, parts.password
+        return Proxy(
+            scheme,
+            host,
+            port or _PORTS[scheme],
+            setting,
+            None if user is None else Secret(unquote(user, errors="strict")),
+            None if password is None else Secret(unquote(password, errors="strict")),
+        )
+    except ValueError:  # UnicodeError is one
+        return None
+
+
+def _bundle_of(env: Mapping[str, str]) -> Bundle:
+    for setting in BUNDLE_VARIABLES:
+        if path := env.get(setting, "").strip():
+            return Bundle(path, setting)
+    return Bundle()
+
+
+def check_bundle(bundle: Bundle) -> None:
+    """
+    Check that a bundle is there.
+
+    :raises QianfanConfigurationError: if it is not.
+    """
+    if bundle.path is not None and not Path(bundle.path).exists():
+        raise QianfanConfigurationError(
+            f"{_capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
+            " of a CA bundle, or leave the setting out."
+        )
+
+
+def is_excepted(host: str, port: int, no_proxy: str) -> bool:
+    """
+    Tell whether ``NO_PROXY`` names a host.
+
+    Its entries are separated by commas or blanks: ``*`` for every host; a host, which stands for all hosts
+    below it, too, with or without a dot in front; an address; a network such as ``10.0.0.0/8``. A host or an
+    address may be followed by a port; an IPv6 address may stand in brackets, and must if it has a port.
+    """
+    return any(_names(entry, host.lower().rstrip("."), port) for entry in no_proxy.replace(",", " ").split())
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    name, wanted_port = _split_port(entry.lower())
+    if wanted_port is not None and wanted_port != str(port):
+        return False
+    address = _address(host)
+    if address is not None:
+        return _holds(name, address)
+    name = name.removeprefix("*").strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _split_port(entry: str) -> tuple[str, str | None]:
+    if entry.startswith("["):
+        name, _, rest = entry[1:].partition("]")
+        return (name, rest[1:]) if rest.startswith(":") else (name + rest, None)
+    if entry.count(":") == 1:
+        name, _, port = entry.partition(":")
+        return name, port
+    return entry, None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _holds(name: str, address: IPv4Address | IPv6Address) -> bool:
+    try:
+        network = ip_network(name, strict=False)
+    except ValueError:
+        return False
+    return address in network
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

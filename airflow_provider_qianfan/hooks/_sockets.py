@@ -1,0 +1,373 @@
+"""
+Sockets and connections that end when their request has to end, whatever the other side does.
+
+The limits of urllib3 are for one read each: a byte every half second passes them for ever. Here every read
+and write first asks the :class:`Attempt` under way how much time is left. Imported only where it is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
+
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_provider_qianfan.hooks._route import Bundle, Proxy
+
+Address = tuple[Any, ...]
+_EXTRA_BYTES = 256 * 1024
+"""What may come besides the body: headers, interim answers, the framing of chunks."""
+
+_under_way: ContextVar[Attempt | None] = ContextVar("airflow_provider_qianfan_attempt", default=None)
+
+
+def under_way() -> Attempt | None:
+    """Return the attempt that this thread carries out."""
+    return _under_way.get()
+
+
+class LimitReachedError(OSError):
+    """The time, or the number of bytes, that one request may take is used up."""
+
+
+class Attempt:
+    """
+    One request on its way. One thread carries it out; another may end it.
+
+    :param connect_timeout: seconds for finding and reaching the other side.
+    :param timeout: seconds for the answer, once the request has begun to leave.
+    :param max_bytes: how long the answer's body may be.
+    :param send_by: seconds since the epoch; after this the request does not leave.
+    :param resolve: looks up a name.
+    :ivar sent: whether the request may have begun to leave.
+    :ivar doing: what is being done, in words for a message.
+    """
+
+    def __init__(
+        self,
+        connect_timeout: float,
+        timeout: float,
+        max_bytes: int,
+        *,
+        send_by: float | None = None,
+        resolve: Callable[..., list[Any]] = socket.getaddrinfo,
+    ) -> None:
+        self.sent = False
+        self.doing = "preparing the request"
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._connect_by = time.monotonic() + connect_timeout
+        self._ends_at = self._connect_by + timeout
+        self._bytes_left = max_bytes + _EXTRA_BYTES
+        self._send_by = send_by
+        self._resolve = resolve
+        self._socket: socket.socket | None = None
+        self._aborted = threading.Event()
+
+    def __enter__(self) -> Attempt:
+        self._token = _under_way.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _under_way.reset(self._token)
+
+    def left(self) -> float:
+        """
+        Tell how many seconds are left.
+
+        :raises LimitReachedError: if there are none.
+        """
+        left = self._ends_at - time.monotonic()
+        if self._aborted.is_set():
+            raise LimitReachedError("given up: nobody waits for the answer any more")
+        if left <= 0:
+            raise LimitReachedError(self.time_is_up)
+        return left
+
+    @property
+    def time_is_up(self) -> str:
+        """What to say when the time is up."""
+        if self.sent:
+            return f"no complete answer within {self._timeout:g} seconds"
+        return f"not done within {self._connect_timeout:g} seconds"
+
+    def received(self, count: int) -> None:
+        """
+        Count what came.
+
+        :raises LimitReachedError: if it is more than an answer can be.
+        """
+        self._bytes_left -= count
+        if self._bytes_left < 0:
+            raise LimitReachedError("the answer is longer than any page can be")
+
+    def leave(self) -> None:
+        """
+        Begin to send the request: from now on it counts as sent.
+
+        :raises LimitReachedError: if it must not leave any more.
+        """
+        if self.sent:
+            return
+        if self._send_by is not None and time.time() > self._send_by:
+            self.doing = "sending the request"
+            raise LimitReachedError("too much time went by before it could leave, so it was not sent")
+        self.sent = True
+        self.doing = "waiting for the answer"
+        self._ends_at = min(self._ends_at, time.monotonic() + self._timeout)
+
+    def uses(self, sock: socket.socket) -> None:
+        """Remember what :meth:`abort` has to end."""
+        self._socket = sock
+
+    def abort(self) -> None:
+        """End it at once, from another thread."""
+        self._aborted.set()
+        sock = self._socket
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                # Past SSLSocket.shutdown, which would take TLS away from the thread that is reading.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def connect(
+        self,
+        host: str,
+        port: int,
+        make: Callable[[int], Any],
+        reach: Callable[[Any, Address], None] = socket.socket.connect,
+    ) -> socket.socket:
+        """
+        Connect to the first address of a host that answers.
+
+        :param make: makes a socket of an address family.
+        :param reach: connects it to an address.
+        """
+        addresses = self.resolve(host, port)
+        for index, (family, _, _, _, address) in enumerate(addresses):
+            sock = make(family)
+            try:
+                self.uses(sock)
+                share = (self._connect_by - time.monotonic()) / (len(addresses) - index)
+                socket.socket.settimeout(sock, min(self.left(), max(0.001, share)))
+                reach(sock, address)
+            except BaseException as error:
+                sock.close()
+                if not isinstance(error, OSError) or index == len(addresses) - 1:
+                    raise
+            else:
+                return sock  # type: ignore[no-any-return]
+        raise OSError(f"{host} has no address")
+
+    def resolve(self, host: str, port: int) -> Sequence[tuple[int, Any, Any, Any, Address]]:
+        """Look up a name, in a thread: the system's resolver knows no limit."""
+        found: list[Any] = []
+
+        def look_up() -> None:
+            try:
+                found.append(self._resolve(host, port, type=socket.SOCK_STREAM))
+            except Exception as error:
+                found.append(error)
+            done.set()
+
+        done = threading.Event()
+        threading.Thread(target=look_up, name="qianfan-resolve", daemon=True).start()
+        while not done.wait(min(0.1, max(0.0, self._connect_by - time.monotonic()))):
+            self.left()
+            if time.monotonic() >= self._connect_by:
+                raise LimitReachedError(self.time_is_up)
+        (answer,) = found
+        if isinstance(answer, Exception):
+            raise answer
+        addresses: Sequence[tuple[int, Any, Any, Any, Address]] = answer
+        return addresses
+
+
+class _Bounded:
+    """Have a socket ask the attempt under way before each read and write."""
+
+    def recv_into(self, *args: Any) -> int:
+        attempt = self._within_limits()
+        count: int = super().recv_into(*args)  # type: ignore[misc]
+        if attempt is not None:
+            attempt.received(count)
+        return count
+
+    def recv(self, *args: Any) -> bytes:
+        attempt = self._within_limits()
+        data: bytes = super().recv(*args)  # type: ignore[misc]
+        if attempt is not None:
+            attempt.received(len(data))
+        return data
+
+    def send(self, *args: Any) -> int:
+        self._within_limits()
+        count: int = super().send(*args)  # type: ignore[misc]
+        return count
+
+    def sendall(self, *args: Any) -> None:
+        self._within_limits()
+        super().sendall(*args)  # type: ignore[misc]
+
+    def _within_limits(self) -> Attempt | None:
+        attempt = _under_way.get()
+        if attempt is not None:
+            socket.socket.settimeout(self, attempt.left())  # type: ignore[arg-type]
+        return attempt
+
+
+class _Socket(_Bounded, socket.socket):
+    pass
+
+
+class _TlsSocket(_Bounded, ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        attempt = self._within_limits()
+        if attempt is not None:
+            attempt.uses(self)
+        super().do_handshake(block)
+
+
+def _attempt() -> Attempt:
+    attempt = _under_way.get()
+    if attempt is None:
+        raise RuntimeError("a request is sent within an Attempt")
+    return attempt
+
+
+class _Reaching:
+    """What the connections have in common. They say what they do, for the message if it fails."""
+
+    socks: Proxy | None = None
+
+    def _new_conn(self: Any) -> socket.socket:
+        attempt = _attempt()
+        if self.socks is not None:
+            attempt.doing = f"connecting through {self.socks}"
+            sock = _through_socks(attempt, self.socks, self._dns_host, self.port)
+            attempt.doing = f"agreeing on TLS with {self.host}, through {self.socks}"
+            return sock
+        where = "the proxy " if self.proxy else ""
+        attempt.doing = f"connecting to {where}{self.host}:{self.port}"
+
+        def make(family: int) -> socket.socket:
+            sock = _Socket(family, socket.SOCK_STREAM)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+
+        sock = attempt.connect(self._dns_host.strip("[]"), self.port, make)
+        attempt.doing = f"agreeing on TLS with {where}{self.host}"
+        return sock
+
+    def _tunnel(self: Any) -> None:
+        attempt = _attempt()
+        attempt.doing = f"asking the proxy {self.host}:{self.port} for a tunnel"
+        self._tunneling = True
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        finally:
+            self._tunneling = False
+        attempt.doing = f"agreeing on TLS with {self._tunnel_host}, through the proxy {self.host}:{self.port}"
+
+    def send(self: Any, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        if not getattr(self, "_tunneling", False):
+            attempt = _attempt()
+            attempt.uses(getattr(self.sock, "socket", self.sock))
+            attempt.leave()
+        super().send(data)  # type: ignore[misc]
+
+
+class _PlainConnection(_Reaching, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Reaching, HTTPSConnection):
+    pass
+
+
+class PlainPool(HTTPConnectionPool):
+    """Connections without TLS, which only lead to this machine."""
+
+    ConnectionCls = _PlainConnection
+
+
+class TlsPool(HTTPSConnectionPool):
+    """Connections with TLS."""
+
+    ConnectionCls = _TlsConnection
+
+
+def socks_pool(proxy: Proxy) -> type[TlsPool]:
+    """
+    Make a class of connections through a SOCKS proxy.
+
+    :raises QianfanConfigurationError: if the package for it is missing.
+    """
+    try:
+        import socks  # noqa: F401
+    except ModuleNotFoundError:
+        raise QianfanConfigurationError(
+            f"{proxy} needs a package that is not installed. Install it wherever tasks and triggers run: pip"
+            " install 'airflow-provider-qianfan[socks]'."
+        ) from None
+    connection = type("_SocksConnection", (_TlsConnection,), {"socks": proxy})
+    return type("SocksPool", (TlsPool,), {"ConnectionCls": connection})
+
+
+def _through_socks(attempt: Attempt, proxy: Proxy, host: str, port: int) -> socket.socket:
+    import socks
+
+    class Socks(_Bounded, socks.socksocket):
+        pass
+
+    if proxy.scheme == "socks5":
+        # The name is resolved here, not by the proxy.
+        host = attempt.resolve(host, port)[0][4][0]
+
+    def reach(sock: Any, address: Address) -> None:
+        sock.set_proxy(socks.SOCKS5, *address[:2], username=proxy.username, password=proxy.password)
+        sock.settimeout(attempt.left())
+        sock.connect((host, port))
+
+    return attempt.connect(proxy.host, proxy.port, Socks, reach)  # type: ignore[arg-type]
+
+
+def tls_context(bundle: Bundle) -> ssl.SSLContext:
+    """
+    Make a TLS context that trusts a bundle.
+
+    :raises QianfanConfigurationError: if the bundle cannot be read.
+    """
+    from pathlib import Path
+
+    context = create_urllib3_context()
+    context.sslsocket_class = _TlsSocket
+    try:
+        if bundle.path is None:
+            import certifi
+
+            context.load_verify_locations(cafile=certifi.where())
+        elif Path(bundle.path).is_dir():
+            context.load_verify_locations(capath=bundle.path)
+        else:
+            context.load_verify_locations(cafile=bundle.path)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = clean(getattr(error, "reason", None) or getattr(error, "strerror", None) or error, 100)
+        raise QianfanConfigurationError(
+            f"The CA bundle {bundle} cannot be read: {why}. It has to be a file of certificates in PEM"
+            " format."
+        ) from None
+    return context

@@ -1,0 +1,72 @@
+"""A thread in which an account's requests are carried out, so that no event loop ever waits for one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_qianfan.hooks._requests import Driver
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.exchange import Steps, T
+    from airflow_provider_qianfan.hooks.qianfan import Settings
+
+
+class StoppedError(Exception):
+    """Nobody waits for the result any more."""
+
+
+class DriverThread:
+    """
+    Carries out steps one after the other, in a daemon thread that nothing ever waits for.
+
+    Cancelling :meth:`run` returns at once. :meth:`stop` ends the request that is under way, too.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work: SimpleQueue[tuple[Steps[Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._stopped = threading.Event()
+        self._driver = Driver(settings, self._sleep)
+        threading.Thread(target=self._serve, name="qianfan-account", daemon=True).start()
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Carry out ``steps``; parsing what comes is part of them."""
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._work.put((steps, done))
+        return await done
+
+    def stop(self) -> None:
+        """End the thread and its connection."""
+        self._stopped.set()
+        self._driver.adapter.abort()
+        self._work.put(None)
+
+    def _serve(self) -> None:
+        with self._driver:
+            while (work := self._work.get()) is not None and not self._stopped.is_set():
+                steps, done = work
+                result, error = None, None
+                try:
+                    result = self._driver.run(steps)
+                except Exception as failure:
+                    error = failure
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(_finish, done, result, error)
+                del work, steps, done, result, error
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise StoppedError
+
+
+def _finish(done: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    else:
+        done.set_exception(error)
