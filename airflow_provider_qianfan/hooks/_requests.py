@@ -366,7 +366,7 @@ class _Signature(AuthBase):
         # As it is signed, so it is sent: requests writes a blank as +, which a server may read as a plus.
         request.url = ours.url + request_target(path, query)
         now = datetime.now(UTC)
-        signed = {"Host": ours.host, "x-bce-date": timestamp(now)}
+        signed = {"Host": ours.host, **_of_baidu(request.headers), "x-bce-date": timestamp(now)}
         if self._settings.credentials.session_token:
             signed["x-bce-security-token"] = self._settings.credentials.session_token
         request.headers.update(signed)
@@ -379,6 +379,20 @@ class _Signature(AuthBase):
             when=now,
         )
         return request
+
+
+def _of_baidu(headers: Mapping[str, str | bytes]) -> dict[str, str]:
+    """Find the headers that Baidu's own SDKs always sign."""
+    found = {}
+    for name, value in headers.items():
+        if name.lower().startswith("x-bce-"):
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if not text.isascii():
+                raise ValueError(
+                    f"The header {clean(name, 40)} is not ASCII, so it cannot be signed as it is sent."
+                )
+            found[name.lower()] = text
+    return found
 
 
 def _pairs(query: str) -> Iterable[tuple[str, str]]:

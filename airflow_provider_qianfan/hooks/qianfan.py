@@ -117,10 +117,6 @@ def _read(connection: Connection, extra: Mapping[str, Any]) -> Settings | list[s
     return problems or Settings(endpoint, Credentials(login, password, token or None), timeout, verify, proxy)
 
 
-def _settings_of(connection: Connection) -> Settings:
-    return Settings.read(connection, connection.extra_dejson)
-
-
 def _key(field: str, value: object, problems: list[str]) -> str:
     """Check a secret without showing it; HTTP libraries quote headers that they refuse, signature and all."""
     text = value if isinstance(value, str) else ""
@@ -226,10 +222,14 @@ class QianfanHook(BaseHook):
         :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
         """
         if self._settings is None:
-            self._settings = _settings_of(self.get_connection(self.qianfan_conn_id))
+            self._settings = Settings.read(*self._read_connection())
             for secret in self._settings.secrets:
                 mask_secret(secret)
         return self._settings
+
+    def _read_connection(self) -> tuple[Connection, dict[str, Any]]:
+        connection = self.get_connection(self.qianfan_conn_id)
+        return connection, connection.extra_dejson
 
     @property
     def exchange(self) -> Exchange:
