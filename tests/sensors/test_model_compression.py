@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from airflow_provider_qianfan.emulator.server import EmulatorServer
     from tests.dag_runs import DagRunner, Outcome
@@ -176,10 +178,11 @@ def test_a_wrong_key_fails_at_once(
 def test_a_rotated_key_is_read_again(
     emulator: EmulatorServer, gate: Any, monkeypatch: pytest.MonkeyPatch, dag_runner: DagRunner
 ) -> None:
-    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+    task_id = emulator.world.add_task(SOURCE)
 
     def rotate(call: Any) -> None:
         if emulator.world.count(LIST) == 1:  # the old key worked once; from now on it is refused
+            emulator.world.divert(task_id, Step(status="succeeded", model_id=MADE))
             emulator.world.accounts = [Account(access_key_id="new-id", secret_access_key="new-secret")]
         elif call.code == "InvalidAccessKeyId":  # and now the connection is brought up to date
             monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
@@ -188,6 +191,41 @@ def test_a_rotated_key_is_read_again(
 
     assert opened(gate())
     assert "The key is refused; reading the connection again" in dag_runner.log
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_settings_that_cannot_be_used_any_more(
+    emulator: EmulatorServer,
+    gate: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    dag_runner: DagRunner,
+    tmp_path: Path,
+    corrected: bool,
+) -> None:
+    """The CA bundle that the connection names is gone for a while, or for good, after the first look."""
+    from airflow_provider_qianfan.exceptions import QianfanConfigurationError
+
+    task_id = emulator.world.add_task(SOURCE)
+    bundle = tmp_path / "bundle.pem"
+    bundle.touch()
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", f"{emulator.connection_uri}?verify={bundle}")
+
+    def take_away(call: Any) -> None:
+        if emulator.world.count(LIST) == 1:
+            emulator.world.divert(task_id, Step(status="succeeded", model_id=MADE))
+            bundle.unlink()
+            if corrected:
+                threading.Timer(1.0, bundle.touch).start()
+
+    emulator.world.on_call = take_away
+
+    outcome = gate(auth_grace=60 if corrected else 1)
+
+    if corrected:
+        assert opened(outcome)
+        assert "The settings cannot be used; reading the connection again" in dag_runner.log
+    else:
+        assert f"{bundle}', which is not there" in shut(outcome, QianfanConfigurationError)
 
 
 def test_a_connection_that_is_not_whole(gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
