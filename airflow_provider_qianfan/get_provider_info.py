@@ -134,22 +134,26 @@ def get_provider_info() -> dict[str, object]:
                     },
                     "timeout": {
                         "label": "Timeout (seconds)",
-                        "description": "How long to wait for an answer; for the connection at most 10.",
+                        "description": (
+                            "How long to wait for an answer. Connecting may take as long before that, at most"
+                            " 10."
+                        ),
                         "schema": {"type": ["number", "null"], "default": 30, "minimum": 1, "maximum": 600},
                     },
                     "verify": {
                         "label": "Verify TLS",
                         "description": (
-                            "Leave it empty; behind a proxy that opens TLS, give the path of its CA bundle."
-                            " Cannot be switched off."
+                            "Leave it empty for the environment's CA bundle (REQUESTS_CA_BUNDLE, ...)."
+                            " Behind a proxy that opens TLS, give the path of its CA bundle. Cannot be"
+                            " switched off."
                         ),
                         "schema": {"type": ["string", "null"]},
                     },
                     "proxy": {
                         "label": "Proxy",
                         "description": (
-                            "URL of an HTTP proxy, such as http://proxy.example.com:3128. If empty: the"
-                            " environment's, if any."
+                            "URL of an HTTP or SOCKS proxy, such as http://proxy.example.com:3128. If empty:"
+                            " the environment's (HTTPS_PROXY, ALL_PROXY, NO_PROXY)."
                         ),
                         "schema": {"type": ["string", "null"]},
                     },

@@ -186,7 +186,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     :param poke_interval: seconds between two looks, default 60.
     :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
-    :param auth_grace: seconds for which a key that has worked may be refused, default 600.
+    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
+        unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan``.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanModelNotReadyError: the source model was not made, or does not support compression. Final.

@@ -115,7 +115,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     :param poke_interval: seconds between two looks, default 60.
     :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
-    :param auth_grace: seconds for which a key that has worked may be refused, default 600.
+    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
+        unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan``.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanGateError: there is no such service or version, the version was not made, or the service
@@ -233,7 +234,8 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     :param poke_interval: seconds between two looks, default 60.
     :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
-    :param auth_grace: seconds for which a key that has worked may be refused, default 600.
+    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
+        unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan``.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanResourceExistsError: ``if_exists="fail"``. Final.

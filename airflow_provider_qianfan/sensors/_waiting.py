@@ -79,7 +79,8 @@ class QianfanSensor(BaseSensorOperator):
     :param settle: seconds for which what is given by its id may be missing, default 120.
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
         ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
-    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), default
+    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its proxy
+        or CA bundle be unusable, default
         600; ``mode="reschedule"`` counts them from the first look.
     """
 

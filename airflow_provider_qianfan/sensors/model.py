@@ -31,7 +31,8 @@ class QianfanModelSensor(QianfanSensor):
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which the model version may be missing, default 120.
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
-    :param auth_grace: seconds for which a key that has worked may be refused, default 600.
+    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
+        unusable, default 600.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanGateError: the model version failed, or is not there. Final; skipped under ``soft_fail``.
     :raises QianfanError: the platform refuses the request or the key, or gives no healthy answer. Retried as

@@ -55,7 +55,8 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     :param settle: seconds for which a given task id may be missing, default 120.
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
         ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
-    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), default
+    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its proxy
+        or CA bundle be unusable, default
         600; ``mode="reschedule"`` counts them from the first look.
     :param poke_interval: seconds between two looks, default 60. Baidu's own SDK takes 15; at least 1 if
         deferrable.
