@@ -213,13 +213,13 @@ def decide_resource(
 def _serving(row: Row, wanted: Resource) -> Verdict:
     """Tell whether it is the wanted model version that is served, and will be."""
     if row.model_id != wanted.model_id:
-        state = f"{wanted} serves {clean(row.model_id or 'no model', 80)}, not {wanted.model_id}"
+        state = f"{wanted} serves {clean(row.model_id or 'no model', 80)}, not {clean(wanted.model_id, 80)}"
         return Wait(state, selected=row.id)
     if "updateStatus" not in row.json:
         silent = Note(
             "updateStatus",
-            f"{_capital(wanted)} serves {wanted.model_id}, but the platform does not say whether an update is"
-            " in progress (updateStatus); the gate stays shut and goes on waiting.",
+            f"{_capital(wanted)} serves {clean(wanted.model_id, 80)}, but the platform does not say whether"
+            " an update is in progress (updateStatus); the gate stays shut and goes on waiting.",
         )
         return Wait(f"{wanted} does not say whether an update is in progress", (silent,), row.id)
     update = row.json["updateStatus"]
