@@ -7,7 +7,7 @@ What differs between them is data. Each has its own statuses, as documented: nev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, clean
 from airflow_provider_qianfan.exceptions import (
@@ -117,6 +117,10 @@ class Row:
         return needed <= self.json.keys() and not (kind.serves and self.model_id is None)
 
 
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value) and value.isprintable()
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """
@@ -139,9 +143,7 @@ class Resource:
     def from_json(cls, value: Mapping[str, Any]) -> Resource | None:
         """Read what :meth:`to_json` wrote; None unless it is whole."""
         kind, given, model_id = KINDS.get(value.get("resource", "")), value.get("id"), value.get("model_id")
-        if kind is None or not isinstance(given, str) or not given:
-            return None
-        if kind.serves and not (isinstance(model_id, str) and model_id):
+        if kind is None or not _is_id(given) or (kind.serves and not _is_id(model_id)):
             return None
         return cls(kind, given, model_id)
 
