@@ -25,7 +25,6 @@ from airflow_provider_qianfan.gate.memory import (
     after_look,
     interval_after,
 )
-from airflow_provider_qianfan.gate.selection import check_text
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.verdict import Wait
@@ -192,7 +191,7 @@ class _Watching:
         await asyncio.sleep(max(0.0, self._kept_until - time.monotonic()))
 
     async def _watch(self) -> str:
-        check_text("qianfan_conn_id", self._trigger.qianfan_conn_id)
+        self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
         due_in, failed_at = self._first_due_in(), -math.inf
         target = target_from_json(self._trigger.selector)
         if target is None:
