@@ -406,7 +406,8 @@ class QianfanCancelModelCompTaskOperator(BaseOperator):
     It becomes ``stopping``, then ``stopped``. One that has finished is left as it is, with a warning: this
     is a success, as there is nothing to cancel.
 
-    XCom: ``model_comp_task``, the task as the platform described it last.
+    XCom: ``model_comp_task``, the task as the platform described it last. If it cannot be pushed,
+    the log warns: what was cancelled stays cancelled, and a task that failed would say the contrary.
 
     :param model_comp_task_id: the task, ``amva-…`` (templated).
     :param wait_for_completion: wait, in the worker, until the task has ended, rather than until the platform
@@ -471,7 +472,6 @@ class QianfanCancelModelCompTaskOperator(BaseOperator):
                 self.log.info("%s has ended: it is %s.", name_of(task), task.status)
         finally:
             hook.close()
-        # What was cancelled stays cancelled: a task that failed for its XCom would say the contrary.
         try_to_push(context, "model_comp_task", dict(task.json), self.log)
 
 
