@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._compat import mapped_arguments
+from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import (
     CRITERIA,
@@ -55,9 +56,8 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     :param settle: seconds for which a given task id may be missing, default 120.
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
         ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
-    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its proxy
-        or CA bundle be unusable, default
-        600; ``mode="reschedule"`` counts them from the first look.
+    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
+        proxy or CA bundle be unusable, default 600; ``mode="reschedule"`` counts them from the first look.
     :param poke_interval: seconds between two looks, default 60. Baidu's own SDK takes 15; at least 1 if
         deferrable.
     :param exponential_backoff: each interval is as long as all before it together, up to ``max_wait``, which
@@ -128,9 +128,9 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     def _opening(self, verdict: Open) -> Opening:
         task = verdict.task
         return Opening(
-            f"The gate opens: model {verdict.model_id}, produced by {name_of(task)}.",
+            f"The gate opens: model {clean(verdict.model_id, 80)}, produced by {name_of(task)}.",
             verdict.model_id,
-            {"modelId": verdict.model_id, "model_comp_task": dict(task.json)},
+            {"model_comp_task": dict(task.json), "modelId": verdict.model_id},
         )
 
     def _trigger(self, **arguments: Any) -> QianfanTrigger:
