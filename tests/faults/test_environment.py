@@ -24,7 +24,7 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.model_compression import read_tasks
 from airflow_provider_qianfan.api.signing import Credentials, Secret
-from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings
 from tests.faults.connect import ConnectProxy, SocksProxy
 from tests.faults.tls import NAME, TlsServer
 from tests.hooks.test_drivers import in_a_triggerer, in_a_worker
@@ -309,3 +309,42 @@ def test_a_bundle_that_is_replaced_is_noticed(
         "which is not there",
     )
     assert [expected in actual for expected, actual in zip(told, seen, strict=True)] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("env", "good", "told"),
+    [
+        (
+            {**CA, "HTTPS_PROXY": "http://127.0.0.1:{connect}"},
+            True,
+            "The way: the proxy http://127.0.0.1:{connect} (from HTTPS_PROXY); certificates are",
+        ),
+        (
+            {"SSL_CERT_FILE": "{certifi}", "HTTPS_PROXY": "http://127.0.0.1:{connect}"},
+            False,
+            "against {certifi} (from SSL_CERT_FILE).",
+        ),
+        (
+            {**CA, "HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": NAME},
+            False,
+            "The way: no proxy (NO_PROXY names this host);",
+        ),
+    ],
+)
+def test_testing_a_connection_tells_the_way(
+    emulator: EmulatorServer,
+    way: Way,
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    good: bool,
+    told: str,
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, way.fill(value))
+    login, password = emulator.world.account.access_key_id, emulator.world.account.secret_access_key
+    uri = f"qianfan://{login}:{password}@https%3A%2F%2F{NAME}"
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", uri)
+
+    answered, message = QianfanHook().test_connection()
+
+    assert (answered, way.fill(told) in message) == (good, True), message
