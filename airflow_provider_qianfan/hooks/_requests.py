@@ -13,7 +13,6 @@ import ssl
 import time
 from base64 import b64encode
 from datetime import UTC, datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -161,7 +160,7 @@ class Adapter(HTTPAdapter):
             decode_content=False,
         )
         try:
-            response = self.build_response(request, raw)
+            response = _response_to(request, raw)
             response._content = _read_body(raw, attempt)
             response._content_consumed = True  # type: ignore[attr-defined]
         except BaseException:
@@ -248,6 +247,16 @@ def _make_pool(settings: Settings, route: Route) -> HTTPConnectionPool:
     )
 
 
+def _response_to(request: requests.PreparedRequest, raw: Any) -> requests.Response:
+    """Make a response, as HTTPAdapter.build_response does, but read no cookies: that may take a second."""
+    response = requests.Response()
+    response.status_code, response.reason, response.raw = raw.status, raw.reason, raw
+    response.headers = requests.structures.CaseInsensitiveDict(raw.headers)
+    response.encoding = "utf-8"
+    response.url, response.request = request.url or "", request
+    return response
+
+
 def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
     """
     Read a body as it came.
@@ -301,7 +310,7 @@ class SigningSession(requests.Session):
         self.mount(f"{self._endpoint}/", self.adapter)
         self.trust_env = False
         self.auth = _Signature(settings)
-        self.cookies.set_policy(_NoCookies())
+        self.cookies = _NoCookies()
         self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
 
     def __getstate__(self) -> NoReturn:
@@ -347,12 +356,12 @@ def _decoded(text: str) -> str:
         raise ValueError(f"{clean(text)!r} is not UTF-8.") from None
 
 
-class _NoCookies(DefaultCookiePolicy):
-    def set_ok(self, *_: Any) -> bool:
-        return False
+class _NoCookies(requests.cookies.RequestsCookieJar):
+    def set_cookie(self, *_: Any, **__: Any) -> None:
+        """Keep none."""
 
-    def return_ok(self, *_: Any) -> bool:
-        return False
+    def extract_cookies(self, *_: Any) -> None:
+        """Read none."""
 
 
 class _Signature(AuthBase):
