@@ -168,6 +168,8 @@ class Adapter(HTTPAdapter):
             raise
         if raw.connection is not None:  # the body was not read to its end
             raw.close()
+        if raw.status < 200:  # the answer is yet to come, and would be taken for the next one's
+            self.close()
         return response
 
     def _connections(self) -> HTTPConnectionPool:
