@@ -333,6 +333,9 @@ class SigningSession(requests.Session):
         path = self._path_of(url.decode() if isinstance(url, bytes) else url)
         return super().request(method, self._endpoint + path, *args, **kwargs)
 
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow none, and do not read where it would lead: that may raise anything."""
+
     def _path_of(self, url: str) -> str:
         if url.startswith(f"{self._endpoint}/"):
             url = url.removeprefix(self._endpoint)
