@@ -13,6 +13,7 @@ import ssl
 import time
 from base64 import b64encode
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -190,7 +191,7 @@ class Adapter(HTTPAdapter):
         if isinstance(error, QianfanConfigurationError):
             return NoResponse(str(error), sent=False, permanent=True)
         root = _root(error)
-        what = clean(attempt.time_is_up if isinstance(root, TimeoutError) else root, 300)
+        what = clean(attempt.time_is_up if isinstance(root, TimeoutError) else _told(root), 300)
         told = f"{attempt.doing}: {what}"
         if attempt.sent:
             return NoResponse(told, sent=True)
@@ -279,15 +280,22 @@ def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
     return bytes(body)
 
 
+def _told(root: BaseException) -> str:
+    if isinstance(root, HTTPException) and not isinstance(root, OSError):
+        return f"{type(root).__name__}: {str(root).strip()}"  # its text alone is what came
+    return str(root)
+
+
 def _root(error: BaseException) -> BaseException:
     """Find what was first: the errors around it repeat the URL and addresses of objects."""
-    while True:
+    while not isinstance(error, HTTPException):
         inner = error.__cause__ or error.__context__
         if inner is None:
             inner = next((each for each in error.args if isinstance(each, BaseException)), None)
         if inner is None:
             return error
         error = inner
+    return error
 
 
 def _proxy_status(error: BaseException) -> int | None:
