@@ -47,6 +47,26 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tables", action="store_true", help="print the tables that tests fill, row by row")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a table for each property that tests recorded as a tuple: its cells."""
+    if not terminalreporter.config.getoption("tables"):
+        return
+    tables: dict[str, list[Any]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for name, cells in report.user_properties:
+                    tables.setdefault(name, []).append(cells)
+    for name, rows in tables.items():
+        terminalreporter.section(name)
+        for row in sorted(rows):
+            terminalreporter.write_line("  |  ".join(map(str, row)))
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
