@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +102,23 @@ def warm_airflow(airflow_db: None) -> None:
 def dag_runner(warm_airflow: None, capfd: pytest.CaptureFixture[str]) -> DagRunner:
     """Runs DAGs on real Airflow, in this process."""
     return DagRunner(lambda: "".join(capfd.readouterr()))
+
+
+@pytest.fixture
+def refuse_xcom(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have Airflow's XCom backend refuse a key."""
+    if AIRFLOW_3:
+        from airflow.sdk.execution_time.xcom import XCom
+    else:
+        from airflow.models.xcom import XCom
+    store: Any = XCom.serialize_value
+
+    def refuse(refused: str) -> None:
+        def serialize_value(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("key") == refused:
+                raise OSError("the bucket s3://secret is full")
+            return store(*args, **kwargs)
+
+        monkeypatch.setattr(XCom, "serialize_value", staticmethod(serialize_value))
+
+    return refuse

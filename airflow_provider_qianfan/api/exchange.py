@@ -28,6 +28,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
     clean,
 )
+from airflow_provider_qianfan.api.reading import UnreadableError, read_object
 from airflow_provider_qianfan.api.signing import (
     Credentials,
     authorization,
@@ -39,8 +40,17 @@ from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_afte
 
 DEFAULT_ENDPOINT = "https://qianfan.baidubce.com"
 USER_AGENT = f"airflow-provider-qianfan/{__version__}"
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
 """Longer answers are not read: a page of 100 tasks is some 50 KiB."""
+
+_MOST_AHEAD = timedelta(days=1)
+"""The server's clock is believed no further: a ``Date`` beyond this would spoil every later signature."""
+
+_LEGACY_STATUS = {"18": 429, "336100": 503, "500000": 500}
+"""
+What the codes of the legacy form mean that Baidu's own SDK tries again: QPS limit reached, server high load,
+console internal error.
+"""
 
 LONGEST_PAUSE = 30.0
 """Seconds."""
@@ -197,7 +207,9 @@ def _utc_now() -> datetime:
 
 class Exchange:
     """
-    The rules of talking to one endpoint with one key. Remembers only how far the server's clock is from ours.
+    The rules of talking to one endpoint with one key.
+
+    Remembers only how far the server's clock is from ours, and how much it has read.
 
     :param endpoint: where to send.
     :param credentials: the key to sign with.
@@ -206,6 +218,7 @@ class Exchange:
         is asked again. Default: no request need wait.
     :param clock: tells the time of each signature.
     :param jitter: gives a random number from 0 to 1.
+    :ivar bytes_read: how long all answers together were.
     """
 
     def __init__(
@@ -225,6 +238,7 @@ class Exchange:
         self._clock = clock
         self._jitter = jitter
         self._server_ahead = timedelta()
+        self.bytes_read = 0
 
     @property
     def server_ahead(self) -> timedelta:
@@ -298,54 +312,76 @@ class Exchange:
 
     def _adopt_server_clock(self, reply: Reply) -> bool:
         server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None
-        if server is None:
+        ahead = None if server is None else server - self._clock()
+        if ahead is None or abs(ahead) > _MOST_AHEAD:
             return False
-        self._server_ahead = server - self._clock()
+        self._server_ahead = ahead
         return True
 
     def _read(self, reply: Reply, action: str) -> dict[str, Any]:
         """Tell the answer from the many forms of failure."""
         if isinstance(reply, NoResponse):
             if reply.permanent:
-                raise QianfanConfigurationError(reply.reason)
+                raise QianfanConfigurationError(clean(reply.reason, 600))
             raise QianfanTransientError(action, reply.reason, sent=reply.sent)
         if not isinstance(reply, Response):
             raise TypeError(f"A driver must answer a request with a response, not {reply!r}.")
-        document = _json_object(reply.body)
+        self.bytes_read += len(reply.body)
+        document, unreadable = None, ""
+        try:
+            document = read_object(reply.body)
+        except UnreadableError as problem:
+            unreadable = f"{problem} "
         retry_after = parse_retry_after(
             reply.headers.get("retry-after"), parse_http_date(reply.headers.get("date")) or self._clock()
         )
         error = _documented_error(reply, document, action)
-        if reply.status == 429:
-            limited = QianfanRateLimitError(
-                action,
-                code=error.code if error else "TooManyRequests",
-                message=error.message if error else "",
-                request_id=error.request_id if error else _request_id(reply, document),
-                http_status=429,
-            )
-            limited.retry_after = retry_after
-            raise limited
-        if reply.status == 408 or reply.status >= 500:
-            reason = (
-                str(error).removeprefix(f"{action}: ") if error else f"HTTP {reply.status} {_excerpt(reply)}"
-            )
-            raise QianfanTransientError(action, reason, retry_after=retry_after)
+        status = _meant_status(reply, document, error)
+        if status == 429:
+            raise _rate_limit(reply, document, error, action, retry_after)
+        if status == 408 or status >= 500:
+            told = str(error).removeprefix(f"{action}: ") if error else f"HTTP {status} {_excerpt(reply)}"
+            raise QianfanTransientError(action, told, retry_after=retry_after)
         if error:
             raise error
-        if 300 <= reply.status < 400:
+        if 300 <= status < 400:
             raise QianfanProtocolError(
-                f"{action}: HTTP {reply.status}, a redirect to"
+                f"{action}: HTTP {status}, a redirect to"
                 f" {clean(reply.headers.get('location', 'nowhere'))!r}."
                 " Redirects are not followed; check the connection's host."
             )
-        if document is None or reply.status >= 400 or reply.status < 200:
+        if document is None or status >= 400 or status < 200:
             raise QianfanTransientError(
                 action,
-                f"HTTP {reply.status} with an unreadable answer: {_excerpt(reply)}",
+                f"HTTP {status} with an unreadable answer: {unreadable}{_excerpt(reply)}",
                 retry_after=retry_after,
             )
         return document
+
+
+def _meant_status(reply: Response, document: Mapping[str, Any] | None, error: QianfanAPIError | None) -> int:
+    """Tell the HTTP status that says what the answer says: the legacy form of an error comes with 200."""
+    if error is None or not document or reply.status != 200 or document.get("code"):
+        return reply.status
+    return _LEGACY_STATUS.get(error.code, reply.status)
+
+
+def _rate_limit(
+    reply: Response,
+    document: Mapping[str, Any] | None,
+    error: QianfanAPIError | None,
+    action: str,
+    retry_after: float | None,
+) -> QianfanRateLimitError:
+    limited = QianfanRateLimitError(
+        action,
+        code=error.code if error else "TooManyRequests",
+        message=error.message if error else "",
+        request_id=error.request_id if error else _request_id(reply, document),
+        http_status=reply.status,
+    )
+    limited.retry_after = retry_after
+    return limited
 
 
 def _raise_lost_answer(error: QianfanTransientError) -> NoReturn:
@@ -390,16 +426,3 @@ def _excerpt(reply: Response) -> str:
     kind = clean(reply.headers.get("content-type", "no content type"), 60)
     start = clean(" ".join(reply.body[:400].decode("utf-8", "replace").split()), 120)
     return f"({kind}, {len(reply.body)} bytes): {start}" if reply.body else f"({kind}, empty)"
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        # NaN and its like are not JSON, and could not be stored as an XCom.
-        document = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -152,7 +152,8 @@ def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTas
         return None
     task = ModelCompTask.parse(result)
     if task.id != model_comp_task_id:
-        raise QianfanProtocolError(f"{DETAIL}: asked for {model_comp_task_id}, answered {clean(task.id)}")
+        asked = clean(model_comp_task_id, 80)
+        raise QianfanProtocolError(f"{DETAIL}: asked for {asked}, answered {clean(task.id)}")
     return task
 
 
@@ -165,7 +166,7 @@ def create_task(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
     """
     answer = yield from exchange.call(PATH, CREATE, body)
     task_id = answer.get("result")
-    if not isinstance(task_id, str) or not task_id:
+    if not isinstance(task_id, str) or not task_id or not task_id.isprintable():
         raise QianfanProtocolError(
             f"{CREATE}: the answer names no task id, but the task may have been created: {clean(answer)}"
         )

@@ -28,6 +28,9 @@ PAGE_SIZE = 100
 MAX_PAGES = 1000
 """A list longer than this is taken for one that never ends."""
 
+MAX_LIST_BYTES = 64 * 1024 * 1024
+"""Of JSON, all pages together; 1,000 full pages are some 50 MiB."""
+
 
 class Scan:
     """
@@ -53,6 +56,7 @@ class Scan:
         self._body: dict[str, Any] = {"maxKeys": PAGE_SIZE, **(body or {})}
         self._first_marker = self._body.get("marker")
         self.pages = 0
+        self._bytes = 0
         self._markers: set[str] = set()
         self.finished = False
         self.restarts = 0
@@ -63,11 +67,18 @@ class Scan:
 
         :raises QianfanProtocolError: if the list contradicts its documentation or does not end.
         """
+        read_before = self._exchange.bytes_read
         try:
             answer = yield from self._exchange.call(self._path, self._action, self._body)
         except QianfanAPIError as error:
             self._restart(error)
             return []
+        finally:
+            self._bytes += self._exchange.bytes_read - read_before
+        if self._bytes > MAX_LIST_BYTES:
+            raise QianfanProtocolError(
+                f"{self._action}: the list is longer than {MAX_LIST_BYTES} bytes on page {self.pages + 1}"
+            )
         rows, page_info = self._read(answer)
         self.pages += 1
         self._advance(page_info)
@@ -102,6 +113,11 @@ class Scan:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise QianfanProtocolError(
                 f"{self._action}: {self._rows_key} is not a list of objects: {clean(rows)}"
+            )
+        asked = self._body["maxKeys"]
+        if isinstance(asked, int) and len(rows) > asked:
+            raise QianfanProtocolError(
+                f"{self._action}: the page has {len(rows)} rows, more than were asked for (maxKeys {asked})"
             )
         return rows, page_info
 

@@ -82,7 +82,7 @@ def create_service(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
     answer = yield from exchange.call(PATH, CREATE, body)
     result = answer.get("result")
     service_id = result.get("serviceId") if isinstance(result, dict) else None
-    if not isinstance(service_id, str) or not service_id:
+    if not isinstance(service_id, str) or not service_id or not service_id.isprintable():
         raise QianfanProtocolError(
             f"{CREATE}: the answer names no service id, but the service may have been created:"
             f" {clean(answer)}"

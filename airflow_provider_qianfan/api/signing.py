@@ -73,7 +73,8 @@ class Credentials:
 
 def timestamp(when: datetime) -> str:
     """Write an aware ``when`` as the UTC timestamp that the signature and ``x-bce-date`` use."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # strftime would write the year 999 with three digits.
+    return when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def encode(text: str, *, keep: str = "") -> str:

@@ -9,6 +9,10 @@ _EARLIEST = 2000
 """Years before this are placeholders: Qianfan's siblings write 0000-00-00, others 0001-01-01."""
 
 
+_LONGEST = 86400.0 * 365
+"""Seconds; what is longer, a timedelta might not hold."""
+
+
 def parse_time(value: object) -> datetime | None:
     """
     Read a ``createTime`` or ``finishTime``.
@@ -36,9 +40,10 @@ def parse_http_date(value: str | None) -> datetime | None:
         return None
     try:
         parsed = parsedate_to_datetime(value)
+        # The year 9999 is beyond the calendar in UTC if its offset is west of Greenwich.
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
@@ -50,6 +55,6 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _LONGEST)
     when = parse_http_date(text)
-    return None if when is None else max(0.0, (when - now).total_seconds())
+    return None if when is None else min(max(0.0, (when - now).total_seconds()), _LONGEST)

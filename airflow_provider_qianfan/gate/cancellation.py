@@ -50,8 +50,8 @@ def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]
             return task
     said = f" The platform said: {found.absence}" if found.absence else ""
     raise QianfanTaskNotFoundError(
-        f"There is no model compression task {model_comp_task_id}. Check the id, and that the connection's"
-        f" key belongs to the account that owns it.{said}"
+        f"There is no model compression task {clean(model_comp_task_id, 80)}. Check the id, and that the"
+        f" connection's key belongs to the account that owns it.{said}"
     )
 
 

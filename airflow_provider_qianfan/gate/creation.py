@@ -107,9 +107,9 @@ class NewTask:
             if was is not None and asked is not None and str(was).lower() != str(asked).lower()
         ]
         if differing:
-            yield f"{made.id} has {', '.join(differing)}."
+            yield f"{clean(made.id, 80)} has {', '.join(differing)}."
         if made.status in (FAILED, STOPPED):
-            yield f"{made.id} is {made.status}."
+            yield f"{clean(made.id, 80)} is {made.status}."
 
 
 def _config(task: ModelCompTask) -> Mapping[str, Any]:

@@ -406,6 +406,6 @@ class NewService:
         """Write what is not as it was asked for."""
         if made.model_id not in (None, self.model_id):
             yield (
-                f"Service {made.id} serves {clean(made.model_id, 80)} rather than {self.model_id}: it has"
-                " been updated since."
+                f"Service {clean(made.id, 80)} serves {clean(made.model_id, 80)} rather than {self.model_id}:"
+                " it has been updated since."
             )

@@ -190,7 +190,9 @@ def _find_earlier(exchange: Exchange, new: New[Made], journal: Journal, manner: 
         found = yield from new.read(exchange, known_id)
         if found is not None:
             return found
-        manner.say(logging.WARNING, f"An earlier try created {known_id}, which is no longer there.")
+        manner.say(
+            logging.WARNING, f"An earlier try created {clean(known_id, 80)}, which is no longer there."
+        )
     until = manner.clock()
     sent_at = journal.sent_at(until)
     if sent_at is not None:

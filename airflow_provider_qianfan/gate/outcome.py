@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
 
 HOUR = 3600.0
+_SHOWN = 10
+"""Tasks that one line names."""
 
 Details = Mapping[str, ModelCompTask | None]
 
@@ -75,7 +77,7 @@ def decide(
     if len(under_way) > 1:
         if selector.if_several == "fail":
             return Fail(_ambiguous("are under way at once", under_way), notes=notes)
-        listed = "; ".join(map(describe, under_way))
+        listed = _list_of(under_way, describe, "; ")
         notes += (
             Note("several", f"{len(under_way)} tasks are under way at once; the newest counts: {listed}."),
         )
@@ -148,7 +150,7 @@ def _outcome_of_all(
         if isinstance(outcome, NeedDetail) and not outcome.required:
             outcome = Fail(_failed(task, None), task)
         if isinstance(outcome, Wait):
-            listed = ", ".join(map(name_of, candidates))
+            listed = _list_of(candidates, name_of, ", ")
             why = Note(
                 "tied", f"It is not known which of these is the newest, so all of them must finish: {listed}."
             )
@@ -179,26 +181,25 @@ def _pinned_absent(
 ) -> Wait | Fail:
     since = memory.started if memory.forgetful else memory.absent_since
     missing_for = 0.0 if since is None else now - since
+    pinned = clean(selector.model_comp_task_id, 80)
     said = f" The platform said: {absence}" if absence else ""
     if missing_for >= settle:
         for_how_long = "" if memory.forgetful else f", and there has been none for {duration(missing_for)}"
         return Fail(
             QianfanTaskNotFoundError(
-                f"There is no model compression task {selector.model_comp_task_id}{for_how_long}."
+                f"There is no model compression task {pinned}{for_how_long}."
                 f" Check the id, and that the connection's key belongs to the account that owns it.{said}"
             )
         )
-    text = (
-        f"Model compression task {selector.model_comp_task_id} is not there; failing unless it appears within"
-    )
+    text = f"Model compression task {pinned} is not there; failing unless it appears within"
     note = Note("absent", f"{text} {duration(settle - missing_for)}.{said}", HOUR)
-    return Wait(f"{selector.model_comp_task_id} is not there yet", (note,), absent=True)
+    return Wait(f"{pinned} is not there yet", (note,), absent=True)
 
 
 def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNotFoundError:
     return QianfanTaskNotFoundError(
-        f"Model compression task {task.id} is there, but it is not the one described ({selector}): it is"
-        f" {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments."
+        f"Model compression task {clean(task.id, 80)} is there, but it is not the one described ({selector}):"
+        f" it is {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments."
     )
 
 
@@ -211,11 +212,15 @@ def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
 
 
 def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguousError:
-    listed = "; ".join(describe(task) for task in tasks[:10]) + ("; …" if len(tasks) > 10 else "")
+    listed = _list_of(tasks, describe, "; ")
     return QianfanTaskAmbiguousError(
         f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Say which one"
         " is meant by model_comp_task_id, or narrow them down by name or created_after."
     )
+
+
+def _list_of(tasks: Sequence[ModelCompTask], write: Callable[[ModelCompTask], str], between: str) -> str:
+    return between.join([*map(write, tasks[:_SHOWN]), *(["…"] if len(tasks) > _SHOWN else [])])
 
 
 def _undated_notes(tasks: Sequence[ModelCompTask], selector: Selector) -> tuple[Note, ...]:
@@ -232,7 +237,7 @@ def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) ->
         notes += (
             Note(
                 f"selected:{task.id}",
-                f"The newest task that fits is now {name_of(task)}; it was {memory.selected}.",
+                f"The newest task that fits is now {name_of(task)}; it was {clean(memory.selected, 80)}.",
             ),
         )
     started = selector.run_started and selector.run_started.replace(microsecond=0)

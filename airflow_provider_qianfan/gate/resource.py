@@ -7,7 +7,7 @@ What differs between them is data. Each has its own statuses, as documented: nev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, clean
 from airflow_provider_qianfan.exceptions import (
@@ -117,6 +117,10 @@ class Row:
         return needed <= self.json.keys() and not (kind.serves and self.model_id is None)
 
 
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value) and value.isprintable()
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """
@@ -139,9 +143,7 @@ class Resource:
     def from_json(cls, value: Mapping[str, Any]) -> Resource | None:
         """Read what :meth:`to_json` wrote; None unless it is whole."""
         kind, given, model_id = KINDS.get(value.get("resource", "")), value.get("id"), value.get("model_id")
-        if kind is None or not isinstance(given, str) or not given:
-            return None
-        if kind.serves and not (isinstance(model_id, str) and model_id):
+        if kind is None or not _is_id(given) or (kind.serves and not _is_id(model_id)):
             return None
         return cls(kind, given, model_id)
 
@@ -213,13 +215,13 @@ def decide_resource(
 def _serving(row: Row, wanted: Resource) -> Verdict:
     """Tell whether it is the wanted model version that is served, and will be."""
     if row.model_id != wanted.model_id:
-        state = f"{wanted} serves {clean(row.model_id or 'no model', 80)}, not {wanted.model_id}"
+        state = f"{wanted} serves {clean(row.model_id or 'no model', 80)}, not {clean(wanted.model_id, 80)}"
         return Wait(state, selected=row.id)
     if "updateStatus" not in row.json:
         silent = Note(
             "updateStatus",
-            f"{_capital(wanted)} serves {wanted.model_id}, but the platform does not say whether an update is"
-            " in progress (updateStatus); the gate stays shut and goes on waiting.",
+            f"{_capital(wanted)} serves {clean(wanted.model_id, 80)}, but the platform does not say whether"
+            " an update is in progress (updateStatus); the gate stays shut and goes on waiting.",
         )
         return Wait(f"{wanted} does not say whether an update is in progress", (silent,), row.id)
     update = row.json["updateStatus"]

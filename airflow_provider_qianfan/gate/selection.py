@@ -7,6 +7,7 @@ is found by its ``createTime``, never by its place.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,9 @@ IfSeveral = Literal["fail", "newest"]
 CRITERIA = ("source_model_id", "model_comp_task_id", "name", "created_after")
 _NOT_A_VALUE = frozenset({"", "none", "null", "nan", "undefined"})
 _MISSES_SHOWN = 3
+_STATUSES_SHOWN = 10
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNFIT_IN_LINES = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,11 @@ class Selector:
     def __str__(self) -> str:
         parts = []
         if self.model_comp_task_id:
-            parts.append(f"model compression task {self.model_comp_task_id}")
+            parts.append(f"model compression task {clean(self.model_comp_task_id, 80)}")
         if self.source_model_id:
-            parts.append(f"source model {self.source_model_id}")
+            parts.append(f"source model {clean(self.source_model_id, 80)}")
         if self.name:
-            parts.append(f"name {self.name!r}")
+            parts.append(f"name {clean(self.name, 80)!r}")
         if self.created_after:
             parts.append(f"created at or after {self.created_after.isoformat()}")
         return ", ".join(parts)
@@ -161,6 +165,12 @@ def check_text(argument: str, value: object) -> str:
         )
     if value != value.strip():
         raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
+    unfit = _UNFIT_IN_LINES if argument == "description" else _UNFIT
+    if unfit.search(value) or (argument.endswith("_id") and not value.isprintable()):
+        raise ValueError(
+            f"{argument}={clean(repr(value))} holds control characters, invisible ones or half of a surrogate"
+            " pair. Remove them; if it comes from an upstream task, check what that task returned."
+        )
     return value
 
 
@@ -261,11 +271,16 @@ def describe_seen(tasks: Sequence[ModelCompTask], selector: Selector) -> str:
     same_source = [task for task in tasks if selector.source_model_id in (None, task.source_model_id)]
     if not same_source:
         others = f", though {count_of(len(tasks), 'task')} of others" if tasks else ""
-        return f"the platform lists no task of source model {selector.source_model_id}{others}"
+        return f"the platform lists no task of source model {clean(selector.source_model_id, 80)}{others}"
     counts = Counter(clean(task.status, 40) or "no status" for task in same_source)
-    seen = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    seen = ", ".join(f"{count} {status}" for status, count in sorted(counts.most_common(_STATUSES_SHOWN)))
+    seen += ", …" if len(counts) > _STATUSES_SHOWN else ""
     misses = "; ".join(_near_misses(same_source, selector))
-    whose = f"of source model {selector.source_model_id}" if selector.source_model_id else "in the list"
+    whose = (
+        f"of source model {clean(selector.source_model_id, 80)}"
+        if selector.source_model_id
+        else "in the list"
+    )
     return f"{count_of(len(same_source), 'task')} {whose} ({seen})" + (
         f"; nearest: {misses}" if misses else ""
     )

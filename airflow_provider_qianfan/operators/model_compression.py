@@ -9,6 +9,7 @@ from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._compat import BaseOperator, mapped_arguments, task_store
+from airflow_provider_qianfan._xcoms import plain, push, try_to_push
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.model_compression import (
     FINISHED,
@@ -137,7 +138,7 @@ class QianfanListModelCompTasksOperator(BaseOperator):
         self.log.info("%d of %d model compression tasks fit.\n%s", len(found), len(tasks), _table(kept))
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
-        return [dict(task.json) for task in kept]
+        return [plain(dict(task.json)) for task in kept]
 
 
 class QianfanCreateModelCompTaskOperator(WaitingOperator):
@@ -298,8 +299,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         finally:
             hook.close()
         self.model_comp_task_id = task_id
-        context["ti"].xcom_push(key="model_comp_task_id", value=task_id)
-        self.log.info("The model compression task is %s.", task_id)
+        push(context, "model_comp_task_id", task_id)
+        self.log.info("The model compression task is %s.", clean(task_id, 80))
         if not self.wait_for_completion:
             return task_id
         sensor = self._sensor(task_id, wanted.source_model_id)
@@ -374,7 +375,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         except Exception as error:
             self.log.warning(
                 "The connection cannot be read, so a kill would not cancel %s: %s",
-                task_id,
+                clean(task_id, 80),
                 type(error).__name__,
             )
         else:
@@ -392,7 +393,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
         except Exception:
             # This runs in the middle of whatever was running.
-            self.log.exception("%s could not be cancelled. Look at it in the Qianfan console.", task_id)
+            shown = clean(task_id, 80)
+            self.log.exception("%s could not be cancelled. Look at it in the Qianfan console.", shown)
         else:
             self.log.info("Cancelled, as this Airflow task is killed: %s.", name_of(task))
 
@@ -404,7 +406,8 @@ class QianfanCancelModelCompTaskOperator(BaseOperator):
     It becomes ``stopping``, then ``stopped``. One that has finished is left as it is, with a warning: this
     is a success, as there is nothing to cancel.
 
-    XCom: ``model_comp_task``, the task as the platform described it last.
+    XCom: ``model_comp_task``, the task as the platform described it last. If it cannot be pushed,
+    the log warns: what was cancelled stays cancelled, and a task that failed would say the contrary.
 
     :param model_comp_task_id: the task, ``amva-…`` (templated).
     :param wait_for_completion: wait, in the worker, until the task has ended, rather than until the platform
@@ -469,7 +472,7 @@ class QianfanCancelModelCompTaskOperator(BaseOperator):
                 self.log.info("%s has ended: it is %s.", name_of(task), task.status)
         finally:
             hook.close()
-        context["ti"].xcom_push(key="model_comp_task", value=dict(task.json))
+        try_to_push(context, "model_comp_task", dict(task.json), self.log)
 
 
 def _check_statuses(statuses: object) -> frozenset[str]:

@@ -9,6 +9,7 @@ from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._compat import task_store
+from airflow_provider_qianfan._xcoms import push
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.service import PROTOCOL_VERSIONS, check_name, check_url_suffix
 from airflow_provider_qianfan.exceptions import QianfanResourceNotFoundError
@@ -173,9 +174,9 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         ti = context["ti"]
 
         def remember(previous: Served) -> None:
-            ti.xcom_push(key="previous_model_id", value=previous.model_id)
+            push(context, "previous_model_id", previous.model_id)
             if previous.model_set_id is not None:
-                ti.xcom_push(key="previous_model_set_id", value=previous.model_set_id)
+                push(context, "previous_model_set_id", previous.model_set_id)
 
         wanted = Swap(service_id, model_id, self.model_set_id, remember)
         identity = {"service_id": service_id, "model_id": model_id}
@@ -335,8 +336,8 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         service_id = self._carry_out(
             lambda exchange: create_once(exchange, wanted, self.if_exists, journal, self._manner())
         )
-        ti.xcom_push(key="service_id", value=service_id)
-        self.log.info("The service is %s.", service_id)
+        push(context, "service_id", service_id)
+        self.log.info("The service is %s.", clean(service_id, 80))
         if not self.wait_for_completion:
             return service_id
         return self._wait(context, service_id, model_id)

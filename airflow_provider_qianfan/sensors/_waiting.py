@@ -20,6 +20,7 @@ from airflow_provider_qianfan._compat import (
     conf,
     first_reschedule_date,
 )
+from airflow_provider_qianfan._xcoms import push, try_to_push
 from airflow_provider_qianfan.api.errors import QianfanError, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError
 from airflow_provider_qianfan.gate.memory import (
@@ -61,7 +62,7 @@ class Opening:
 
     :param line: for the log.
     :param value: the task's return value.
-    :param xcoms: more XComs, by key.
+    :param xcoms: more XComs, by key, in the order of their pushing: what others act on comes last.
     """
 
     line: str
@@ -288,14 +289,15 @@ class QianfanSensor(BaseSensorOperator):
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
-        self.log.info("%s", opening.line)
+        # The XComs are what the gate is there for: it stays shut if they cannot be pushed.
         for key, value in opening.xcoms.items():
-            context["ti"].xcom_push(key=key, value=value)
+            push(context, key, value)
+        self.log.info("%s", opening.line)
         return PokeReturnValue(is_done=True, xcom_value=opening.value)
 
     def _fail(self, context: Context, verdict: Fail) -> NoReturn:
         if verdict.task is not None:
-            context["ti"].xcom_push(key=self.described_as, value=dict(verdict.task.json))
+            try_to_push(context, self.described_as, dict(verdict.task.json), self.log)
         raise verdict.error
 
     def _end_if_late(self, wait: _Wait) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import check_literal, check_text
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
@@ -73,5 +74,7 @@ class QianfanModelSensor(QianfanSensor):
     def _opening(self, verdict: Open) -> Opening:
         model = verdict.task
         return Opening(
-            f"Model version {model.id} is ready.", model.id, {"modelId": model.id, "model": dict(model.json)}
+            f"Model version {clean(model.id, 80)} is ready.",
+            model.id,
+            {"model": dict(model.json), "modelId": model.id},
         )

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._compat import mapped_arguments
+from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import (
     CRITERIA,
@@ -127,9 +128,9 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     def _opening(self, verdict: Open) -> Opening:
         task = verdict.task
         return Opening(
-            f"The gate opens: model {verdict.model_id}, produced by {name_of(task)}.",
+            f"The gate opens: model {clean(verdict.model_id, 80)}, produced by {name_of(task)}.",
             verdict.model_id,
-            {"modelId": verdict.model_id, "model_comp_task": dict(task.json)},
+            {"model_comp_task": dict(task.json), "modelId": verdict.model_id},
         )
 
     def _trigger(self, **arguments: Any) -> QianfanTrigger:

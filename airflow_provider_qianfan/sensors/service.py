@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import check_literal, check_text
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
@@ -81,7 +82,7 @@ class QianfanServiceSensor(QianfanSensor):
     def _opening(self, verdict: Open) -> Opening:
         service, model_id = verdict.task, verdict.model_id
         return Opening(
-            f"Service {service.id} serves model {model_id}.",
+            f"Service {clean(service.id, 80)} serves model {clean(model_id, 80)}.",
             model_id,
-            {"modelId": model_id, "service": dict(service.json)},
+            {"service": dict(service.json), "modelId": model_id},
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_qianfan._compat import read_connection, task_state_of
+from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
 from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
 from airflow_provider_qianfan.gate.selection import Selector
@@ -48,7 +49,8 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
             return
         state = await task_state_of(self.task_instance)
         if state not in ENDED:
-            self.log.info("%s goes on: this Airflow task has not ended.", selector.model_comp_task_id)
+            shown = clean(selector.model_comp_task_id, 80)
+            self.log.info("%s goes on: this Airflow task has not ended.", shown)
             return
         from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
 

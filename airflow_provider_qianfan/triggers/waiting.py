@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
 import time
@@ -125,7 +126,22 @@ class QianfanTrigger(BaseTrigger):
             why = "watching failed"
             await watching.until_it_is_safe()
         memory = watching.memory.to_json()
-        yield TriggerEvent({"version": 1, "why": why, "selector": self.selector, "memory": memory})
+        event = {"version": 1, "why": why, "selector": _sendable(self.selector), "memory": _sendable(memory)}
+        yield TriggerEvent(event)
+
+
+def _sendable(value: Any) -> Any:
+    """
+    Return what an event may carry; None for what it may not, so that the sensor goes by its own arguments.
+
+    A triggerer cannot encode half of a surrogate pair, and dies of it, with all its waits. Another version
+    may have let one in.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        return None
+    return value
 
 
 class _Watching:
@@ -176,6 +192,7 @@ class _Watching:
         await asyncio.sleep(max(0.0, self._kept_until - time.monotonic()))
 
     async def _watch(self) -> str:
+        self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
         due_in, failed_at = self._first_due_in(), -math.inf
         target = target_from_json(self._trigger.selector)
         if target is None:

@@ -91,6 +91,12 @@ TRANSIENT = {
     "200 with a list": answer([]),
     "200 with NaN": Response(200, {}, b'{"result": NaN}'),
     "200 nested without end": Response(200, {}, b"[" * 100_000),
+    "200 with a lone surrogate": Response(200, {}, rb'{"result": "\ud800"}'),
+    "200 in the legacy form, 18": answer(
+        {"error_code": 18, "error_msg": "Open api qps request limit reached"}
+    ),
+    "200 in the legacy form, 336100": answer({"error_code": 336100, "error_msg": "try again"}),
+    "200 in the legacy form, 500000 as text": answer({"error_code": "500000", "error_msg": "internal"}),
     "404 with a gateway's page": page(404),
     "403 with a gateway's page": page(403),
     "no answer": NoResponse("ReadTimeout", sent=True),
@@ -129,6 +135,9 @@ FINAL = {
     "404 documented": (error(404, "NoSuchKey"), QianfanAPIError),
     "200 with a code": (error(200, "InappropriateJSON"), QianfanAPIError),
     "200 in the legacy form": (answer({"error_code": 6, "error_msg": "No permission"}), QianfanAPIError),
+    "200 in the legacy form, as text": (answer({"error_code": "336000"}), QianfanAPIError),
+    "400 in the legacy form": (answer({"error_code": 18, "error_msg": "limit"}, 400), QianfanAPIError),
+    "200 with a code that the legacy form has": (error(200, "18"), QianfanAPIError),
     "a redirect": (Response(302, {"location": "https://elsewhere"}, b""), QianfanProtocolError),
 }
 
@@ -168,11 +177,63 @@ def test_no_error_holds_a_secret() -> None:
         ("4000", [300.0]),  # no longer than this
         ("0", [1.0]),  # not sooner than we would have anyway
         ("soon", [1.0]),
+        ("9" * 500, [300.0]),
+        # Beyond the calendar in UTC: as if it were not there.
+        ("Fri, 31 Dec 9999 23:59:59 -0100", [1.0]),
+        ("Mon, 01 Jan 0001 00:00:00 +0100", [1.0]),
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_obeyed(status: int, value: str, slept: list[float]) -> None:
     assert call(error(status, "Busy", retry_after=value), GOOD).slept == slept
+
+
+@pytest.mark.parametrize("code", [18, "18"])
+def test_the_legacy_rate_limit_is_one(code: object) -> None:
+    drive = call(answer({"error_code": code, "error_msg": "limit"}, retry_after="7"), GOOD)
+
+    assert drive.result
+    assert drive.slept == [7.0]
+
+    drive = call(*[answer({"error_code": code, "error_msg": "limit", "log_id": "l-1"})] * 4)
+
+    assert isinstance(drive.error, QianfanRateLimitError)
+    assert str(drive.error) == f"{ACTION}: HTTP 200 18: limit (request id l-1)"
+
+
+ABSURD = [
+    "Fri, 31 Dec 9999 23:59:59 -0100",
+    "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Mon, 01 Jan 0001 00:00:00 +0100",
+    "Thu, 01 Jan 1970 00:00:00 GMT",
+    "Tue, 24 Dec 2024 08:00:01 GMT",
+    "Sun, 22 Dec 2024 07:59:59 GMT",
+    "\x00",
+]
+
+
+@pytest.mark.parametrize("date", ABSURD)
+def test_an_absurd_date_counts_as_none(date: str) -> None:
+    talk = exchange()
+
+    def say(*replies: Reply) -> Drive:
+        return Drive(talk.call("/v2/model", ACTION), replies)
+
+    assert say(answer({"result": {}}, date=date)).result
+    expired = say(error(400, "RequestExpired", date=date))
+    assert isinstance(expired.error, QianfanAPIError)
+    assert "Correct the clock" in str(expired.error)
+    assert talk.server_ahead == timedelta()
+    assert say(GOOD).requests[0].headers["x-bce-date"] == "2024-12-23T08:00:00Z"
+
+
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_a_server_is_believed_within_a_day(hours: int) -> None:
+    date = f"{NOW + timedelta(hours=hours):%a, %d %b %Y %H:%M:%S} GMT"
+    drive = call(error(400, "RequestExpired", date=date), GOOD)
+
+    assert drive.result
+    assert drive.requests[1].headers["x-bce-date"] == f"2024-12-{23 + hours // 24}T08:00:00Z"
 
 
 def test_a_retry_after_date_is_of_the_servers_clock() -> None:
@@ -247,6 +308,10 @@ def test_a_request_that_stays_expired_fails(replies: list[Reply]) -> None:
         pytest.param(NoResponse("ReadTimeout", sent=True), 1, id="the answer was lost"),
         pytest.param(page(502), 1, id="a gateway's error"),
         pytest.param(error(500, "InternalError"), 1, id="an error of its own"),
+        pytest.param(answer({"error_code": 336100}), 1, id="high load, in the legacy form"),
+        pytest.param(answer({"error_code": 500000}), 1, id="an error of the console, in the legacy form"),
+        pytest.param(Response(200, {}, rb'{"result": "\ud800"}'), 1, id="an unreadable answer"),
+        pytest.param(answer({"error_code": 18}), 2, id="turned away, in the legacy form"),
         pytest.param(NoResponse("ConnectError", sent=False), 2, id="never sent"),
         pytest.param(error(429, "Busy"), 2, id="turned away"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_qianfan.api import paging
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
-from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Steps
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Response, RetryPolicy, Steps
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive, answer, error
@@ -21,7 +21,11 @@ def rows_page(*ids: str, next_marker: Any = None, truncated: Any = None) -> Repl
 
 def read(*replies: Reply, body: dict[str, Any] | None = None) -> Drive:
     scan = Scan(
-        Exchange(Endpoint.parse("https://h"), Credentials("a", "b")), "/v2/model", "List", "rows", body
+        Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(first_pause=0)),
+        "/v2/model",
+        "List",
+        "rows",
+        body,
     )
 
     def all_rows() -> Steps[list[str]]:
@@ -74,6 +78,7 @@ def test_an_empty_page_is_not_the_last() -> None:
             ],
             id="no rows on the second page",
         ),
+        pytest.param([rows_page(*map(str, range(101)))], id="more rows than were asked for"),
         pytest.param(
             [answer({"result": {"rows": ["a"], "pageInfo": {"isTruncated": False}}})], id="rows of text"
         ),
@@ -96,6 +101,32 @@ def test_a_list_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert type(drive.error) is QianfanProtocolError
     assert len(drive.requests) == 20
+
+
+def test_a_page_may_be_full() -> None:
+    assert len(read(rows_page(*map(str, range(100)))).result) == 100
+
+
+def test_a_page_with_more_rows_than_the_caller_asked_for() -> None:
+    drive = read(rows_page("a", "b", "c"), body={"maxKeys": 2})
+
+    assert type(drive.error) is QianfanProtocolError
+    assert str(drive.error) == "List: the page has 3 rows, more than were asked for (maxKeys 2)"
+
+
+def test_a_list_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is read counts: failed tries, too."""
+    page, busy = rows_page("a", next_marker="m"), error(429, "Busy")
+    assert isinstance(page, Response)
+    assert isinstance(busy, Response)
+    monkeypatch.setattr(paging, "MAX_LIST_BYTES", len(page.body) + len(busy.body))
+
+    fits = read(rows_page("a"), busy)
+    too_long = read(busy, page, rows_page("b"))
+
+    assert fits.result == ["a"]
+    assert type(too_long.error) is QianfanProtocolError
+    assert f"longer than {paging.MAX_LIST_BYTES} bytes on page 2" in str(too_long.error)
 
 
 @pytest.mark.parametrize("result", [None, [], "x"])

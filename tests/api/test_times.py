@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_after, parse_time
 
@@ -41,6 +43,8 @@ def test_parse_time(value: object, instant: datetime | None) -> None:
         ("Fri, 22 Mar 2024 09:13:33 GMT", NOON),
         ("Fri, 22 Mar 2024 09:13:33 -0000", NOON),
         ("Fri, 22 Mar 2024 17:13:33 +0800", NOON),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),  # out of range in UTC
+        ("Fri, 31 Dec 9999 23:59:59 GMT", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
         ("yesterday", None),
         ("", None),
         (None, None),
@@ -57,6 +61,9 @@ def test_parse_http_date(value: str | None, instant: datetime | None) -> None:
         (" 0 ", 0.0),
         ("Fri, 22 Mar 2024 09:14:33 GMT", 60.0),
         ("Fri, 22 Mar 2024 09:00:00 GMT", 0.0),
+        ("9" * 500, 365 * 86400.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 365 * 86400.0),
+        ("Fri, 31 Dec 9999 23:59:59 -0100", None),
         ("-5", None),
         ("1.5", None),
         ("٣", None),
@@ -67,3 +74,35 @@ def test_parse_http_date(value: str | None, instant: datetime | None) -> None:
 )
 def test_parse_retry_after(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOON) == seconds
+
+
+numbers = st.integers(-1, 10_000).map(lambda number: f"{number:02d}") | st.text("0123456789+-.", max_size=5)
+offsets = st.sampled_from(
+    ["GMT", "UTC", "-0000", "+0100", "-0100", "+9999", "-2359", "EST", "Z", "-99999999"]
+)
+http_dates = st.builds(
+    "{}, {} {} {} {}:{}:{} {}".format,
+    st.sampled_from(["Mon", "Fri", "", "x"]),
+    numbers,
+    st.sampled_from(["Jan", "Feb", "Dec", "december", "x"]),
+    numbers,
+    numbers,
+    numbers,
+    numbers,
+    offsets,
+)
+iso_times = st.builds("{}-{}-{}T{}:{}:{}{}".format, *[numbers] * 6, offsets | st.just("+23:59"))
+anything = st.text() | http_dates | iso_times
+
+
+@given(anything)
+@example("Fri, 31 Dec 9999 23:59:59 -0100")
+@example("Sat, 01 Jan 0100 00:00:00 +9999")
+@example("9999-12-31T23:59:59-23:59")
+@example("0001-01-01T00:00:00+23:59")
+def test_whatever_is_written_nothing_is_raised(text: str) -> None:
+    read = [parse_time(text), parse_http_date(text)]
+    seconds = parse_retry_after(text, datetime.min.replace(tzinfo=UTC))
+
+    assert all(instant is None or instant.tzinfo is UTC for instant in read)
+    assert seconds is None or 0 <= seconds <= 365 * 86400

@@ -18,7 +18,7 @@ from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
 from airflow_provider_qianfan.emulator.scenario import Account, Permission
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.memory import Limits, Memory, after_failure
-from tests.api.steps import Drive, error, page
+from tests.api.steps import Drive, answer, error, page
 from tests.docs.pages import ROOT, code_spans, rows
 
 CODES = [row for row in rows(ROOT / "docs" / "troubleshooting.md") if row[0].isdigit()]
@@ -28,6 +28,8 @@ CODES = [row for row in rows(ROOT / "docs" / "troubleshooting.md") if row[0].isd
 def test_error_codes(row: list[str]) -> None:
     status, code, exception, outcome = row
     reply = page(int(status)) if code == "none" else error(int(status), code.strip("`"))
+    if status == "200":
+        reply = answer({"error_code": int(code.strip("`")), "error_msg": "m"})
     exchange = Exchange(Endpoint.parse("h"), Credentials("AK", "SK"), retry=RetryPolicy(tries=1))
 
     met = Drive(exchange.call("/v2/model", "DescribeModelCompTasks"), [reply]).error

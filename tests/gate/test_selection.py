@@ -40,6 +40,44 @@ def test_an_id_with_blanks_around_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("source_model_id", "amv-\n1"),
+        ("source_model_id", "amv-\x00"),
+        ("source_model_id", "amv-\x7f1"),
+        ("source_model_id", "amv-\x9b1"),
+        ("source_model_id", "amv-\ud800"),
+        ("source_model_id", "amv-\u202e1"),
+        ("source_model_id", "amv-\u200b1"),
+        ("qianfan_conn_id", "qianfan\tdefault"),
+        ("name", "a\nb"),
+        ("name", "a\ud800"),
+        ("nonce", "a\x1b[31m"),
+        ("description", "a\ud800"),
+        ("description", "a\x00b"),
+    ],
+)
+def test_what_nobody_can_carry(argument: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"^{argument}=.* holds control characters") as refused:
+        check_text(argument, value)
+
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("name", "压缩\u3000“1”"),
+        ("name", "👩\u200d🔬"),
+        ("description", "one\n\ttwo"),
+        ("source_model_id", "amv-1 千"),
+    ],
+)
+def test_what_everybody_can_carry(argument: str, value: str) -> None:
+    assert check_text(argument, value) == value
+
+
+@pytest.mark.parametrize(
     ("value", "instant"),
     [
         ("2026-01-31T20:00:00+08:00", NOON),

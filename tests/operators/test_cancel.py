@@ -15,6 +15,8 @@ from airflow_provider_qianfan.exceptions import (
 from airflow_provider_qianfan.operators.model_compression import QianfanCancelModelCompTaskOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_qianfan.emulator.server import EmulatorServer
     from airflow_provider_qianfan.emulator.world import World
     from tests.dag_runs import DagRunner
@@ -53,6 +55,17 @@ def test_waits_for_the_end(world: World, cancel: Any) -> None:
 
     assert outcome.state == "success"
     assert outcome.xcoms["model_comp_task"]["status"] == "stopped"
+
+
+def test_what_was_cancelled_stays_so_without_its_xcom(
+    world: World, cancel: Any, dag_runner: DagRunner, refuse_xcom: Callable[[str], None]
+) -> None:
+    refuse_xcom("model_comp_task")
+    outcome = cancel()
+
+    assert outcome.state == "success"
+    assert world.count(CANCEL) == 1
+    assert "The XCom model_comp_task could not be pushed (OSError)" in dag_runner.log
 
 
 def test_another_end(world: World, cancel: Any) -> None:

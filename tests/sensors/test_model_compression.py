@@ -30,7 +30,7 @@ from airflow_provider_qianfan.triggers.model_compression import QianfanModelComp
 from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from airflow_provider_qianfan.emulator.server import EmulatorServer
     from tests.dag_runs import DagRunner, Outcome
@@ -120,6 +120,39 @@ def test_waits_for_a_task_that_is_not_there_yet(
 
     assert opened(gate())
     assert "no task fits yet (source model amv-source000001)" in dag_runner.log
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_verdict_does_not_depend_on_its_xcom(
+    emulator: EmulatorServer,
+    gate: Any,
+    soft_fail: bool,
+    dag_runner: DagRunner,
+    refuse_xcom: Callable[[str], None],
+) -> None:
+    refuse_xcom("model_comp_task")
+    emulator.world.add_task(SOURCE, status="failed", failed_reason="no calibration data")
+
+    outcome = gate(soft_fail=soft_fail)
+
+    assert outcome.state == ("skipped" if soft_fail else "failed")
+    assert "model_comp_task" not in outcome.xcoms
+    if not soft_fail:
+        assert type(outcome.error) is QianfanTaskFailedError
+        assert "no calibration data" in str(outcome.error)
+    assert "The XCom model_comp_task could not be pushed (OSError). Going on without it." in dag_runner.log
+    assert "bucket" not in dag_runner.log
+
+
+@pytest.mark.parametrize("key", ["model_comp_task", "modelId"])
+def test_a_gate_whose_xcom_cannot_be_pushed_does_not_open(
+    emulator: EmulatorServer, gate: Any, key: str, refuse_xcom: Callable[[str], None], dag_runner: DagRunner
+) -> None:
+    refuse_xcom(key)
+    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+
+    shut(gate(soft_fail=True), OSError)
+    assert "The gate opens" not in dag_runner.log
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])

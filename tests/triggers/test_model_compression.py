@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -254,3 +255,35 @@ def test_cancelling_closes_what_is_open(emulator: EmulatorServer) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(cancel())
+
+
+HALF = "amv-\ud800"
+MADE_ELSEWHERE = {
+    "a source": {"selector": {**Selector(SOURCE).to_json(), "source_model_id": HALF}},
+    "a task": {"selector": {**Selector(SOURCE).to_json(), "model_comp_task_id": HALF}},
+    "a service": {"selector": {"resource": "service", "id": HALF, "model_id": "amv-1"}},
+    "a model": {"selector": {"resource": "model", "id": HALF}},
+    "a served model": {"selector": {"resource": "service", "id": "svco-1", "model_id": HALF}},
+    "a connection": {"qianfan_conn_id": HALF},
+    "what was seen": {"memory": {"started": 0.0, "deadline": 1.0, "state": HALF, "noted": {HALF: 0.0}}},
+    "what nobody can encode": {"selector": {**Selector(SOURCE).to_json(), "more": {1, 2}}},
+}
+
+
+@pytest.mark.parametrize("given", MADE_ELSEWHERE.values(), ids=MADE_ELSEWHERE)
+def test_a_wait_that_cannot_be_carried_harms_no_other(
+    emulator: EmulatorServer, given: dict[str, Any]
+) -> None:
+    """A triggerer that cannot encode an event dies, and all its waits with it."""
+    emulator.world.add_task(SOURCE, timeline=(Step(status="running"), Step(after=1, status="stopped")))
+
+    async def both() -> list[Any]:
+        waits = [trigger(), trigger(**given), trigger()]
+        return [event.payload for event in await asyncio.gather(*(anext(wait.run()) for wait in waits))]
+
+    ours, theirs, others = asyncio.run(asyncio.wait_for(both(), 20))
+
+    assert ours["why"] == others["why"] == "it may have come to an end"
+    assert json.dumps(theirs, ensure_ascii=False).encode()
+    assert theirs["version"] == 1
+    assert None in (theirs["selector"], theirs["memory"]) or "qianfan_conn_id" in given

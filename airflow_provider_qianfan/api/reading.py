@@ -1,0 +1,186 @@
+"""
+Reading an answer's body, and refusing what cannot be carried further.
+
+What is read here reaches a log, an XCom and a database. PostgreSQL keeps no U+0000 and no half of a surrogate
+pair, JSON has no infinity, and an id with a control character is nobody's id. The one who reads may be the
+event loop of a triggerer, so an answer that would take long to read is refused before it is parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from airflow_provider_qianfan.api.errors import clean
+
+MAX_NESTING = 50
+"""Objects and lists within each other."""
+
+MAX_CONTAINERS = 10_000
+"""Objects and lists in one answer: a page of 100 tasks has some 200."""
+
+MAX_VALUES = 30_000
+"""Values in one answer, told by the commas between them: a page of 100 tasks has some 1,500."""
+
+MAX_QUOTES = 4 * MAX_VALUES
+"""Two for each string, and a key for each value."""
+
+_QUICKLY_READ = 64 * 1024
+"""Bytes; whatever is in so few, it is read within milliseconds."""
+
+_LONGEST_INTEGER = len(str(-(2**63)))
+_LONGEST_FLOAT = 400
+_LONGEST_KEY = 40
+
+# An unfinished string ends with the text, so that no start is tried twice.
+_STRINGS = re.compile(rb'"(?:[^"\\]+|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ESCAPED = re.compile(rb"\\(?:[bfnrt]|u(?:00[0189]|007[fF]|[dD][89a-fA-F]))")
+_NOT_KEPT = re.compile(r"[\x00\ud800-\udfff]")
+
+
+class UnreadableError(ValueError):
+    """
+    The body cannot be read; the text says why, and ``path`` where.
+
+    :ivar path: keys and indexes, from the whole to the part.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.path: list[str | int] = []
+
+    def __str__(self) -> str:
+        where = "".join(
+            f"[{step}]" if isinstance(step, int) else f".{clean(step, _LONGEST_KEY)}" for step in self.path
+        )
+        return f"{where.removeprefix('.') or 'it'} {self.args[0]}"
+
+
+class _Unfit:
+    """Stands for a number that was refused, until it is found where."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
+_TO_LOOK_AT = frozenset({dict, list, _Unfit})
+
+
+def _integer(digits: str) -> int | _Unfit:
+    if len(digits) > _LONGEST_INTEGER:
+        return _Unfit(f"is a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float | _Unfit:
+    if len(digits) > _LONGEST_FLOAT:
+        return _Unfit(f"is a number of {len(digits)} characters")
+    number = float(digits)
+    return number if math.isfinite(number) else _Unfit(f"is a number beyond all bounds ({digits[:20]})")
+
+
+def _constant(name: str) -> _Unfit:
+    return _Unfit(f"is {name}, which is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """
+    Read the JSON object of an answer.
+
+    :raises UnreadableError: if it is none, or holds what cannot be carried further.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"is not UTF-8 (at byte {error.start})") from None
+    if len(body) > _QUICKLY_READ:
+        _check_size(body)
+    try:
+        document = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise UnreadableError(f"is not JSON ({error.msg} at character {error.pos})") from None
+    except RecursionError:
+        raise UnreadableError(f"is nested more than {MAX_NESTING} deep") from None
+    if not isinstance(document, dict):
+        raise UnreadableError("is not a JSON object")
+    if _may_be_unfit(body, document):
+        _check(document, 1)
+    return document
+
+
+def _check_size(body: bytes) -> None:
+    """Refuse what would take long to parse; what is within strings does not count, unless it is too much."""
+    if body.count(b'"') > MAX_QUOTES:
+        raise UnreadableError(f"holds more than {MAX_QUOTES} quotation marks")
+    for most, signs, what in (
+        (MAX_CONTAINERS, (b"{", b"["), "objects and lists"),
+        (MAX_VALUES, (b",",), "values"),
+    ):
+        if sum(map(body.count, signs)) > most and sum(map(_STRINGS.sub(b"", body).count, signs)) > most:
+            raise UnreadableError(f"holds more than {most} {what}")
+
+
+def _may_be_unfit(body: bytes, document: dict[str, Any]) -> bool:
+    """
+    Tell quickly whether a closer look is needed; a page of 100 tasks usually needs none.
+
+    JSON wants U+0000 to U+001F escaped, UTF-8 has no half of a surrogate pair, and U+0080 to U+009F begin
+    with the byte C2.
+    """
+    if b"\x7f" in body or b"\xc2" in body or (b"\\" in body and _ESCAPED.search(body)):
+        return True
+    level: list[Any] = [document]
+    for _ in range(MAX_NESTING):
+        level = [
+            value
+            for container in level
+            for value in (container.values() if container.__class__ is dict else container)
+            if value.__class__ in _TO_LOOK_AT
+        ]
+        if not level:
+            return False
+        if _Unfit in set(map(type, level)):
+            return True
+    return True
+
+
+def _check(container: dict[str, Any] | list[Any], depth: int) -> None:
+    """Find what is unfit, and say where."""
+    if depth > MAX_NESTING:
+        raise UnreadableError(f"is nested more than {MAX_NESTING} deep")
+    step: str | int | None = None
+    try:
+        for step, value in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(step, str) and not step.isprintable():
+                _check_text(step)
+            if not isinstance(value, str):
+                _check_other(value, depth)
+            elif not value.isprintable():
+                _check_text(value, is_id=isinstance(step, str) and (step == "id" or step.endswith("Id")))
+    except UnreadableError as error:
+        if step is not None:
+            error.path.insert(0, step)
+        raise
+
+
+def _check_other(value: object, depth: int) -> None:
+    if isinstance(value, dict | list):
+        _check(value, depth + 1)
+    elif isinstance(value, _Unfit):
+        raise UnreadableError(value.why)
+
+
+def _check_text(text: str, *, is_id: bool = False) -> None:
+    if found := _NOT_KEPT.search(text):
+        what = "half of a surrogate pair" if found[0] > "\0" else "a NUL character"
+        raise UnreadableError(f"holds {what} (U+{ord(found[0]):04X}), which cannot be stored")
+    if is_id and (found := _CONTROL.search(text)):
+        raise UnreadableError(f"holds a control character (U+{ord(found[0]):04X})")
