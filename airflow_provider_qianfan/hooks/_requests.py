@@ -13,7 +13,7 @@ import ssl
 import time
 from base64 import b64encode
 from datetime import UTC, datetime
-from http.cookiejar import DefaultCookiePolicy
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -161,7 +161,7 @@ class Adapter(HTTPAdapter):
             decode_content=False,
         )
         try:
-            response = self.build_response(request, raw)
+            response = _response_to(request, raw)
             response._content = _read_body(raw, attempt)
             response._content_consumed = True  # type: ignore[attr-defined]
         except BaseException:
@@ -169,6 +169,8 @@ class Adapter(HTTPAdapter):
             raise
         if raw.connection is not None:  # the body was not read to its end
             raw.close()
+        if raw.status < 200:  # the answer is yet to come, and would be taken for the next one's
+            self.close()
         return response
 
     def _connections(self) -> HTTPConnectionPool:
@@ -189,7 +191,7 @@ class Adapter(HTTPAdapter):
         if isinstance(error, QianfanConfigurationError):
             return NoResponse(str(error), sent=False, permanent=True)
         root = _root(error)
-        what = clean(attempt.time_is_up if isinstance(root, TimeoutError) else root, 300)
+        what = clean(attempt.time_is_up if isinstance(root, TimeoutError) else _told(root), 300)
         told = f"{attempt.doing}: {what}"
         if attempt.sent:
             return NoResponse(told, sent=True)
@@ -248,6 +250,16 @@ def _make_pool(settings: Settings, route: Route) -> HTTPConnectionPool:
     )
 
 
+def _response_to(request: requests.PreparedRequest, raw: Any) -> requests.Response:
+    """Make a response, as HTTPAdapter.build_response does, but read no cookies: that may take a second."""
+    response = requests.Response()
+    response.status_code, response.reason, response.raw = raw.status, raw.reason, raw
+    response.headers = requests.structures.CaseInsensitiveDict(raw.headers)
+    response.encoding = "utf-8"
+    response.url, response.request = request.url or "", request
+    return response
+
+
 def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
     """
     Read a body as it came.
@@ -268,15 +280,22 @@ def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
     return bytes(body)
 
 
+def _told(root: BaseException) -> str:
+    if isinstance(root, HTTPException) and not isinstance(root, OSError):
+        return f"{type(root).__name__}: {str(root).strip()}"  # its text alone is what came
+    return str(root)
+
+
 def _root(error: BaseException) -> BaseException:
     """Find what was first: the errors around it repeat the URL and addresses of objects."""
-    while True:
+    while not isinstance(error, HTTPException):
         inner = error.__cause__ or error.__context__
         if inner is None:
             inner = next((each for each in error.args if isinstance(each, BaseException)), None)
         if inner is None:
             return error
         error = inner
+    return error
 
 
 def _proxy_status(error: BaseException) -> int | None:
@@ -301,7 +320,7 @@ class SigningSession(requests.Session):
         self.mount(f"{self._endpoint}/", self.adapter)
         self.trust_env = False
         self.auth = _Signature(settings)
-        self.cookies.set_policy(_NoCookies())
+        self.cookies = _NoCookies()
         self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
 
     def __getstate__(self) -> NoReturn:
@@ -321,6 +340,9 @@ class SigningSession(requests.Session):
         kwargs["allow_redirects"] = False
         path = self._path_of(url.decode() if isinstance(url, bytes) else url)
         return super().request(method, self._endpoint + path, *args, **kwargs)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow none, and do not read where it would lead: that may raise anything."""
 
     def _path_of(self, url: str) -> str:
         if url.startswith(f"{self._endpoint}/"):
@@ -347,12 +369,12 @@ def _decoded(text: str) -> str:
         raise ValueError(f"{clean(text)!r} is not UTF-8.") from None
 
 
-class _NoCookies(DefaultCookiePolicy):
-    def set_ok(self, *_: Any) -> bool:
-        return False
+class _NoCookies(requests.cookies.RequestsCookieJar):
+    def set_cookie(self, *_: Any, **__: Any) -> None:
+        """Keep none."""
 
-    def return_ok(self, *_: Any) -> bool:
-        return False
+    def extract_cookies(self, *_: Any) -> None:
+        """Read none."""
 
 
 class _Signature(AuthBase):

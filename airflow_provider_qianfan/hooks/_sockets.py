@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
@@ -252,6 +253,13 @@ class _Reaching:
     socks: Proxy | None = None
 
     def _new_conn(self: Any) -> socket.socket:
+        try:
+            return self._reach()  # type: ignore[no-any-return]
+        except OSError as error:
+            # urllib3 takes a bare ECONNRESET for one that came after the request, and reads the answer.
+            raise NewConnectionError(self, str(error)) from error
+
+    def _reach(self: Any) -> socket.socket:
         attempt = _attempt()
         if self.socks is not None:
             attempt.doing = f"connecting through {self.socks}"

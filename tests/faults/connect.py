@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0
 
 
-class _Proxy(socketserver.ThreadingTCPServer):
+class Proxy(socketserver.ThreadingTCPServer):
     """
     A proxy, as a context manager.
 
@@ -47,7 +47,7 @@ class _Proxy(socketserver.ThreadingTCPServer):
         self.url = f"{self.scheme}://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> _Proxy:
+    def __enter__(self) -> Proxy:
         self._thread.start()
         return self
 
@@ -59,7 +59,7 @@ class _Proxy(socketserver.ThreadingTCPServer):
         """Say nothing of a connection that broke: that is what this is for."""
 
 
-class ConnectProxy(_Proxy):
+class ConnectProxy(Proxy):
     """
     An HTTP proxy.
 
@@ -80,7 +80,7 @@ class ConnectProxy(_Proxy):
         self.answer = answer
 
 
-class SocksProxy(_Proxy):
+class SocksProxy(Proxy):
     """A SOCKS 5 proxy."""
 
     scheme = "socks5h"
@@ -102,7 +102,7 @@ class _Connect(socketserver.StreamRequestHandler):
                 return
         self.wfile.write(self.server.answer)
         if b" 200 " in self.server.answer:
-            _pipe(self.connection, self.server)
+            pipe(self.connection, self.server)
 
 
 class _Socks(socketserver.StreamRequestHandler):
@@ -132,19 +132,20 @@ class _Socks(socketserver.StreamRequestHandler):
         (port,) = struct.unpack("!H", self.rfile.read(2))
         self.server.asked.append(f"{host}:{port}")
         self.wfile.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
-        _pipe(self.connection, self.server)
+        pipe(self.connection, self.server)
 
 
 def _v6(stream: object) -> tuple[int, bytes]:
     return socket.AF_INET6, stream.read(16)  # type: ignore[attr-defined]
 
 
-def _pipe(client: socket.socket, proxy: _Proxy) -> None:
+def pipe(client: socket.socket, proxy: Proxy) -> None:
+    """Have a client talk to what is behind the proxy."""
     with contextlib.suppress(OSError), socket.create_connection(proxy.target) as behind:
         threading.Thread(target=_copy, args=(client, behind), daemon=True).start()
         while data := behind.recv(65536):
             if proxy.cut_when():
-                _reset(client)
+                reset(client)
                 return
             client.sendall(data)
 
@@ -156,7 +157,7 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_WR)
 
 
-def _reset(sock: socket.socket) -> None:
+def reset(sock: socket.socket) -> None:
     """Close with an RST, also if another thread is reading."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
