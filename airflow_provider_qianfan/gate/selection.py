@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.times import parse_time
 from airflow_provider_qianfan.gate.wording import count_of, duration, name_of
 
@@ -161,6 +162,7 @@ def check_text(argument: str, value: object) -> str:
         )
     if value != value.strip():
         raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
+    check_json(argument, value)
     return value
 
 
