@@ -68,7 +68,11 @@ class QianfanAPIError(QianfanError):
     :param message: Qianfan's own words.
     :param request_id: what Baidu's support asks for.
     :param http_status: the HTTP status; 200 for the legacy error form.
+    :ivar clock_learned: whether the server's clock was learned from it, so that the same request may succeed
+        if it is signed again.
     """
+
+    clock_learned: bool = False
 
     def __init__(
         self, action: str, *, code: str, message: str = "", request_id: str = "", http_status: int = 400

@@ -23,13 +23,16 @@ from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
     QianfanConfigurationError,
+    QianfanError,
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTransientError,
     clean,
 )
+from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.reading import UnreadableError, read_object
 from airflow_provider_qianfan.api.signing import (
+    EXPIRES_IN,
     Credentials,
     authorization,
     check_action,
@@ -72,6 +75,19 @@ class Request:
     body: bytes
     method: str = "POST"
     send_by: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """
+    The one sending of a request that must not be repeated without a look at what it may have done.
+
+    :param send_by: seconds since the epoch; after this time it is not sent.
+    :param expires_in: seconds after which the platform refuses it, should it arrive late.
+    """
+
+    send_by: float
+    expires_in: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +262,13 @@ class Exchange:
         return self._server_ahead
 
     def call(
-        self, path: str, action: str, body: Mapping[str, Any] | None = None, *, repeatable: bool | None = None
+        self,
+        path: str,
+        action: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        repeatable: bool | None = None,
+        sending: Sending | None = None,
     ) -> Steps[dict[str, Any]]:
         """
         Call an action, and again while that may help.
@@ -256,36 +278,51 @@ class Exchange:
         :param body: the JSON body.
         :param repeatable: whether to try again when the request may have been carried out although its answer
             was lost. Default: only for actions that read (``Describe…``).
+        :param sending: send it once, so; whether and when to send it again is for the caller to decide, with
+            :meth:`pause_after`.
         :returns: the whole JSON object of the answer.
+        :raises ValueError: if JSON cannot hold the body. Nothing was sent.
         :raises QianfanError: the last failure.
         """
         repeatable = action.startswith("Describe") if repeatable is None else repeatable
+        payload = _payload(body or {})
         attempt, clock_corrected = 1, False
         while True:
             while self._pace is not None and (wait := self._pace()):
                 yield Sleep(wait)
-            reply = yield self._sign(path, action, body or {})
+            reply = yield self._sign(path, action, payload, sending)
             try:
                 return self._read(reply, action)
-            except QianfanAPIError as error:
-                if error.code == "RequestExpired" and not clock_corrected and self._adopt_server_clock(reply):
+            except (QianfanAPIError, QianfanTransientError) as error:
+                learned = self._learn_clock(error, reply)
+                if sending is not None:
+                    raise
+                if learned and not clock_corrected:
                     clock_corrected = True
                     continue
-                if not isinstance(error, QianfanRateLimitError):
-                    raise
-                pause = self._retry.pause(attempt, error.retry_after, self._jitter(), self._clock())
-                if pause is None:
-                    raise
-            except QianfanTransientError as error:
-                if error.sent and not repeatable:
+                if isinstance(error, QianfanTransientError) and error.sent and not repeatable:
                     _raise_lost_answer(error)
-                pause = self._retry.pause(attempt, error.retry_after, self._jitter(), self._clock())
+                pause = None if learned else self.pause_after(error, attempt)
                 if pause is None:
                     raise
             attempt += 1
             yield Sleep(pause)
 
-    def _sign(self, path: str, action: str, body: Mapping[str, Any]) -> Request:
+    def pause_after(self, error: QianfanError, attempt: int) -> float | None:
+        """
+        Tell for how long to pause before a request that failed is sent again.
+
+        :param error: what the try came to. Whether the request may be repeated is for the caller to say.
+        :param attempt: the number of the try, from 1.
+        :returns: seconds, or None to give up.
+        """
+        if isinstance(error, QianfanAPIError) and error.clock_learned:
+            return 0.0 if attempt < max(self._retry.tries, 2) else None
+        if not isinstance(error, QianfanRateLimitError | QianfanTransientError):
+            return None
+        return self._retry.pause(attempt, error.retry_after, self._jitter(), self._clock())
+
+    def _sign(self, path: str, action: str, payload: bytes, sending: Sending | None) -> Request:
         """Sign now, immediately before sending: a signature made before a pause may have expired after it."""
         query = [("Action", check_action(action))]
         target = request_target(path, query)
@@ -300,6 +337,7 @@ class Exchange:
             query=query,
             headers=signed,
             when=now,
+            expires_in=EXPIRES_IN if sending is None else sending.expires_in,
         )
         headers = {
             **signed,
@@ -308,7 +346,15 @@ class Exchange:
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
         }
-        return Request(f"{self._endpoint.url}{target}", headers, json.dumps(body).encode())
+        send_by = None if sending is None else sending.send_by
+        return Request(f"{self._endpoint.url}{target}", headers, payload, send_by=send_by)
+
+    def _learn_clock(self, error: QianfanError, reply: Reply) -> bool:
+        """Take the server's clock over from a refusal that blames ours; the next signature is made by it."""
+        if not isinstance(error, QianfanAPIError) or error.code != "RequestExpired":
+            return False
+        error.clock_learned = self._adopt_server_clock(reply)
+        return error.clock_learned
 
     def _adopt_server_clock(self, reply: Reply) -> bool:
         server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None
@@ -382,6 +428,16 @@ def _rate_limit(
     )
     limited.retry_after = retry_after
     return limited
+
+
+def _payload(body: Mapping[str, Any]) -> bytes:
+    """
+    Write a body as JSON.
+
+    :raises ValueError: if JSON cannot hold it, by the name of what it cannot hold.
+    """
+    check_json("body", dict(body))
+    return json.dumps(dict(body), allow_nan=False).encode()
 
 
 def _raise_lost_answer(error: QianfanTransientError) -> NoReturn:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+    from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
 
 PATH = "/v2/model"
 CREATE = "CreateModelCompTask"
@@ -157,14 +157,15 @@ def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTas
     return task
 
 
-def create_task(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+def create_task(exchange: Exchange, body: Mapping[str, Any], sending: Sending | None = None) -> Steps[str]:
     """
     Create a task.
 
+    :param sending: see :meth:`.Exchange.call`.
     :returns: its id.
     :raises QianfanProtocolError: if the answer has no id, although the task may have been created.
     """
-    answer = yield from exchange.call(PATH, CREATE, body)
+    answer = yield from exchange.call(PATH, CREATE, body, sending=sending)
     task_id = answer.get("result")
     if not isinstance(task_id, str) or not task_id or not task_id.isprintable():
         raise QianfanProtocolError(

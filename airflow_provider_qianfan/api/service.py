@@ -16,7 +16,7 @@ from airflow_provider_qianfan.api.paging import Scan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+    from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
 
 PATH = "/v2/service"
 CREATE = "CreateService"
@@ -72,14 +72,15 @@ def check_description(description: str) -> str:
     return description
 
 
-def create_service(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+def create_service(exchange: Exchange, body: Mapping[str, Any], sending: Sending | None = None) -> Steps[str]:
     """
     Create a service.
 
+    :param sending: see :meth:`.Exchange.call`.
     :returns: its id.
     :raises QianfanProtocolError: if the answer has no id, although the service may have been created.
     """
-    answer = yield from exchange.call(PATH, CREATE, body)
+    answer = yield from exchange.call(PATH, CREATE, body, sending=sending)
     result = answer.get("result")
     service_id = result.get("serviceId") if isinstance(result, dict) else None
     if not isinstance(service_id, str) or not service_id or not service_id.isprintable():
@@ -90,15 +91,18 @@ def create_service(exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
     return service_id
 
 
-def modify_service(exchange: Exchange, service_id: str, model_set_id: str, model_id: str) -> Steps[None]:
+def modify_service(
+    exchange: Exchange, service_id: str, model_set_id: str, model_id: str, sending: Sending | None = None
+) -> Steps[None]:
     """
     Have a service updated to another model version.
 
+    :param sending: see :meth:`.Exchange.call`.
     :raises QianfanError: also if the answer is that it was not.
     :raises QianfanProtocolError: if the answer does not say, although the update may have begun.
     """
     body = {"serviceId": service_id, "modelSetId": model_set_id, "modelId": model_id}
-    answer = yield from exchange.call(PATH, MODIFY, body)
+    answer = yield from exchange.call(PATH, MODIFY, body, sending=sending)
     if answer.get("result") is False:
         raise QianfanError(
             f"{MODIFY}: the platform answers that it did not do it (result: false), and not why (request id"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.model_compression import STRATEGIES
 from airflow_provider_qianfan.gate.selection import check_text, is_rendered_later
 
@@ -37,43 +38,57 @@ def check_if_exists(value: object) -> IfExists:
     raise ValueError(f"if_exists={clean(repr(value))} is neither 'adopt' nor 'fail'.")
 
 
-def check_config(config: object) -> None:
+def check_config(config: object, *, rendered: bool = False) -> None:
     """
     Check the config of a compression, as far as it is known before templates are rendered.
 
-    :raises ValueError: if it cannot be meant.
+    :param rendered: whether they have been.
+    :raises ValueError: if it cannot be meant, or cannot be sent.
     """
-    if is_rendered_later(config):
+    if not rendered and is_rendered_later(config):
         return
     if not isinstance(config, Mapping):
         raise ValueError(f"config={clean(repr(config))} is not a dict, such as {_CONFIG}.")
+    _check_parts("config", config, rendered=rendered)
     strategy = config.get("strategy")
-    if is_rendered_later(strategy):
+    if not rendered and is_rendered_later(strategy):
         return
     if strategy not in STRATEGIES:
         raise ValueError(
             f"config={clean(repr(config))}: strategy is one of {', '.join(STRATEGIES)}, such as {_CONFIG}."
         )
-    if strategy == "Quantization" and not is_rendered_later(config.get("weight")):
+    if strategy == "Quantization" and (rendered or not is_rendered_later(config.get("weight"))):
         check_text("config['weight']", config.get("weight"))
 
 
-def check_deployment_config(config: object) -> None:
+def check_deployment_config(config: object, *, rendered: bool = False) -> None:
     """
     Check the form of a ``deploymentConfig``, as far as it is known before templates are rendered.
 
-    :raises ValueError: if it cannot be meant, or would buy resources.
+    :param rendered: whether they have been.
+    :raises ValueError: if it cannot be meant, cannot be sent, or would buy resources.
     """
-    if is_rendered_later(config):
+    if not rendered and is_rendered_later(config):
         return
     if not isinstance(config, Mapping):
         raise ValueError(f"deployment_config={clean(repr(config))} is not a dict, such as {_DEPLOYMENT}.")
+    _check_parts("deployment_config", config, rendered=rendered)
     for key in ("resourceConfig", "billing"):
         if key in config:
             raise ValueError(f"deployment_config: {key} {PAYING}")
     units = config.get(UNITS)
-    if not is_rendered_later(units) and (not isinstance(units, list | tuple) or not units):
+    if not rendered and is_rendered_later(units):
+        return
+    if not isinstance(units, list | tuple) or not units:
         raise ValueError(
             f"deployment_config={clean(repr(config))}: {UNITS} names no compute unit. Write it as"
             f" {_DEPLOYMENT}."
         )
+
+
+def _check_parts(argument: str, config: Mapping[object, object], *, rendered: bool) -> None:
+    """Refuse by name what JSON cannot hold: the request would fail after it was noted."""
+    if rendered:
+        check_json(argument, dict(config))
+    else:
+        check_json(argument, dict(config), skip=is_rendered_later)

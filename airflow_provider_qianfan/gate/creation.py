@@ -32,7 +32,7 @@ from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import describe
 
 if TYPE_CHECKING:
-    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+    from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
     from airflow_provider_qianfan.gate.once import Say
 
 AGAIN = (
@@ -87,9 +87,9 @@ class NewTask:
             "config": dict(self.config),
         }
 
-    def create(self, exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+    def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
         """Create it, and return its id."""
-        return (yield from create_task(exchange, body))
+        return (yield from create_task(exchange, body, sending))
 
     def describe(self, made: ModelCompTask) -> str:
         """Write what tells it from its like."""

@@ -19,7 +19,8 @@ from airflow_provider_qianfan.api.errors import (
     clean,
     is_transient,
 )
-from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
+from airflow_provider_qianfan.api.exchange import Exchange, Sending, Sleep, Steps
+from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.service import (
     MODIFY,
     check_description,
@@ -33,7 +34,17 @@ from airflow_provider_qianfan.exceptions import (
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
-from airflow_provider_qianfan.gate.once import CONSOLE, Journal, Manner, Say, may_have_arrived, next_look
+from airflow_provider_qianfan.gate.once import (
+    CONSOLE,
+    Journal,
+    Look,
+    Manner,
+    Say,
+    may_have_arrived,
+    next_look,
+    out_of_date,
+    pause_before_next,
+)
 from airflow_provider_qianfan.gate.resource import (
     MODEL,
     NO_UPDATE,
@@ -43,6 +54,7 @@ from airflow_provider_qianfan.gate.resource import (
     find_resource,
     read_resource,
 )
+from airflow_provider_qianfan.gate.standstill import Standstill
 from airflow_provider_qianfan.gate.wording import duration, name_of
 
 UPDATE_LASTS = 3600.0
@@ -83,118 +95,216 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner
     """
     Have the service updated, unless it serves the version, or is being updated to it by this task.
 
+    Each sending of the request comes after a look at the service, and a note that it may have been sent.
+
     :raises QianfanGateError: for good: there is no such service, it has failed, or its version was not made.
     :raises QianfanError: for now. Whether the update may have been asked for is in the journal.
     """
-    kept = _kept_previous(journal)
-    if kept is not None:
-        # First of all: Airflow removes a try's XComs before the next one, which may fail at once.
-        wanted.remember(kept)
-    row = yield from _read_service(exchange, wanted.service_id)
-    sent_at = journal.sent_at(manner.clock())
-    if sent_at is not None:
-        # An earlier try may have asked for it a moment ago.
-        until = min(sent_at, manner.clock()) + manner.settle
-        before = journal.entry.get("update_is_ours") is False
-        if until > manner.clock() and not _shows(row, wanted, updating_before=before):
-            manner.say(
+    standstill = Standstill(manner.clock)
+    update = _Update(exchange, wanted, journal, manner, standstill)
+    yield from standstill.watch(update.steps())
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """One try to have the service updated."""
+
+    exchange: Exchange
+    wanted: Swap
+    journal: Journal
+    manner: Manner
+    standstill: Standstill
+
+    def steps(self) -> Steps[None]:
+        """Have the service updated, unless nothing is to be done."""
+        kept = _kept_previous(self.journal)
+        if kept is not None:
+            # First of all: Airflow removes a try's XComs before the next one, which may fail at once.
+            self.wanted.remember(kept)
+        sent_at = self.journal.sent_at(self.standstill.began)
+        row, look = yield from self._find_earlier(sent_at)
+        model_set_id, attempt = self.wanted.model_set_id, 1
+        while not self._is_done(row, sent_at, told=kept is not None or attempt > 1):
+            if model_set_id is None:
+                model_set_id = yield from _find_model_set(self.exchange, self.wanted.model_id)
+                if not look.is_fresh(self.manner.clock()):
+                    row, look = yield from self._look()
+                    continue
+            error = yield from self._send(row, look, model_set_id)
+            if error is None:
+                return
+            yield from pause_before_next(self.exchange, error, attempt, self.manner)
+            attempt += 1
+            row, look = yield from self._look()
+
+    def _look(self) -> Steps[tuple[Row, Look]]:
+        began = self.manner.clock()
+        row = yield from _read_service(self.exchange, self.wanted.service_id)
+        return row, Look(began, self.manner.clock())
+
+    def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, Look]]:
+        """Look at the service; if an earlier try may have asked for the update a moment ago, for a while."""
+        row, look = yield from self._look()
+        if sent_at is None:
+            return row, look
+        until = min(sent_at, self.standstill.began) + self.manner.settle
+        before = self.journal.entry.get("update_is_ours") is False
+        left = until - self.manner.clock()
+        if left <= 0 or _shows(row, self.wanted, updating_before=before):
+            return row, look
+        self.manner.say(
+            logging.INFO,
+            f"An earlier try may have asked for the update. Looking for it for {duration(left)} before it is"
+            " asked for again.",
+        )
+        return (yield from self._watch(until, updating_before=before))
+
+    def _is_done(self, row: Row, sent_at: float | None, *, told: bool) -> bool:
+        """
+        Tell whether nothing is to be sent.
+
+        :param told: whether it has been told what the service served before this task.
+        :raises QianfanError: if nothing must be sent now.
+        """
+        updating, wanted, journal = _updating(row), self.wanted, self.journal
+        if not updating and row.model_id == wanted.model_id:
+            if not told:
+                self._remember_present(row)
+            _check_serving(row, wanted)
+            told_now = f"Nothing is sent: service {name_of(row)} serves {wanted.model_id} already."
+            self.manner.say(logging.INFO, told_now)
+            return True
+        recent = sent_at is not None and sent_at > self.manner.clock() - UPDATE_LASTS
+        if updating and recent and journal.entry.get("update_is_ours"):
+            self.manner.say(
                 logging.INFO,
-                f"An earlier try may have asked for the update. Looking for it for"
-                f" {duration(until - manner.clock())} before it is asked for again.",
+                f"Nothing is sent: an earlier try has asked for the update, and service {name_of(row)} has"
+                f" {_update_status(row)}.",
             )
-            row = yield from _watch(exchange, wanted, until, manner, updating_before=before)
-    updating = _updating(row)
-    if not updating and row.model_id == wanted.model_id:
-        if kept is None:
-            _remember_present(row, wanted, journal, manner)
-        _check_serving(row, wanted)
-        manner.say(logging.INFO, f"Nothing is sent: service {name_of(row)} serves {wanted.model_id} already.")
-        return
-    recent = sent_at is not None and sent_at > manner.clock() - UPDATE_LASTS
-    if updating and recent and journal.entry.get("update_is_ours"):
+            return True
+        if updating and (row.model_id == wanted.model_id or not journal.knows):
+            raise QianfanTransientError(
+                MODIFY,
+                f"service {name_of(row)} shows {clean(row.model_id, 80)} and {_update_status(row)}, and the"
+                " platform does not say to which version it is updated. Nothing was sent; the next try looks"
+                " again. Set retries and retry_delay to outlast the update.",
+                sent=False,
+            )
+        return False
+
+    def _remember_present(self, row: Row) -> None:
+        """Tell that the service served the version before this task, if that is not known to be our doing."""
+        if self.journal.knows and self.journal.away_until(self.standstill) is None:
+            self.journal.check_ours()
+            self.wanted.remember(Served(str(row.model_id), row.model_set_id))
+        else:
+            self.manner.say(
+                logging.WARNING,
+                "It is not known what the service served before this task: an earlier try may have changed"
+                " it, and this Airflow keeps no XComs over tries. No previous_model_id is pushed.",
+            )
+
+    def _send(self, row: Row, look: Look, model_set_id: str) -> Steps[QianfanError | None]:
+        """Ask for the update, once; return the error if it says that nothing was done."""
+        wanted, journal, manner = self.wanted, self.journal, self.manner
+        if _updating(row):
+            self._warn_of_another(row)
+        check_json("model_set_id", model_set_id)
+        noted, previous = manner.clock(), Served(str(row.model_id), row.model_set_id)
+        self._check_not_replaced(noted)
+        if not look.is_fresh(noted):
+            return out_of_date(MODIFY, look, noted)
+        journal.write(
+            sent_at=noted,
+            previous=[previous.model_id, previous.model_set_id],
+            # The status alone would not tell ours from the one that is in progress.
+            update_is_ours=not _updating(row),
+        )
+        # After the note, which a try that has been replaced does not get past.
+        wanted.remember(previous)
+        try:
+            yield from modify_service(
+                self.exchange, wanted.service_id, model_set_id, wanted.model_id, manner.sending(noted)
+            )
+        except QianfanError as error:
+            if not may_have_arrived(error):
+                journal.take_back()
+                return error
+            yield from self._find_lost(error, updating_before=_updating(row))
+        journal.write(update_is_ours=True)
         manner.say(
             logging.INFO,
-            f"Nothing is sent: an earlier try has asked for the update, and service {name_of(row)} has"
-            f" {_update_status(row)}.",
+            f"Service {name_of(row)}, which served {clean(previous.model_id, 80)}, is being updated to"
+            f" {wanted.model_id}.",
         )
-        return
-    if updating and (row.model_id == wanted.model_id or not journal.knows):
-        raise QianfanTransientError(
-            MODIFY,
-            f"service {name_of(row)} shows {clean(row.model_id, 80)} and {_update_status(row)}, and the"
-            " platform does not say to which version it is updated. Nothing was sent; the next try looks"
-            " again. Set retries and retry_delay to outlast the update.",
-            sent=False,
-        )
-    yield from _send(exchange, wanted, row, journal, manner)
+        return None
 
-
-def _send(exchange: Exchange, wanted: Swap, row: Row, journal: Journal, manner: Manner) -> Steps[None]:
-    updating = _updating(row)
-    if updating:
+    def _warn_of_another(self, row: Row) -> None:
         whose = "that this task has not asked for"
-        if journal.entry.get("update_is_ours"):
+        if self.journal.entry.get("update_is_ours"):
             whose = f"that may be the one that this task asked for more than {duration(UPDATE_LASTS)} ago"
-        manner.say(
+        self.manner.say(
             logging.WARNING,
             f"Service {name_of(row)} has {_update_status(row)} of an update {whose}. Asking for"
-            f" {wanted.model_id} all the same; the platform refuses that if it has to.",
+            f" {self.wanted.model_id} all the same; the platform refuses that if it has to.",
         )
-    model_set_id = wanted.model_set_id or (yield from _find_model_set(exchange, wanted.model_id))
-    previous = Served(str(row.model_id), row.model_set_id)
-    wanted.remember(previous)
-    journal.write(
-        sent_at=manner.clock(),
-        previous=[previous.model_id, previous.model_set_id],
-        # The status alone would not tell ours from the one that is in progress.
-        update_is_ours=not updating,
-    )
-    try:
-        yield from modify_service(exchange, wanted.service_id, model_set_id, wanted.model_id)
-    except QianfanError as error:
-        if not may_have_arrived(error):
-            journal.take_back()
-            raise
-        yield from _find_update(exchange, wanted, updating, error, journal, manner)
-    journal.write(update_is_ours=True)
-    manner.say(
-        logging.INFO,
-        f"Service {name_of(row)}, which served {clean(previous.model_id, 80)}, is being updated to"
-        f" {wanted.model_id}.",
-    )
 
+    def _check_not_replaced(self, now: float) -> None:
+        """
+        Refuse to ask after a standstill if no note would tell that another try has asked meanwhile.
 
-def _find_update(
-    exchange: Exchange,
-    wanted: Swap,
-    updating_before: bool,
-    lost: QianfanError,
-    journal: Journal,
-    manner: Manner,
-) -> Steps[None]:
-    manner.say(
-        logging.WARNING,
-        f"{lost} Looking for {duration(manner.settle)} whether service {wanted.service_id} is being updated.",
-    )
-    try:
-        row = yield from _watch(
-            exchange,
-            wanted,
-            manner.clock() + manner.settle,
-            manner,
-            updating_before=updating_before,
+        The service would not tell, either: the update may have been rolled back since.
+        """
+        away_until = self.journal.away_until(self.standstill)
+        if away_until is not None:
+            raise QianfanTransientError(
+                MODIFY,
+                f"this process stood still until {duration(now - away_until)} ago, and this Airflow does not"
+                " tell whether another try has taken over. Nothing was sent; the next try looks again.",
+                sent=False,
+            )
+
+    def _find_lost(self, lost: QianfanError, *, updating_before: bool) -> Steps[None]:
+        """
+        Look whether the update was begun, as the answer was lost.
+
+        :raises QianfanTransientError: if that cannot be seen.
+        """
+        wanted, journal, settle = self.wanted, self.journal, self.manner.settle
+        journal.write(sent_at=self.manner.clock())  # up to now, something may have been done
+        until = self.manner.clock() + settle
+        self.manner.say(
+            logging.WARNING,
+            f"The answer was lost. Looking for {duration(settle)} whether service {wanted.service_id} is"
+            f" being updated. {lost}",
         )
-    except (QianfanError, QianfanResourceNotFoundError) as error:
-        raise _update_not_known(wanted, "Nor could it be looked for.", f" {error}") from lost
-    if _shows(row, wanted, updating_before=updating_before):
-        return
-    if not updating_before:
-        # One that shows later is rather somebody else's.
-        journal.write(update_is_ours=False)
-    told = f"For {duration(manner.settle)} the service has shown {clean(row.model_id, 80)} and no update."
-    if _updating(row):
-        told = "The update that was in progress before hides it."
-    raise _update_not_known(wanted, told) from lost
+        try:
+            row, _ = yield from self._watch(until, updating_before=updating_before)
+        except (QianfanError, QianfanResourceNotFoundError) as error:
+            raise _update_not_known(wanted, "Nor could it be looked for.", f" {error}") from lost
+        if _shows(row, wanted, updating_before=updating_before):
+            return
+        if not updating_before:
+            # One that shows later is rather somebody else's.
+            journal.write(update_is_ours=False)
+        told = f"For {duration(settle)} the service has shown {clean(row.model_id, 80)} and no update."
+        if _updating(row):
+            told = "The update that was in progress before hides it."
+        raise _update_not_known(wanted, told) from lost
+
+    def _watch(self, until: float, *, updating_before: bool) -> Steps[tuple[Row, Look]]:
+        """Look until the service shows the update, or until then; at least once."""
+        while True:
+            began = self.manner.clock()
+            try:
+                row, look = yield from self._look()
+            except QianfanError as error:
+                if began >= until or not is_transient(error):
+                    raise
+            else:
+                if began >= until or _shows(row, self.wanted, updating_before=updating_before):
+                    return row, look
+            yield Sleep(next_look(until, self.manner.clock()))
 
 
 def _update_not_known(wanted: Swap, told: str, why: str = "") -> QianfanTransientError:
@@ -204,23 +314,6 @@ def _update_not_known(wanted: Swap, told: str, why: str = "") -> QianfanTransien
         f" answer was lost. {told} The next try looks again, and asks for the update only if there is none."
         f" {CONSOLE}{why}",
     )
-
-
-def _watch(
-    exchange: Exchange, wanted: Swap, until: float, manner: Manner, *, updating_before: bool
-) -> Steps[Row]:
-    """Look until the service shows the update, or until then, in seconds since the epoch; at least once."""
-    while True:
-        began = manner.clock()
-        try:
-            row = yield from _read_service(exchange, wanted.service_id)
-        except QianfanError as error:
-            if began >= until or not is_transient(error):
-                raise
-        else:
-            if began >= until or _shows(row, wanted, updating_before=updating_before):
-                return row
-        yield Sleep(next_look(until, manner.clock()))
 
 
 def _shows(row: Row, wanted: Swap, *, updating_before: bool) -> bool:
@@ -239,18 +332,6 @@ def _update_status(row: Row) -> str:
 def _kept_previous(journal: Journal) -> Served | None:
     kept = journal.entry.get("previous")
     return Served(*kept) if isinstance(kept, list) and len(kept) == 2 else None
-
-
-def _remember_present(row: Row, wanted: Swap, journal: Journal, manner: Manner) -> None:
-    """Tell that the service served the version before this task, if it is known not to be our own doing."""
-    if journal.knows:
-        wanted.remember(Served(str(row.model_id), row.model_set_id))
-    else:
-        manner.say(
-            logging.WARNING,
-            "It is not known what the service served before this task: an earlier try may have changed it,"
-            " and this Airflow keeps no XComs over tries. No previous_model_id is pushed.",
-        )
 
 
 def _check_serving(row: Row, wanted: Swap) -> None:
@@ -393,9 +474,9 @@ class NewService:
         }
         return body if self.protocol_version is None else {**body, "protocolVersion": self.protocol_version}
 
-    def create(self, exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+    def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
         """Create it, and return its id."""
-        return (yield from create_service(exchange, body))
+        return (yield from create_service(exchange, body, sending))
 
     def describe(self, made: Row) -> str:
         """Write what tells it from its like."""

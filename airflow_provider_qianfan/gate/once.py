@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from airflow_provider_qianfan.api.errors import (
     QianfanError,
@@ -21,9 +22,12 @@ from airflow_provider_qianfan.api.errors import (
     clean,
     is_transient,
 )
-from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
+from airflow_provider_qianfan.api.exchange import Exchange, Sending, Sleep, Steps
+from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
+from airflow_provider_qianfan.api.signing import EXPIRES_IN
 from airflow_provider_qianfan.gate.resource import Row
+from airflow_provider_qianfan.gate.standstill import MOMENT, Standstill
 from airflow_provider_qianfan.gate.wording import duration, name_of
 
 if TYPE_CHECKING:
@@ -36,6 +40,15 @@ CONSOLE = "If there are no retries left, look in the Qianfan console before you 
 
 LOOK_AGAIN = 5.0
 """Seconds between two looks for what a lost request may have done."""
+
+PAGE_LASTS = 10.0
+"""Seconds for each page of a look, on average; one that takes longer may have been interrupted."""
+
+SHORTEST_SENDING = 2.0
+"""Seconds between note and sending that are allowed however short ``settle`` is."""
+
+SHORTEST_EXPIRY = 5.0
+"""Seconds that a signature is valid however short ``settle`` is."""
 
 
 def fingerprint(
@@ -62,6 +75,9 @@ class Journal:
     """
     What a try writes down for the next, where Airflow keeps it: 3.3 and newer.
 
+    It also tells whether another try has taken over: Airflow hides what it keeps from a try that has been
+    replaced, and the try that replaces it writes down something else.
+
     :param store: ``get``, ``set`` and ``delete`` of JSON values by key; None where Airflow keeps nothing.
     :param identity: what an entry has to be about. One about something else does not count.
     :ivar entry: what was written; empty if nothing was, or is kept.
@@ -73,35 +89,70 @@ class Journal:
         self._identity = dict(identity)
         self._first_try = try_number == 1
         self.entry: dict[str, Any] = {}
-        kept = store.get(key) if store is not None else None
-        if isinstance(kept, Mapping) and self._identity.items() <= kept.items():
-            self.entry = dict(kept)
+        self._kept = self._read()
+        if isinstance(self._kept, Mapping) and self._identity.items() <= self._kept.items():
+            self.entry = dict(self._kept)
         self._before = self.entry
+
+    def _read(self) -> Any:
+        return self._store.get(self._key) if self._store is not None else None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether Airflow keeps it, so that two tries know of each other."""
+        return self._store is not None
 
     @property
     def knows(self) -> bool:
         """Whether it is known what earlier tries have done: there was none, or this would say so."""
-        return self._store is not None or self._first_try
+        return self.lasts or self._first_try
 
     def sent_at(self, now: float) -> float | None:
         """Tell when an earlier try may have sent the request, at the latest; None if none has."""
         return self.entry.get("sent_at") if self.knows else now
 
+    def away_until(self, standstill: Standstill) -> float | None:
+        """Tell until when another try may have begun of which nothing would tell; None if none has."""
+        return None if self.lasts else standstill.ended
+
+    def check_ours(self) -> None:
+        """
+        Check that no other try has written anything since.
+
+        :raises QianfanTransientError: if one has. It is the one that counts now.
+        """
+        if self._read() != self._kept:
+            raise QianfanTransientError(
+                "This try",
+                "another try of this task has taken over: what Airflow keeps for the task has changed since"
+                " this one has read it. This try sends nothing more.",
+                sent=False,
+            )
+
     def write(self, **values: Any) -> None:
-        """Add to the entry."""
+        """
+        Add to the entry.
+
+        :raises QianfanTransientError: if another try has taken over.
+        """
+        self.check_ours()
         self._before, self.entry = self.entry, {**self.entry, **values, **self._identity}
-        if self._store is not None:
-            self._store.set(self._key, self.entry)
+        self._keep()
 
     def take_back(self) -> None:
         """Take back what was written last, as nothing was done; what an earlier try wrote stays."""
-        self.entry = self._before
+        if self._read() == self._kept:
+            self.entry = self._before
+            self._keep()
+
+    def _keep(self) -> None:
         if self._store is None:
             return
         if self.entry:
             self._store.set(self._key, self.entry)
         else:
             self._store.delete(self._key)
+        self._kept = self.entry or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +168,45 @@ class Manner:
     settle: float
     clock: Callable[[], float]
     say: Say
+
+    def sending(self, noted: float) -> Sending:
+        """
+        Tell by when a request has to leave that was noted at that time, and for how long it is valid.
+
+        The next try counts ``settle`` from the note. So the request leaves at once, or not at all; and
+        if the network holds it up, the platform refuses it when ``settle`` is over.
+        """
+        within = min(MOMENT, max(self.settle / 2, SHORTEST_SENDING))
+        return Sending(noted + within, int(min(max(self.settle, SHORTEST_EXPIRY), EXPIRES_IN)))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    When the platform was looked at before something is sent.
+
+    :param began: in seconds since the epoch.
+    :param pages: how many pages it took.
+    """
+
+    began: float
+    ended: float
+    pages: int = 1
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether it still tells what is there: neither was it interrupted, nor has much time passed."""
+        return now - self.ended <= MOMENT and self.ended - self.began <= PAGE_LASTS * self.pages
+
+
+def out_of_date(action: str, look: Look, now: float) -> QianfanTransientError:
+    """Say that the platform could not be looked at immediately before the request was to leave."""
+    return QianfanTransientError(
+        action,
+        f"nothing was sent: the look that has to come first took {duration(look.ended - look.began)}, and"
+        f" ended {duration(now - look.ended)} before. Either this process was interrupted, or the platform is"
+        " slow.",
+        sent=False,
+    )
 
 
 Made = TypeVar("Made", ModelCompTask, Row)
@@ -153,7 +243,7 @@ class New(Protocol[Made]):
     def prepare(self, exchange: Exchange, say: Say) -> Steps[Mapping[str, Any]]:
         """Check what can be checked, and return the body of the request."""
 
-    def create(self, exchange: Exchange, body: Mapping[str, Any]) -> Steps[str]:
+    def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
         """Create it, and return its id."""
 
     def describe(self, made: Made) -> str:
@@ -169,68 +259,130 @@ def create_once(
     """
     Create it, unless it is there; return its id.
 
+    Each sending of the request comes after a look for what is there, and a note that it may have been sent.
+
     :raises QianfanGateError: for good: it cannot be created, or it is not clear which one is ours.
     :raises QianfanError: for now. Whether one may have been created is in the journal.
     """
-    found = yield from _find_earlier(exchange, new, journal, manner)
-    if found is not None:
-        _adopt(found, new, if_exists, manner.say)
-        created_id = found.id
-    else:
-        created_id = yield from _create(exchange, new, journal, manner)
+    standstill = Standstill(manner.clock)
+    creation = _Creation(exchange, new, journal, manner, standstill)
+    created_id = yield from standstill.watch(creation.steps(if_exists))
     if journal.entry.get("id") != created_id:
         journal.write(id=created_id)
     return created_id
 
 
-def _find_earlier(exchange: Exchange, new: New[Made], journal: Journal, manner: Manner) -> Steps[Made | None]:
-    known_id = journal.entry.get("id")
-    if isinstance(known_id, str):
-        # The list may lag behind.
-        found = yield from new.read(exchange, known_id)
-        if found is not None:
-            return found
-        manner.say(
-            logging.WARNING, f"An earlier try created {clean(known_id, 80)}, which is no longer there."
-        )
-    until = manner.clock()
-    sent_at = journal.sent_at(until)
-    if sent_at is not None:
-        until = min(sent_at, until) + manner.settle
-        left = until - manner.clock()
+@dataclass(frozen=True, slots=True)
+class _Creation(Generic[Made]):
+    """One try to create it."""
+
+    exchange: Exchange
+    new: New[Made]
+    journal: Journal
+    manner: Manner
+    standstill: Standstill
+
+    def steps(self, if_exists: IfExists) -> Steps[str]:
+        """Create it, unless it is there; return its id."""
+        body: Mapping[str, Any] | None = None
+        attempt = 1
+        found, look = yield from self._find_earlier()
+        while found is None:
+            if body is None:
+                body = yield from self.new.prepare(self.exchange, self.manner.say)
+                check_json("body", body)
+            if look is None or not self._counts(look):
+                found, look = yield from self._look()
+                if found is not None:
+                    break
+            outcome = yield from self._send(body, look)
+            if isinstance(outcome, str):
+                return outcome
+            yield from pause_before_next(self.exchange, outcome, attempt, self.manner)
+            attempt += 1
+            look = None
+        _adopt(found, self.new, if_exists, self.manner.say)
+        return found.id
+
+    def _find_earlier(self) -> Steps[tuple[Made | None, Look | None]]:
+        known_id = self.journal.entry.get("id")
+        if isinstance(known_id, str):
+            # The list may lag behind.
+            found = yield from self.new.read(self.exchange, known_id)
+            if found is not None:
+                return found, None
+            told = f"An earlier try created {clean(known_id, 80)}, which is no longer there."
+            self.manner.say(logging.WARNING, told)
+        return (yield from self._look())
+
+    def _look(self) -> Steps[tuple[Made | None, Look]]:
+        left = self._until() - self.manner.clock()
         if left > 0:
-            manner.say(
+            away = self.journal.away_until(self.standstill) is not None
+            why = "This process stood still, and another try" if away else "An earlier try"
+            self.manner.say(
                 logging.INFO,
-                f"An earlier try may have created the {new.noun}. Looking for it for {duration(left)} before"
+                f"{why} may have created the {self.new.noun}. Looking for it for {duration(left)} before"
                 " another is created.",
             )
-    return (yield from find_ours(exchange, new, until, manner.clock))
+        return (yield from _search(self.exchange, self.new, self._until, self.manner.clock))
+
+    def _until(self) -> float:
+        """Tell from when on a look shows what another try may have created."""
+        sent_at = self.journal.sent_at(self.standstill.began)
+        last = -math.inf if sent_at is None else min(sent_at, self.standstill.began)
+        if (away_until := self.journal.away_until(self.standstill)) is not None:
+            last = away_until
+        return last + self.manner.settle
+
+    def _counts(self, look: Look) -> bool:
+        return look.is_fresh(self.manner.clock()) and look.began >= self._until()
+
+    def _send(self, body: Mapping[str, Any], look: Look) -> Steps[str | QianfanError]:
+        """Send the request, once; return the id, or the error that says that nothing was done."""
+        noted = self.manner.clock()
+        if not self._counts(look):
+            return out_of_date(f"Creating a {self.new.noun}", look, noted)
+        self.journal.write(sent_at=noted, id=None)
+        try:
+            return (yield from self.new.create(self.exchange, body, self.manner.sending(noted)))
+        except QianfanError as error:
+            if not may_have_arrived(error):
+                self.journal.take_back()
+                return error
+            lost = clean(error)
+        return (yield from self._find_lost(lost))
+
+    def _find_lost(self, lost: str) -> Steps[str]:
+        """Look for what was maybe created, as the answer was lost; return its id."""
+        self.journal.write(sent_at=self.manner.clock())  # up to now, something may have been done
+        until, wait = self.manner.clock() + self.manner.settle, duration(self.manner.settle)
+        self.manner.say(
+            logging.WARNING,
+            f"The answer was lost. Looking for {wait} for the {self.new.noun} that was maybe created. {lost}",
+        )
+        try:
+            found, _ = yield from _search(self.exchange, self.new, lambda: until, self.manner.clock)
+        except QianfanError as error:
+            raise _not_known(self.new, "it could not be looked for", f"{lost} {error}") from None
+        if found is None:
+            raise _not_known(self.new, f"none with the mark {self.new.mark} has appeared in {wait}", lost)
+        self.manner.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
+        return found.id
 
 
-def _create(exchange: Exchange, new: New[Made], journal: Journal, manner: Manner) -> Steps[str]:
-    body = yield from new.prepare(exchange, manner.say)
-    sent_at = manner.clock()
-    journal.write(sent_at=sent_at, id=None)
-    try:
-        return (yield from new.create(exchange, body))
-    except QianfanError as error:
-        if not may_have_arrived(error):
-            journal.take_back()
-            raise
-        lost = clean(error.__cause__ or error)
-    wait = duration(manner.settle)
-    manner.say(
-        logging.WARNING,
-        f"The answer was lost: {lost} Looking for {wait} for the {new.noun} that was maybe created.",
-    )
-    try:
-        found = yield from find_ours(exchange, new, sent_at + manner.settle, manner.clock)
-    except QianfanError as error:
-        raise _not_known(new, "it could not be looked for", f"{lost} {error}") from None
-    if found is None:
-        raise _not_known(new, f"none with the mark {new.mark} has appeared in {wait}", lost)
-    manner.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
-    return found.id
+def pause_before_next(exchange: Exchange, error: QianfanError, attempt: int, manner: Manner) -> Steps[None]:
+    """
+    Pause after a request that certainly did nothing, before everything begins again with a look.
+
+    :raises QianfanError: the error itself, if there is no next time.
+    """
+    pause = exchange.pause_after(error, attempt)
+    if pause is None:
+        raise error
+    told = f"Nothing was done. Looking again, and asking again, in {duration(pause)}. {error}"
+    manner.say(logging.INFO, told)
+    yield Sleep(pause)
 
 
 def _not_known(new: New[Made], told: str, lost: str) -> QianfanTransientError:
@@ -250,13 +402,21 @@ def find_ours(
     :raises QianfanGateError: if there are several.
     :raises QianfanError: if the platform gave no complete answer in the end.
     """
+    found, _ = yield from _search(exchange, new, lambda: until, clock)
+    return found
+
+
+def _search(
+    exchange: Exchange, new: New[Made], until: Callable[[], float], clock: Callable[[], float]
+) -> Steps[tuple[Made | None, Look]]:
+    """Look as :func:`find_ours`, until a time that may move; tell of the last look, too."""
     read_twice = False
     while True:
         began, pages = clock(), 0
         try:
             ours, pages = yield from new.read_ours(exchange)
         except QianfanError as error:
-            if began >= until or not is_transient(error):
+            if began >= until() or not is_transient(error):
                 raise
         else:
             if len(ours) > 1:
@@ -266,14 +426,14 @@ def find_ours(
                     " are not wanted, in the Qianfan console, then clear this task."
                 )
             if ours:
-                return ours[0]
-        if pages and began >= until:
+                return ours[0], Look(began, clock(), pages)
+        if pages and began >= until():
             # Pages are no snapshot: it may have moved to one that had been read.
             if pages == 1 or read_twice:
-                return None
+                return None, Look(began, clock(), pages)
             read_twice = True
         else:
-            yield Sleep(next_look(until, clock()))
+            yield Sleep(next_look(until(), clock()))
 
 
 def _adopt(found: Made, new: New[Made], if_exists: IfExists, say: Say) -> None:

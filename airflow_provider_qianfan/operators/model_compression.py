@@ -272,7 +272,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         from airflow_provider_qianfan.gate.once import fingerprint
 
         self._check_optional()
-        check_config(self.config)
+        check_config(self.config, rendered=True)
         ti = context["ti"]
         return NewTask(
             name=check_text("name", self.name),

@@ -310,7 +310,8 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         for check, value in ((check_name, name), (check_url_suffix, url_suffix)):
             if not is_rendered_later(value):
                 check(value)
-        if protocol_version is not None and protocol_version not in PROTOCOL_VERSIONS:
+        known = type(protocol_version) is int and protocol_version in PROTOCOL_VERSIONS
+        if protocol_version is not None and not known:
             raise ValueError(f"protocol_version={clean(repr(protocol_version))} is neither 1 nor 2.")
 
     def execute(self, context: Context) -> Any:
@@ -321,7 +322,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
 
         model_id = self._checked_model_id(self.model_id)
         self._check_optional()
-        check_deployment_config(self.deployment_config)
+        check_deployment_config(self.deployment_config, rendered=True)
         ti = context["ti"]
         wanted = NewService(
             name=check_name(check_text("name", self.name)),

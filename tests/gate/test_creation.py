@@ -74,7 +74,7 @@ class Creation(Drive):
     ) -> None:
         self.written: list[tuple[Any, int]] = []
         self.lines: list[tuple[int, str]] = []
-        self._earlier = earlier
+        self._kept = {"mark": MARK, **earlier} if earlier else None
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
         manner = Manner(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
         store = None if earlier is None else self
@@ -82,12 +82,14 @@ class Creation(Drive):
         super().__init__(create_once(exchange, new, if_exists, journal, manner), replies)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        return {"mark": MARK, **self._earlier} if self._earlier else None
+        return self._kept
 
     def set(self, key: str, value: dict[str, Any]) -> None:
+        self._kept = value
         self.written.append((value["id"] or value["sent_at"], len(self.requests)))
 
     def delete(self, key: str) -> None:
+        self._kept = None
         self.written.append(("nothing", len(self.requests)))
 
     @property
@@ -342,7 +344,7 @@ def test_a_lost_answer_is_looked_for_and_never_sent_again(lost: Reply) -> None:
     assert drive.result == "amva-1"
     assert drive.actions == [LIST, MODEL, CREATE, LIST, LIST, LIST]
     assert drive.slept == [5.0, 5.0]
-    assert drive.written == [(NOW, 2), ("amva-1", 6)]
+    assert drive.written == [(NOW, 2), (NOW, 3), ("amva-1", 6)]
     assert "Looking for 12 seconds" in drive.warnings
     assert drive.lines[-1] == (logging.INFO, "The answer was lost, but amva-1 ('demo') was created.")
 
@@ -356,7 +358,7 @@ def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
     assert MARK in str(drive.error)
     assert drive.slept == [5.0, 5.0, 2.0]
     assert drive.actions.count(CREATE) == 1
-    assert drive.written == [(NOW, 2)]
+    assert drive.written == [(NOW, 2), (NOW, 3)]
     assert "look before you repeat it" not in str(drive.error)  # advice for others
 
 

@@ -436,9 +436,9 @@ def test_a_lost_answer_is_looked_for_and_never_sent_again(lost: Reply, shown: Re
     assert drive.error is None
     assert drive.actions == [DETAIL, MODIFY, DETAIL, DETAIL, DETAIL]
     assert drive.slept == [5.0, 5.0]
-    assert drive.journal == [(asked(), 1), (asked(), 5)]
+    assert drive.journal == [(asked(), 1), (asked(), 2), (asked(), 5)]
     assert drive.remembered == [(SERVED_OLD, 1)]
-    told = r"^ModifyService: .* Looking for 12 seconds whether service svco-1 is being updated\.$"
+    told = r"^The answer was lost. Looking for 12 .* service svco-1 is being updated\. ModifyService: "
     assert re.search(told, drive.logged(logging.WARNING))
     told = "Service svco-1 ('chat'), which served amv-old, is being updated to amv-new."
     assert drive.lines[-1] == (logging.INFO, told)
@@ -458,7 +458,7 @@ def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
     assert str(drive.error.__cause__).startswith("ModifyService: ")
     assert drive.slept == [5.0, 5.0, 2.0]
     assert drive.actions == [DETAIL, MODIFY, *[DETAIL] * 4]
-    assert drive.journal == [(asked(), 1), (asked(ours=False), 6)]
+    assert drive.journal == [(asked(), 1), (asked(), 2), (asked(ours=False), 6)]
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ def test_a_lost_answer_that_cannot_be_looked_for(looks: list[Reply], slept: floa
     assert re.search(told, str(drive.error))
     assert "HTTP 502" in str(drive.error.__cause__)
     assert sum(drive.slept) == slept
-    assert drive.journal == [(asked(), 1)]
+    assert drive.journal == [(asked(), 1), (asked(), 2)]
 
 
 def test_a_lost_answer_that_another_update_hides() -> None:
@@ -533,7 +533,7 @@ def test_a_lost_answer_that_another_update_hides() -> None:
     assert "it is not known whether" in str(drive.error)
     assert "The update that was in progress before hides it. The next try looks again" in str(drive.error)
     assert drive.slept == [5.0, 5.0, 2.0]
-    assert drive.journal == [(asked(ours=False), 1)]
+    assert drive.journal == [(asked(ours=False), 1), (asked(ours=False), 2)]
 
 
 @pytest.mark.parametrize("shown", [service(NEW), updating(NEW)], ids=["served", "still updating"])
@@ -542,7 +542,7 @@ def test_a_lost_answer_that_another_update_hid_until_the_version_showed(shown: R
 
     assert drive.error is None
     assert drive.slept == [5.0]
-    assert drive.journal == [(asked(ours=False), 1), (asked(ours=True), 4)]
+    assert drive.journal == [(asked(ours=False), 1), (asked(ours=False), 2), (asked(ours=True), 4)]
 
 
 # -- a later try, where Airflow keeps what the earlier has written down ------------------------------------

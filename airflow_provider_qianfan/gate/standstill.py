@@ -1,0 +1,59 @@
+"""
+Whether this process has stood still.
+
+A process may be stopped (SIGSTOP), or its machine may be, for minutes, between any two lines. Airflow takes
+the task for dead, and starts its next try. When the process goes on, what it has seen is out of date, and
+what it was about to do may have been done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_qianfan.api.exchange import Sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_qianfan.api.exchange import Reply, Steps, T
+
+MOMENT = 5.0
+"""Seconds: what needs no more than a moment, and takes longer, was interrupted."""
+
+REQUEST_LASTS = 60.0
+"""Seconds: a request that takes longer cannot be told from one that was interrupted."""
+
+
+class Standstill:
+    """
+    Watches steps, and notices if they were interrupted.
+
+    :param clock: tells the time, in seconds since the epoch.
+    :ivar began: when the watching began.
+    :ivar ended: when the last standstill ended; None if there was none.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen = self.began = clock()
+        self.ended: float | None = None
+
+    def watch(self, steps: Steps[T]) -> Steps[T]:
+        """Carry out the steps as they are, and keep an eye on the clock."""
+        reply: Reply = None
+        while True:
+            try:
+                effect = steps.send(reply)
+            except StopIteration as finished:
+                result: T = finished.value
+                return result
+            self._saw(MOMENT)
+            reply = yield effect
+            self._saw(MOMENT + (effect.seconds if isinstance(effect, Sleep) else REQUEST_LASTS))
+
+    def _saw(self, within: float) -> None:
+        """Note the time; since it was last noted, no more than so many seconds should have passed."""
+        now = self._clock()
+        if now > self._seen + within:
+            self.ended = now
+        self._seen = now
