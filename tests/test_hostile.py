@@ -194,30 +194,28 @@ WORLDS: dict[str, dict[str, Answer]] = {
 WORLDS["a task that is adopted"] = with_id(status="failed", description="", name=evil("n"))
 
 
+MODEL = {"modelSetId": evil_id("am-"), "name": evil("name"), "status": "Ready", "isSupportModelComp": True}
+
+
 class Platform:
     """Answers what a world says; otherwise as one on which all goes well."""
 
     def __init__(self, world: dict[str, Answer]) -> None:
         self._world = world
 
-    def answer(self, url: str) -> Response:
+    def answer(self, url: str, sent: bytes) -> Response:
         (action,) = parse_qs(urlsplit(url).query)["Action"]
-        status, headers, document = self._world.get(action) or self._world.get("") or self._usual(action)
+        status, headers, document = (
+            self._world.get(action) or self._world.get("") or self._usual(action, json.loads(sent))
+        )
         body = document if isinstance(document, str) else json.dumps(document or {})
         return Response(status, headers, body.encode())
 
-    def _usual(self, action: str) -> Answer:
+    def _usual(self, action: str, asked: dict[str, Any]) -> Answer:
         usual: dict[str, Answer] = {
             **tasks(task("succeeded", id=TASK, modelId=evil_id("amv-"))),
             **services(runStatus="Serving", updateStatus="None"),
-            "DescribeModel": good(
-                {
-                    "modelId": SOURCE,
-                    "modelSetId": evil_id("am-"),
-                    "status": "Ready",
-                    "isSupportModelComp": True,
-                }
-            ),
+            "DescribeModel": good({**MODEL, "modelId": asked.get("modelId")}),
             "CreateModelCompTask": good(f"amva-new{LONG}"),
             "CreateService": good({"serviceId": f"svco-new{LONG}"}),
             "ModifyService": good(True),
@@ -314,7 +312,7 @@ def meet(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
                 effect = steps.send(reply)
             except StopIteration as finished:
                 return finished.value
-            reply = None if isinstance(effect, Sleep) else platform.answer(effect.url)
+            reply = None if isinstance(effect, Sleep) else platform.answer(effect.url, effect.body)
 
     monkeypatch.setattr(QianfanHook, "run", run)
 
@@ -384,9 +382,9 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
         number = int(self.headers["Authorization"].split("/")[1].removeprefix("ak"))
-        reply = Platform([*WATCHED.values()][number]).answer(self.path)
+        reply = Platform([*WATCHED.values()][number]).answer(self.path, sent)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             # As far as HTTP lets it through.
