@@ -7,17 +7,25 @@ made up, no colours, nothing written backwards, nothing that fills the disk.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import unwrap
+from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from airflow_provider_qianfan.api.exchange import Reply, Response, Sleep
+from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.resource import SERVICE as SERVICE_KIND
+from airflow_provider_qianfan.gate.resource import Resource
+from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.operators.model_compression import (
     QianfanCancelModelCompTaskOperator,
@@ -31,6 +39,10 @@ from airflow_provider_qianfan.operators.service import (
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
+from airflow_provider_qianfan.triggers import _shared
+from airflow_provider_qianfan.triggers import model_compression as model_compression_trigger
+from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +50,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Steps
 
 SOURCE, TASK, SERVICE, MADE = "amv-source000001", "amva-1", "svco-1", "amv-made00000001"
-LONG = "x" * 3000
+LONG = "x" * 1500
 LONGEST_RUN = "x" * 700
 LONGEST_TEXT = 12_000
 
@@ -125,20 +137,20 @@ WORLDS: dict[str, dict[str, Answer]] = {
     "a success without a model": with_id(status="succeeded", modelId=SOURCE),
     "another id": tasks(task()),
     "another source": with_id(sourceModelId=evil_id("amv-")),
-    "several": tasks(*(task(id=evil_id(f"amva-{number}")) for number in range(30))),
+    "several": tasks(*(task(id=evil_id(f"amva-{number}")) for number in range(15))),
     "several without a time": tasks(
         *(
             task("succeeded", id=evil_id(f"amva-{n}"), modelId=evil_id(f"amv-{n}"), createTime=evil("t"))
-            for n in range(30)
+            for n in range(15)
         )
     ),
     "several, not finished": tasks(
-        *(task("stopping", id=evil_id(f"amva-{number}"), createTime=evil("t")) for number in range(30))
+        *(task("stopping", id=evil_id(f"amva-{number}"), createTime=evil("t")) for number in range(15))
     ),
     "none that fits": tasks(
-        *(task(evil(f"{number}"), sourceModelId=evil_id("amv-")) for number in range(30))
+        *(task(evil(f"{number}"), sourceModelId=evil_id("amv-")) for number in range(15))
     ),
-    "many statuses": tasks(*(task(evil(f"{number}"), id=evil_id(f"amva-{number}")) for number in range(30))),
+    "many statuses": tasks(*(task(evil(f"{number}"), id=evil_id(f"amva-{number}")) for number in range(15))),
     "no task": tasks(),
     "a task without an id": tasks(task(id=None)),
     "rows of text": {"": page(evil("row"))},
@@ -182,31 +194,28 @@ WORLDS: dict[str, dict[str, Answer]] = {
 WORLDS["a task that is adopted"] = with_id(status="failed", description="", name=evil("n"))
 
 
+MODEL = {"modelSetId": evil_id("am-"), "name": evil("name"), "status": "Ready", "isSupportModelComp": True}
+
+
 class Platform:
     """Answers what a world says; otherwise as one on which all goes well."""
 
-    def __init__(self, world: dict[str, Answer], mark: str = "") -> None:
+    def __init__(self, world: dict[str, Answer]) -> None:
         self._world = world
-        self.mark = mark
 
     def answer(self, url: str, sent: bytes) -> Response:
         (action,) = parse_qs(urlsplit(url).query)["Action"]
-        status, headers, document = self._world.get(action) or self._world.get("") or self._usual(action)
+        status, headers, document = (
+            self._world.get(action) or self._world.get("") or self._usual(action, json.loads(sent))
+        )
         body = document if isinstance(document, str) else json.dumps(document or {})
         return Response(status, headers, body.encode())
 
-    def _usual(self, action: str) -> Answer:
+    def _usual(self, action: str, asked: dict[str, Any]) -> Answer:
         usual: dict[str, Answer] = {
             **tasks(task("succeeded", id=TASK, modelId=evil_id("amv-"))),
             **services(runStatus="Serving", updateStatus="None"),
-            "DescribeModel": good(
-                {
-                    "modelId": SOURCE,
-                    "modelSetId": evil_id("am-"),
-                    "status": "Ready",
-                    "isSupportModelComp": True,
-                }
-            ),
+            "DescribeModel": good({**MODEL, "modelId": asked.get("modelId")}),
             "CreateModelCompTask": good(f"amva-new{LONG}"),
             "CreateService": good({"serviceId": f"svco-new{LONG}"}),
             "ModifyService": good(True),
@@ -264,7 +273,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "the model sensor": lambda: QianfanModelSensor(**SENSOR, model_id=MADE),
     "the service sensor": lambda: QianfanServiceSensor(**SENSOR, service_id=SERVICE, model_id=MADE),
     "list": lambda: QianfanListModelCompTasksOperator(**COMMON),
-    "create": lambda: QianfanCreateModelCompTaskOperator(**ONCE, **COMPRESSION),
+    "create": lambda: QianfanCreateModelCompTaskOperator(**ONCE, **COMPRESSION, cancel_on_kill=True),
     "cancel": lambda: QianfanCancelModelCompTaskOperator(
         **COMMON, model_comp_task_id=TASK, wait_for_completion=True, timeout=0
     ),
@@ -323,6 +332,7 @@ def carry_out(made: Any, pushed: dict[str, Any], kept: Store) -> Iterator[str]:
         pushed["return_value"] = unwrap(type(made).execute)(made, context)
     except Exception as error:  # whatever it is
         yield from words_of(error)
+    made.on_kill()
 
 
 def keys_of(value: Any) -> Iterator[str]:
@@ -346,3 +356,117 @@ def test_nothing_raw_gets_out(
         check(text)
     assert heard.texts or errors
     assert not [key for key in keys_of(pushed) if key.startswith("__") and not key.startswith("___")]
+
+
+# -- the triggers ------------------------------------------------------------------------------------------
+
+WATCHED = {
+    name: world
+    for name, world in WORLDS.items()
+    if name.startswith(
+        ("a task", "a service", "refused", "several", "no", "busy", "down", "a model", "a page", "un")
+    )
+}
+TARGETS = {
+    "the source": Selector(SOURCE),
+    "the task": Selector(SOURCE, TASK),
+    "the service": Resource(SERVICE_KIND, SERVICE, MADE),
+}
+WATCH_FOR = 9.0
+"""Seconds; time enough for four tries."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Which world is meant, the key tells: each has an account of its own."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        number = int(self.headers["Authorization"].split("/")[1].removeprefix("ak"))
+        reply = Platform([*WATCHED.values()][number]).answer(self.path, sent)
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            # As far as HTTP lets it through.
+            self.send_header(name, value.encode("latin-1", "ignore").decode("latin-1").replace("\n", "\t"))
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def conn_ids(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Connections to all worlds that are watched, on one real socket."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        host = quote(f"http://127.0.0.1:{server.server_port}", safe="")
+        for number in range(len(WATCHED)):
+            monkeypatch.setenv(f"AIRFLOW_CONN_W{number}", f"qianfan://ak{number}:sk@{host}")
+        yield [f"w{number}" for number in range(len(WATCHED))]
+        server.shutdown()
+        serving.join()
+
+
+@pytest.fixture
+def heard_in_triggerer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    """Listen to what our triggers log and measure."""
+    handler, logger = Heard(), logging.getLogger("airflow_provider_qianfan")
+    logger.addHandler(handler)
+    monkeypatch.setattr(QianfanTrigger, "log", logger)
+    monkeypatch.setattr(QianfanTrigger, "logger", lambda *_: logger)
+
+    def note(name: str, *_: Any) -> None:
+        handler.texts.append(name)
+
+    stats = SimpleNamespace(incr=note, gauge=note, timing=note)
+    monkeypatch.setattr(_shared, "metrics", lambda: stats)
+    yield handler
+    logger.removeHandler(handler)
+
+
+def test_triggers_let_nothing_raw_out(
+    conn_ids: list[str], heard_in_triggerer: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    memory = Memory(started=now, deadline=now + WATCH_FOR, last_healthy=now).to_json()
+    states = itertools.cycle(["failed", "running"])
+
+    async def task_state_of(_: object) -> str:
+        return next(states)
+
+    monkeypatch.setattr(model_compression_trigger, "task_state_of", task_state_of)
+
+    async def watch(conn_id: str, target: Any) -> list[str]:
+        made = QianfanModelCompTaskTrigger(
+            qianfan_conn_id=conn_id,
+            selector=target.to_json(),
+            memory=memory,
+            poke_interval=1.0,
+            next_look=now,
+            cancel_on_kill=True,
+        )
+        event = (await anext(made.run())).payload
+        told = [event["why"], event["memory"]["state"], event["memory"]["said"], *event["memory"]["noted"]]
+        if target == TARGETS["the task"]:
+            try:
+                await made.on_kill()
+            except Exception as error:  # whatever it is
+                told += words_of(error)
+        return told
+
+    async def watch_all() -> list[list[str]]:
+        return await asyncio.gather(*(watch(*each) for each in itertools.product(conn_ids, TARGETS.values())))
+
+    events = asyncio.run(asyncio.wait_for(watch_all(), 120))
+
+    assert any("undocumented status" in text for text in heard_in_triggerer.texts)
+    assert any("gave no healthy answer" in text for text in heard_in_triggerer.texts)
+    assert any("Cancelled" in text for text in heard_in_triggerer.texts)
+    assert "qianfan.calls" in heard_in_triggerer.texts
+    for text in [*heard_in_triggerer.texts, *itertools.chain.from_iterable(events)]:
+        check(text)
