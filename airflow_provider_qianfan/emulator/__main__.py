@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name:10} {load(name).description}")
         return 0
     try:
-        server = EmulatorServer(options.scenario, RealClock(options.speed), options.port, options.host)
+        server = EmulatorServer(
+            options.scenario, RealClock(options.speed), options.port, options.host, options.allow_host
+        )
     except OSError as error:
         print(f"cannot listen on {options.host} port {options.port}: {error.strerror}", file=sys.stderr)
         return 2
@@ -68,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenario", default="demo", metavar="NAME_OR_FILE", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8787, help="default: %(default)s; 0: any free port")
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address; default: %(default)s")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name that clients may call it by, beside those of loopback; may be repeated",
+    )
     parser.add_argument("--speed", type=float, default=1.0, help="world seconds per second; default: 1")
     parser.add_argument("--quiet", action="store_true", help="no line per request on stderr")
     parser.add_argument("--list-scenarios", action="store_true", help="list the built-in scenarios and exit")

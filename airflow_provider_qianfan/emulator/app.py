@@ -10,6 +10,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -18,10 +19,12 @@ from airflow_provider_qianfan.emulator.actions import perform
 from airflow_provider_qianfan.emulator.control import control_routes
 from airflow_provider_qianfan.emulator.errors import ApiError, inappropriate_json
 from airflow_provider_qianfan.emulator.faults import Fault, Reply, json_reply
+from airflow_provider_qianfan.emulator.guard import Guard, host_names
 from airflow_provider_qianfan.emulator.signature import Signed, access_key_id, verify
 from airflow_provider_qianfan.emulator.world import Call, World
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from starlette.requests import Request
@@ -30,8 +33,13 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.scenario import Account
 
 
-def create_app(world: World) -> Starlette:
-    """Return the ASGI application of a world: the platform API and the emulator's own control API."""
+def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
+    """
+    Return the ASGI application of a world: the platform API and the emulator's own control API.
+
+    :param allowed_hosts: names that ``Host`` may have beside those of loopback.
+    :raises ValueError: if one of them is not a host name.
+    """
 
     async def action(request: Request) -> Response:
         return await _answer(world, request)
@@ -45,6 +53,7 @@ def create_app(world: World) -> Starlette:
             *control_routes(world),
         ],
         exception_handlers={404: not_found},
+        middleware=[Middleware(Guard, names=host_names(allowed_hosts))],
     )
 
 

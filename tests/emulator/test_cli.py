@@ -106,6 +106,22 @@ def test_says_what_becomes_of_versions_and_services() -> None:
     ]
 
 
+def test_more_names(tmp_path: Path) -> None:
+    process, lines = start("--allow-host", "one.test", "--allow-host", "two.test")
+    try:
+        with Client(url_of(lines)) as client:
+            state = f"{client.url}/_emulator/state"
+            hosts = ("one.test", "two.test", "three.test")
+            assert [client.http.get(state, headers={"Host": host}).status_code for host in hosts] == [
+                200,
+                200,
+                421,
+            ]
+    finally:
+        process.terminate()
+        process.communicate(timeout=5)
+
+
 def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-scenarios"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
@@ -119,6 +135,7 @@ def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
         (["--scenario", "nope"], "nope: neither a readable file"),
         (["--speed", "0"], "speed must be above 0"),
         (["--port", "70000"], "port"),
+        (["--allow-host", "http://x"], "'http://x' is not a host name"),
     ],
 )
 def test_refusals(capsys: pytest.CaptureFixture[str], options: list[str], hint: str) -> None:
