@@ -32,6 +32,8 @@ PayType = Literal["Prepay", "Postpay"]
 MODEL_SET_ID = "am-emulated0001"
 BASE_MODEL = "emulated-base-model"
 
+_MOST_REPEATED = 10_000
+
 Permission = Literal["full", "read", "tuning", "tuning_read", "service", "service_read", "none"]
 Refusal = Literal["accepted", "inappropriate_json", "precondition_failed"]
 
@@ -282,7 +284,7 @@ class Repeat:
     """
     Make several tasks out of one entry; ``{n}`` in its texts becomes 0001, 0002, ….
 
-    :param count: how many.
+    :param count: how many; at most 10,000.
     :param every: world seconds from one creation to the next; default 60.
     """
 
@@ -290,9 +292,9 @@ class Repeat:
     every: float = 60.0
 
     def __post_init__(self) -> None:
-        """Refuse an empty repetition."""
-        if self.count < 1:
-            raise ValueError("'count' is at least 1")
+        """Refuse an empty repetition, and one that fills the memory."""
+        if not 1 <= self.count <= _MOST_REPEATED:
+            raise ValueError(f"'count' is from 1 to {_MOST_REPEATED}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

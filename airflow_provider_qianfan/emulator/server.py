@@ -85,9 +85,14 @@ class EmulatorServer:
         """The Airflow connection to this emulator, with the first account, in URI form."""
         account = self.world.account
         login, password, host = (
-            quote(part, safe="") for part in (account.access_key_id, account.secret_access_key, self.url)
+            quote(part, safe="", errors="surrogatepass")
+            for part in (account.access_key_id, account.secret_access_key, self.url)
         )
-        extra = f"/?session_token={quote(account.session_token, safe='')}" if account.session_token else ""
+        extra = (
+            f"/?session_token={quote(account.session_token, safe='', errors='surrogatepass')}"
+            if account.session_token
+            else ""
+        )
         return f"qianfan://{login}:{password}@{host}{extra}"
 
     def start(self) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.emulator.backend import Backend
-from airflow_provider_qianfan.emulator.clock import Clock, RealClock
+from airflow_provider_qianfan.emulator.clock import Clock, RealClock, shifted
 from airflow_provider_qianfan.emulator.scenario import (
     BASE_MODEL,
     MODEL_SET_ID,
@@ -28,6 +28,7 @@ from airflow_provider_qianfan.emulator.scenario import (
     TaskSpec,
     load,
 )
+from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +44,7 @@ class Call:
 
     :param time: world time.
     :param action: the ``Action`` of the query, "" without one.
-    :param body: the parsed JSON body, or the raw text if it is not JSON.
+    :param raw: the body.
     :param status: HTTP status of the answer.
     :param code: the error code of the answer, if it was the platform's own error.
     :param access_key_id: of the ``Authorization`` header, not necessarily a valid one; None without one.
@@ -51,10 +52,18 @@ class Call:
 
     time: datetime
     action: str
-    body: Any
+    raw: bytes
     status: int
     code: str | None
     access_key_id: str | None
+
+    @property
+    def body(self) -> Any:
+        """The parsed JSON body, or its text if it is not JSON or is cut."""
+        try:
+            return read_json(self.raw)
+        except ScenarioError:
+            return self.raw.decode(errors="replace")
 
 
 class World(Backend):
@@ -100,7 +109,7 @@ class World(Backend):
         :param skew: seconds by which its clock is ahead.
         """
         world = self.behaviour.signature_clock == "world"
-        return (self.now if world else datetime.now(UTC)) + timedelta(seconds=skew)
+        return shifted(self.now if world else datetime.now(UTC), skew)
 
     def advance(self, seconds: float) -> None:
         """Move world time forward by ``seconds``."""
