@@ -1,5 +1,5 @@
 """
-Who may ask: what stands before both APIs.
+Who may ask, and how much: what stands before both APIs.
 
 The control API is not signed, and a browser lets any web page send requests to loopback. Such a page cannot
 hide where it comes from: its name is in ``Host`` if it got here by DNS, and else its site is in ``Origin`` or
@@ -8,24 +8,33 @@ hide where it comes from: its name is in ``Host`` if it got here by DNS, and els
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: Bytes of a request's body. The longest that the provider sends has some hundred.
+LONGEST_BODY = 1024 * 1024
+# A client that is still sending would not see the answer if the connection were closed at once.
+_DISCARDED = 8 * LONGEST_BODY
+_DISCARDING = 1.0
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::\d{0,5})?")
 
 
 class Guard:
     """
-    Middleware that refuses what a web page of another site may have sent.
+    Middleware that refuses what a web page of another site may have sent, and what is too long.
 
     :param names: see :func:`host_names`.
     """
@@ -38,11 +47,13 @@ class Guard:
         """Answer a request, or let it through."""
         headers = Headers(scope=scope)
         if not _is_own(headers.get("host", ""), self._names):
-            await _refuse(send, 421, _wrong_name(headers.get("host", "")))
+            await _refuse(receive, send, 421, _wrong_name(headers.get("host", "")))
         elif (page := _other_site(headers)) is not None:
-            await _refuse(send, 403, _wrong_site(page))
+            await _refuse(receive, send, 403, _wrong_site(page))
+        elif _announced(headers) > LONGEST_BODY or (body := await _read(receive)) is None:
+            await _refuse(receive, send, 413, _TOO_LONG)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, _replayed(body, receive), send)
 
 
 def host_names(hosts: Iterable[str]) -> frozenset[str]:
@@ -105,7 +116,44 @@ def _wrong_site(header: str) -> str:
     )
 
 
-async def _refuse(send: Send, status: int, message: str) -> None:
+_TOO_LONG = f"The emulator reads at most {LONGEST_BODY} bytes of a request's body. Send a shorter one."
+
+
+def _announced(headers: Headers) -> int:
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return the body, or None as soon as it is too long."""
+    body = bytearray()
+    async for piece in _pieces(receive):
+        body += piece
+        if len(body) > LONGEST_BODY:
+            return None
+    return bytes(body)
+
+
+async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return first.pop() if first else await receive()
+
+    return replay
+
+
+async def _refuse(receive: Receive, send: Send, status: int, message: str) -> None:
     # Clients of the control API look at "error", those of the platform at "code" and "message".
     answer = json.dumps({"error": message, "code": "EmulatorRefused", "message": message}).encode()
     headers = [
@@ -114,4 +162,16 @@ async def _refuse(send: Send, status: int, message: str) -> None:
         (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+    await send({"type": "http.response.body", "body": answer, "more_body": True})
+    await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    left = _DISCARDED
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DISCARDING):
+            async for piece in _pieces(receive):
+                left -= len(piece)
+                if left < 0:
+                    return

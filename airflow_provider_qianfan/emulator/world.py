@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.faults import Fault
 
 
+# Enough for any test, and some 200 MiB at the very worst.
+CALLS_KEPT = 20_000
+KEPT_OF_A_CALL = 8192
+_KEPT_OF_A_NAME = 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """
@@ -44,7 +50,7 @@ class Call:
 
     :param time: world time.
     :param action: the ``Action`` of the query, "" without one.
-    :param raw: the body.
+    :param raw: the body; of a long one, the first 8 KiB.
     :param status: HTTP status of the answer.
     :param code: the error code of the answer, if it was the platform's own error.
     :param access_key_id: of the ``Authorization`` header, not necessarily a valid one; None without one.
@@ -56,6 +62,13 @@ class Call:
     status: int
     code: str | None
     access_key_id: str | None
+
+    def __post_init__(self) -> None:
+        """Keep no more than a part of what is long; a client decides how long it is."""
+        object.__setattr__(self, "raw", self.raw[:KEPT_OF_A_CALL])
+        object.__setattr__(self, "action", self.action[:_KEPT_OF_A_NAME])
+        if self.access_key_id is not None:
+            object.__setattr__(self, "access_key_id", self.access_key_id[:_KEPT_OF_A_NAME])
 
     @property
     def body(self) -> Any:
@@ -373,12 +386,13 @@ class World(Backend):
             setattr(self.behaviour, item.name, getattr(behaviour, item.name))
 
     def count(self, action: str) -> int:
-        """Return how many calls of an action there were, whatever the answer."""
+        """Return how many of the last 20,000 calls were of an action, whatever the answer."""
         return sum(call.action == action for call in list(self.calls))
 
     def record(self, call: Call) -> None:
-        """Add to the call log."""
+        """Add to the call log, and forget the oldest call of a full one."""
         self.calls.append(call)
+        del self.calls[:-CALLS_KEPT]
         if self.on_call is not None:
             self.on_call(call)
 
