@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import threading
@@ -42,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.scenario, RealClock(options.speed), options.port, options.host, options.allow_host
         )
     except OSError as error:
-        print(f"cannot listen on {options.host} port {options.port}: {error.strerror}", file=sys.stderr)
+        _say(f"cannot listen on {options.host} port {options.port}: {error.strerror}")
         return 2
     except (ValueError, OverflowError) as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return 2
     if not options.quiet:
         server.world.on_call = _log
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with server:
         print(f"AIRFLOW_CONN_QIANFAN_DEFAULT={server.connection_uri}")
         for line in describe(server.world):
-            print(line)
+            print(printable(line))
         print("ready", flush=True)
         stop.wait()
     return 0
@@ -85,10 +86,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _log(call: Call) -> None:
     code = f" {call.code}" if call.code else ""
-    print(
-        f"{call.time:%H:%M:%S} {call.action or '(no action)'} {call.status}{code}",
-        file=sys.stderr,
-        flush=True,
+    _say(f"{call.time:%H:%M:%S} {call.action or '(no action)'} {call.status}{code}")
+
+
+def _say(text: str) -> None:
+    # Nobody may be listening any more, which is no reason to break an answer.
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return text of clients and files as one line, without what a terminal would obey."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
 
 
