@@ -10,8 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from airflow_provider_qianfan.emulator import yaml_file
 from airflow_provider_qianfan.emulator.faults import Fault  # noqa: TC001 - the schema reads the hints
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read
 
@@ -567,15 +566,15 @@ def load(source: Scenario | Mapping[str, object] | str | Path) -> Scenario:
     text = builtin.get(str(source))
     if text is None:
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = yaml_file.read_text(source)
+        except (OSError, ValueError) as error:
             raise ScenarioError(
                 f"{source}: neither a readable file ({error}) nor a built-in scenario ({', '.join(builtin)})"
             ) from error
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{source}: not YAML: {error}") from error
+        data = yaml_file.parse(text)
+    except ScenarioError as error:
+        raise ScenarioError(f"{source}: {error}") from error
     scenario = read(Scenario, {} if data is None else data, str(source))
     return (
         scenario if isinstance(data, dict) and "name" in data else replace(scenario, name=Path(source).stem)

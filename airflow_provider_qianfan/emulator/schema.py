@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, Union
 T = TypeVar("T")
 
 
+# Bits of a whole number; Python refuses to write one that is much longer.
+_LONGEST_NUMBER = 10_000
 #: Lists and mappings inside one another. What is deeper cannot be written into an answer for sure.
 DEEPEST = 50
 
@@ -155,7 +157,7 @@ def _read_scalar(hint: Any, data: object, where: str) -> Any:
         if number is not None:
             return number
     elif hint is int:
-        if isinstance(data, int) and not isinstance(data, bool):
+        if isinstance(data, int) and not isinstance(data, bool) and data.bit_length() <= _LONGEST_NUMBER:
             return data
     elif isinstance(data, hint):
         return data
@@ -188,17 +190,22 @@ def _moment(data: object) -> datetime | None:
         return None
 
 
-def _json(data: object, where: str) -> object:
+def _json(data: object, where: str, depth: int = 0) -> object:
     """Return ``data`` if an answer can carry it; YAML reads an unquoted time as a datetime."""
+    if depth > DEEPEST:
+        raise ScenarioError(f"{where[:60]}…: {_TOO_DEEP}")
     if isinstance(data, date):
         raise ScenarioError(f"{where}: put quotes around the time {data}")
     if isinstance(data, Mapping):
-        return {read_as(str, key, where): _json(value, f"{where}.{key}") for key, value in data.items()}
+        return {
+            read_as(str, key, where): _json(value, f"{where}.{key}", depth + 1) for key, value in data.items()
+        }
     if isinstance(data, list | tuple):
-        return [_json(item, f"{where}[{index}]") for index, item in enumerate(data)]
+        return [_json(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(data)]
     if (
         data is None
-        or isinstance(data, str | bool | int)
+        or isinstance(data, str | bool)
+        or (isinstance(data, int) and data.bit_length() <= _LONGEST_NUMBER)
         or (isinstance(data, float) and math.isfinite(data))
     ):
         return data
@@ -206,5 +213,8 @@ def _json(data: object, where: str) -> object:
 
 
 def _show(data: object) -> str:
-    text = repr(data)
+    try:
+        text = repr(data)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4300 digits
+        return "a value too large to show"
     return text if len(text) <= 60 else text[:57] + "..."
