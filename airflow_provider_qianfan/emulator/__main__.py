@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import threading
@@ -38,12 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name:10} {load(name).description}")
         return 0
     try:
-        server = EmulatorServer(options.scenario, RealClock(options.speed), options.port, options.host)
+        server = EmulatorServer(
+            options.scenario, RealClock(options.speed), options.port, options.host, options.allow_host
+        )
     except OSError as error:
-        print(f"cannot listen on {options.host} port {options.port}: {error.strerror}", file=sys.stderr)
+        _say(f"cannot listen on {options.host} port {options.port}: {error.strerror}")
         return 2
     except (ValueError, OverflowError) as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return 2
     if not options.quiet:
         server.world.on_call = _log
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with server:
         print(f"AIRFLOW_CONN_QIANFAN_DEFAULT={server.connection_uri}")
         for line in describe(server.world):
-            print(line)
+            print(printable(line))
         print("ready", flush=True)
         stop.wait()
     return 0
@@ -68,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenario", default="demo", metavar="NAME_OR_FILE", help="default: %(default)s")
     parser.add_argument("--port", type=int, default=8787, help="default: %(default)s; 0: any free port")
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address; default: %(default)s")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name that clients may call it by, beside those of loopback; may be repeated",
+    )
     parser.add_argument("--speed", type=float, default=1.0, help="world seconds per second; default: 1")
     parser.add_argument("--quiet", action="store_true", help="no line per request on stderr")
     parser.add_argument("--list-scenarios", action="store_true", help="list the built-in scenarios and exit")
@@ -76,10 +86,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _log(call: Call) -> None:
     code = f" {call.code}" if call.code else ""
-    print(
-        f"{call.time:%H:%M:%S} {call.action or '(no action)'} {call.status}{code}",
-        file=sys.stderr,
-        flush=True,
+    _say(f"{call.time:%H:%M:%S} {call.action or '(no action)'} {call.status}{code}")
+
+
+def _say(text: str) -> None:
+    # Nobody may be listening any more, which is no reason to break an answer.
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return text of clients and files as one line, without what a terminal would obey."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
 
 

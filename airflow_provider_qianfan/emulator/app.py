@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from dataclasses import replace
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -18,10 +18,13 @@ from airflow_provider_qianfan.emulator.actions import perform
 from airflow_provider_qianfan.emulator.control import control_routes
 from airflow_provider_qianfan.emulator.errors import ApiError, inappropriate_json
 from airflow_provider_qianfan.emulator.faults import Fault, Reply, json_reply
+from airflow_provider_qianfan.emulator.guard import Guard, host_names
+from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
 from airflow_provider_qianfan.emulator.signature import Signed, access_key_id, verify
 from airflow_provider_qianfan.emulator.world import Call, World
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from starlette.requests import Request
@@ -30,25 +33,36 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.scenario import Account
 
 
-def create_app(world: World) -> Starlette:
-    """Return the ASGI application of a world: the platform API and the emulator's own control API."""
+def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
+    """
+    Return the ASGI application of a world: the platform API and the emulator's own control API.
 
-    async def action(request: Request) -> Response:
-        return await _answer(world, request)
+    :param allowed_hosts: names that ``Host`` may have beside those of loopback.
+    :raises ValueError: if one of them is not a host name.
+    """
+
+    def action(path: str) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await _answer(world, path, request)
+
+        return Route(path, endpoint, methods=["POST"])
 
     async def not_found(_: Request, __: Exception) -> Response:
         return Response(faults.html_page("404 Not Found"), 404, faults.HTML)
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            *(Route(path, action, methods=["POST"]) for path in faults.ACTIONS_OF),
+            *(action(path) for path in faults.ACTIONS_OF),
             *control_routes(world),
         ],
         exception_handlers={404: not_found},
+        middleware=[Middleware(Guard, names=host_names(allowed_hosts))],
     )
+    app.router.redirect_slashes = False  # nothing says that the platform does that
+    return app
 
 
-async def _answer(world: World, request: Request) -> Response:
+async def _answer(world: World, path: str, request: Request) -> Response:
     action = request.query_params.get("Action", "")
     raw = await request.body()
     struck = world.due_faults(action)
@@ -62,7 +76,7 @@ async def _answer(world: World, request: Request) -> Response:
     if replacing is None or replacing.performs:
         try:
             account = _authenticate(world, request, server_time)
-            payload = _perform(world, request.url.path, action, raw, account, struck)
+            payload = _perform(world, path, action, raw, account, struck)
             reply = json_reply(200, {"requestId": request_id, **payload})
             for fault in struck:
                 reply = faults.spoil(fault, reply)
@@ -74,7 +88,7 @@ async def _answer(world: World, request: Request) -> Response:
         Call(
             time=world.now,
             action=action,
-            body=_parsed(raw),
+            raw=raw,
             status=reply.status,
             code=code,
             access_key_id=access_key_id(request.headers.get("authorization")),
@@ -105,8 +119,8 @@ def _perform(
     world: World, path: str, action: str, raw: bytes, account: Account, struck: list[Fault]
 ) -> dict[str, Any]:
     try:
-        body = json.loads(raw)
-    except ValueError as error:
+        body = read_json(raw)
+    except ScenarioError as error:
         raise ApiError(400, "MalformedJSON", "The JSON you provided was not well-formed.") from error
     if not isinstance(body, dict):
         raise inappropriate_json("The body is not a JSON object.")
@@ -127,13 +141,6 @@ def _error_reply(error: ApiError, request_id: str) -> Reply:
         return reply
     extra = {"X-Bce-Error-Code": error.code, "X-Bce-Error-Message": error.message}
     return replace(reply, headers={**reply.headers, **extra})
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return raw.decode(errors="replace")
 
 
 class _Sent(Response):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_qianfan.emulator import errors, timeline
+from airflow_provider_qianfan.emulator.clock import Clock, shifted
 from airflow_provider_qianfan.emulator.models import Model
 from airflow_provider_qianfan.emulator.scenario import (
     BASE_MODEL,
@@ -30,8 +31,6 @@ from airflow_provider_qianfan.emulator.timeline import DEFAULT_MAX_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from airflow_provider_qianfan.emulator.clock import Clock
 
 T = TypeVar("T", Task, Model, Service)
 
@@ -86,7 +85,7 @@ class Backend:
                 task_id = single.id or self._invent_id("amva", self.tasks)
                 if task_id in self.tasks or task_id in added:
                     raise ValueError(f"there is already a task {task_id!r}")
-                added[task_id] = Task.of(single, task_id, now + timedelta(seconds=offset))
+                added[task_id] = Task.of(single, task_id, shifted(now, offset))
             self.tasks.update(added)
             return list(added)
 
@@ -381,7 +380,7 @@ class Backend:
                     supports_compression=self.behaviour.produced_supports_compression,
                     timeline=step.model_timeline,
                 )
-                produced = task.created + timedelta(seconds=step.after)
+                produced = shifted(task.created, step.after)
                 self.models[step.model_id] = Model.of(spec, step.model_id, produced)
 
     def _check_ready(self, model_id: str) -> None:
@@ -399,7 +398,7 @@ class Backend:
 
     def _moment(self, created: float | datetime) -> datetime:
         now = self.now
-        return now + timedelta(seconds=seconds_until(created, now))
+        return shifted(now, seconds_until(created, now))
 
     def _next_created(self, kind: str) -> str:
         self._created[kind] += 1

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+# What a datetime holds, with a day to spare for time zones.
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)
+_LAST = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+def shifted(moment: datetime, seconds: float) -> datetime:
+    """Return the moment so many seconds later, or the first or last moment there is."""
+    try:
+        return min(max(moment + timedelta(seconds=seconds), _FIRST), _LAST)
+    except OverflowError:
+        return _LAST if seconds > 0 else _FIRST
 
 
 class Clock(Protocol):
@@ -25,7 +38,7 @@ class RealClock:
     """
 
     def __init__(self, speed: float = 1.0) -> None:
-        if speed <= 0:
+        if not 0 < speed < math.inf:
             raise ValueError(f"the clock's speed must be above 0, not {speed}")
         self.speed = speed
         self._start = datetime.now(UTC)
@@ -35,11 +48,12 @@ class RealClock:
     def now(self) -> datetime:
         """Return world time (aware, UTC)."""
         passed = (time.monotonic() - self._zero) * self.speed
-        return self._start + timedelta(seconds=passed + self._skipped)
+        return shifted(self._start, passed + self._skipped)
 
     def advance(self, seconds: float) -> None:
         """Skip ``seconds`` of world time."""
-        self._skipped += _forward(seconds)
+        _check_forward(self.now(), seconds)
+        self._skipped += seconds
 
 
 class ManualClock:
@@ -62,10 +76,12 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Move world time forward by ``seconds``."""
-        self._now += timedelta(seconds=_forward(seconds))
+        _check_forward(self._now, seconds)
+        self._now = shifted(self._now, seconds)
 
 
-def _forward(seconds: float) -> float:
-    if seconds < 0:
+def _check_forward(now: datetime, seconds: float) -> None:
+    if not seconds >= 0:
         raise ValueError(f"time only moves forward, not by {seconds} s")
-    return seconds
+    if shifted(now, seconds) == _LAST:
+        raise ValueError(f"world time ends with the year 9999, so it cannot move by {seconds} s")

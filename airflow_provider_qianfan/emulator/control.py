@@ -6,15 +6,14 @@ Not signed, and only as reachable as the server: it listens on loopback alone.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from airflow_provider_qianfan.emulator.faults import Fault  # noqa: TC001 - the schema reads the hints
+from airflow_provider_qianfan.emulator.faults import Fault, json_reply
 from airflow_provider_qianfan.emulator.scenario import (
     Account,
     Behaviour,
@@ -26,7 +25,7 @@ from airflow_provider_qianfan.emulator.scenario import (
     Step,
     TaskSpec,
 )
-from airflow_provider_qianfan.emulator.schema import ScenarioError, read
+from airflow_provider_qianfan.emulator.schema import ScenarioError, read, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +66,7 @@ def control_routes(world: World) -> list[Route]:
     """Return the routes of the control API."""
 
     async def get_state(_: Request) -> Response:
-        return JSONResponse(state(world))
+        return _json(state(world))
 
     def post(path: str, change: Callable[[World, Any], None]) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -83,10 +82,10 @@ def control_routes(world: World) -> list[Route]:
             try:
                 if request.method == "DELETE" and remove is not None:
                     remove(thing_id)
-                    return JSONResponse(state(world))
+                    return _json(state(world))
                 return await _changed(world, request, lambda data: change(thing_id, data))
             except KeyError:
-                return JSONResponse({"error": f"there is no {thing_id!r}"}, 404)
+                return _json({"error": f"there is no {thing_id!r}"}, 404)
 
         methods = ["POST"] if remove is None else ["POST", "DELETE"]
         return Route(f"/_emulator/{path}", endpoint, methods=methods)
@@ -114,10 +113,15 @@ def control_routes(world: World) -> list[Route]:
 async def _changed(world: World, request: Request, change: Callable[[Any], None]) -> Response:
     try:
         raw = await request.body()
-        change(json.loads(raw) if raw else {})
+        change(read_json(raw) if raw else {})
     except ValueError as error:
-        return JSONResponse({"error": str(error)}, 400)
-    return JSONResponse(state(world))
+        return _json({"error": str(error)}, 400)
+    return _json(state(world))
+
+
+def _json(payload: object, status: int = 200) -> Response:
+    reply = json_reply(status, payload)
+    return Response(reply.body, reply.status, dict(reply.headers))
 
 
 def _advance(world: World, data: object) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_qianfan.emulator.clock import shifted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +39,10 @@ LISTINGS = {
     "DescribeModelCompTasks": ("modelCompTaskList", "id"),
     "DescribeServices": ("serviceList", "serviceId"),
 }
+
+_HUGEST_BODY = 2**30
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
 
 _ENDLESS_PREFIX = "amva-endless"
 
@@ -87,7 +94,7 @@ class Fault:
     :param endless_paging: a listing that never ends: ``same_marker``, ``looping_marker`` (two in turn),
         ``missing_marker``, ``fresh_markers`` (the same rows for ever), ``fresh_rows`` (new rows for ever).
     :param redirect: URL in ``Location``; status 302 unless ``status`` is given.
-    :param huge_body: bytes by which a JSON answer is padded.
+    :param huge_body: bytes by which a JSON answer is padded, at most 1 GiB.
     :param null_list: the list of rows is null.
     """
 
@@ -129,7 +136,10 @@ class Fault:
             raise ValueError(f"'server_error' is a status from 500 to 599, not {self.server_error}")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"'status' is from 200 to 599, not {self.status}")
+        if self.huge_body is not None and not 0 <= self.huge_body <= _HUGEST_BODY:
+            raise ValueError(f"'huge_body' is from 0 to {_HUGEST_BODY}, not {self.huge_body}")
         self._check_effects()
+        self._check_headers()
 
     def _check_condition(self) -> None:
         if self.action != "*" and self.action not in ACTIONS:
@@ -151,6 +161,14 @@ class Fault:
             raise ValueError("'retry_after' needs an answer to go with: rate_limit, server_error or status")
         if self.performs and not self.replaces:
             raise ValueError("'performs' needs a replaced answer")
+
+    def _check_headers(self) -> None:
+        location = {} if self.redirect is None else {"Location": self.redirect}
+        for name, value in {**self.headers, **location}.items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"{name!r}: {value!r} cannot be sent as a header")
+            if name.lower() in ("content-length", "transfer-encoding"):
+                raise ValueError(f"{name!r} is the server's to say; for a wrong length: 'truncated_body'")
 
     @property
     def effects(self) -> tuple[str, ...]:
@@ -207,7 +225,7 @@ def replacement(fault: Fault, request_id: str, now: datetime) -> Reply:
     reply = _replacement(fault, request_id)
     extra = dict(fault.headers)
     if fault.retry_after is not None:
-        date = format_datetime(now + timedelta(seconds=fault.retry_after), usegmt=True)
+        date = format_datetime(shifted(now, fault.retry_after), usegmt=True)
         extra["Retry-After"] = date if fault.retry_after_date else f"{fault.retry_after:g}"
     return replace(reply, headers={**reply.headers, **extra})
 
@@ -233,13 +251,19 @@ def _replacement(fault: Fault, request_id: str) -> Reply:
     if fault.empty_body or fault.body is None:
         return Reply(status=fault.status or 200, body=b"", headers=JSON)
     if isinstance(fault.body, str):
-        return Reply(status=fault.status or 200, body=fault.body.encode(), headers=JSON)
+        return Reply(
+            status=fault.status or 200, body=fault.body.encode("utf-8", "surrogatepass"), headers=JSON
+        )
     return json_reply(fault.status or 200, fault.body)
 
 
 def json_reply(status: int, payload: object) -> Reply:
     """Return an answer with a JSON body."""
-    return Reply(status=status, body=json.dumps(payload, ensure_ascii=False).encode(), headers=JSON)
+    try:
+        body = json.dumps(payload, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
+        body = json.dumps(payload).encode()
+    return Reply(status=status, body=body, headers=JSON)
 
 
 def spoil(fault: Fault, reply: Reply) -> Reply:

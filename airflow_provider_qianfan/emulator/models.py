@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan.emulator.clock import shifted
 from airflow_provider_qianfan.emulator.scenario import NO_PATCH, ModelSpec, ModelStep, Patch, SourceType
 from airflow_provider_qianfan.emulator.timeline import Timed, given, time_text
 
@@ -59,7 +60,7 @@ class Model(Timed[ModelStep]):
             **given(
                 {
                     "createTime": time_text(self.created, kind),
-                    "modifyTime": time_text(self.created + timedelta(seconds=step.after), kind),
+                    "modifyTime": time_text(shifted(self.created, step.after), kind),
                 }
             ),
             "modelApplicationType": "chat",

@@ -10,8 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from airflow_provider_qianfan.emulator import yaml_file
 from airflow_provider_qianfan.emulator.faults import Fault  # noqa: TC001 - the schema reads the hints
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read
 
@@ -31,6 +30,8 @@ PayType = Literal["Prepay", "Postpay"]
 
 MODEL_SET_ID = "am-emulated0001"
 BASE_MODEL = "emulated-base-model"
+
+_MOST_REPEATED = 10_000
 
 Permission = Literal["full", "read", "tuning", "tuning_read", "service", "service_read", "none"]
 Refusal = Literal["accepted", "inappropriate_json", "precondition_failed"]
@@ -282,7 +283,7 @@ class Repeat:
     """
     Make several tasks out of one entry; ``{n}`` in its texts becomes 0001, 0002, ….
 
-    :param count: how many.
+    :param count: how many; at most 10,000.
     :param every: world seconds from one creation to the next; default 60.
     """
 
@@ -290,9 +291,9 @@ class Repeat:
     every: float = 60.0
 
     def __post_init__(self) -> None:
-        """Refuse an empty repetition."""
-        if self.count < 1:
-            raise ValueError("'count' is at least 1")
+        """Refuse an empty repetition, and one that fills the memory."""
+        if not 1 <= self.count <= _MOST_REPEATED:
+            raise ValueError(f"'count' is from 1 to {_MOST_REPEATED}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -565,15 +566,15 @@ def load(source: Scenario | Mapping[str, object] | str | Path) -> Scenario:
     text = builtin.get(str(source))
     if text is None:
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = yaml_file.read_text(source)
+        except (OSError, ValueError) as error:
             raise ScenarioError(
                 f"{source}: neither a readable file ({error}) nor a built-in scenario ({', '.join(builtin)})"
             ) from error
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{source}: not YAML: {error}") from error
+        data = yaml_file.parse(text)
+    except ScenarioError as error:
+        raise ScenarioError(f"{source}: {error}") from error
     scenario = read(Scenario, {} if data is None else data, str(source))
     return (
         scenario if isinstance(data, dict) and "name" in data else replace(scenario, name=Path(source).stem)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, Literal, TypeVar, Union
@@ -13,8 +14,50 @@ from typing import Any, Literal, TypeVar, Union
 T = TypeVar("T")
 
 
+# Bits of a whole number; Python refuses to write one that is much longer.
+_LONGEST_NUMBER = 10_000
+#: Lists and mappings inside one another. What is deeper cannot be written into an answer for sure.
+DEEPEST = 50
+
+
 class ScenarioError(ValueError):
     """Data that does not fit the schema; the message names the place and what is allowed there."""
+
+
+def read_json(raw: bytes) -> Any:
+    """
+    Return what a JSON text says, if an answer can carry it.
+
+    :raises ScenarioError: if it is not JSON (as RFC 8259 has it: no ``NaN``), or nested too deep.
+    """
+    try:
+        data = json.loads(raw, parse_constant=_finite, parse_float=_finite)
+    except ValueError as error:
+        raise ScenarioError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ScenarioError(_TOO_DEEP) from error
+    level = [data]
+    for _ in range(DEEPEST + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return data
+    raise ScenarioError(_TOO_DEEP)
+
+
+_TOO_DEEP = f"lists and objects are nested more than {DEEPEST} deep; put less into one another"
+
+
+def _children(data: object) -> Iterable[object]:
+    if isinstance(data, dict):
+        return data.values()
+    return data if isinstance(data, list) else ()
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isfinite(number):
+        return number
+    raise ValueError(f"the number {text[:60]} is not finite")
 
 
 def read(cls: type[T], data: object, where: str) -> T:
@@ -33,7 +76,7 @@ def read(cls: type[T], data: object, where: str) -> T:
     known = {field.name.rstrip("_"): field for field in fields(cls) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
-            raise ScenarioError(f"{where}: unknown key {key!r}; allowed: {', '.join(sorted(known))}")
+            raise ScenarioError(f"{where}: unknown key {_show(key)}; allowed: {', '.join(sorted(known))}")
     for key, field in known.items():
         if key not in data and field.default is MISSING and field.default_factory is MISSING:
             raise ScenarioError(f"{where}: {key!r} is missing")
@@ -110,14 +153,25 @@ def _read_scalar(hint: Any, data: object, where: str) -> Any:
         if moment is not None:
             return moment
     elif hint is float:
-        if isinstance(data, int | float) and not isinstance(data, bool) and math.isfinite(data):
-            return float(data)
+        number = _number(data)
+        if number is not None:
+            return number
     elif hint is int:
-        if isinstance(data, int) and not isinstance(data, bool):
+        if isinstance(data, int) and not isinstance(data, bool) and data.bit_length() <= _LONGEST_NUMBER:
             return data
     elif isinstance(data, hint):
         return data
     raise ScenarioError(f"{where}: expected {_SCALARS[hint]}, not {_show(data)}")
+
+
+def _number(data: object) -> float | None:
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        return None
+    try:
+        number = float(data)
+    except OverflowError:  # a whole number may have more digits than a float has room for
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _moment(data: object) -> datetime | None:
@@ -130,20 +184,28 @@ def _moment(data: object) -> datetime | None:
         data = datetime.combine(data, time.min)
     if not isinstance(data, datetime):
         return None
-    return data.replace(tzinfo=UTC) if data.tzinfo is None else data.astimezone(UTC)
+    try:
+        return data.replace(tzinfo=UTC) if data.tzinfo is None else data.astimezone(UTC)
+    except OverflowError:  # in UTC, it is in the year 0 or 10000
+        return None
 
 
-def _json(data: object, where: str) -> object:
+def _json(data: object, where: str, depth: int = 0) -> object:
     """Return ``data`` if an answer can carry it; YAML reads an unquoted time as a datetime."""
+    if depth > DEEPEST:
+        raise ScenarioError(f"{where[:60]}…: {_TOO_DEEP}")
     if isinstance(data, date):
         raise ScenarioError(f"{where}: put quotes around the time {data}")
     if isinstance(data, Mapping):
-        return {read_as(str, key, where): _json(value, f"{where}.{key}") for key, value in data.items()}
+        return {
+            read_as(str, key, where): _json(value, f"{where}.{key}", depth + 1) for key, value in data.items()
+        }
     if isinstance(data, list | tuple):
-        return [_json(item, f"{where}[{index}]") for index, item in enumerate(data)]
+        return [_json(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(data)]
     if (
         data is None
-        or isinstance(data, str | bool | int)
+        or isinstance(data, str | bool)
+        or (isinstance(data, int) and data.bit_length() <= _LONGEST_NUMBER)
         or (isinstance(data, float) and math.isfinite(data))
     ):
         return data
@@ -151,5 +213,8 @@ def _json(data: object, where: str) -> object:
 
 
 def _show(data: object) -> str:
-    text = repr(data)
+    try:
+        text = repr(data)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4300 digits
+        return "a value too large to show"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -17,7 +17,7 @@ from airflow_provider_qianfan.emulator.app import create_app
 from airflow_provider_qianfan.emulator.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -35,7 +35,9 @@ class EmulatorServer:
     :param clock: world time; default: the real one.
     :param port: default 0, any free port.
     :param host: a loopback address.
-    :raises ValueError: if ``host`` is not a loopback address.
+    :param allowed_hosts: names by which clients may call it (``Host``) beside those of loopback; for what
+        comes through a proxy that keeps the name. Any other name is refused: a web page would have it.
+    :raises ValueError: if ``host`` is not a loopback address, or one of ``allowed_hosts`` is not a name.
     :raises OSError: if the port cannot be had.
     """
 
@@ -45,9 +47,11 @@ class EmulatorServer:
         clock: Clock | None = None,
         port: int = 0,
         host: str = "127.0.0.1",
+        allowed_hosts: Collection[str] = (),
     ) -> None:
         address = loopback(host)
         self.world = World(scenario, clock)
+        app = create_app(self.world, allowed_hosts)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # Without the protocol's number, asyncio leaves Nagle's algorithm on: 40 ms more for an answer.
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -61,7 +65,7 @@ class EmulatorServer:
         self.url = f"http://[{address}]:{self.port}" if ":" in address else f"http://{address}:{self.port}"
         self._server = _Server(
             uvicorn.Config(
-                create_app(self.world),
+                app,
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -81,9 +85,14 @@ class EmulatorServer:
         """The Airflow connection to this emulator, with the first account, in URI form."""
         account = self.world.account
         login, password, host = (
-            quote(part, safe="") for part in (account.access_key_id, account.secret_access_key, self.url)
+            quote(part, safe="", errors="surrogatepass")
+            for part in (account.access_key_id, account.secret_access_key, self.url)
         )
-        extra = f"/?session_token={quote(account.session_token, safe='')}" if account.session_token else ""
+        extra = (
+            f"/?session_token={quote(account.session_token, safe='', errors='surrogatepass')}"
+            if account.session_token
+            else ""
+        )
         return f"qianfan://{login}:{password}@{host}{extra}"
 
     def start(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan.emulator.clock import shifted
 from airflow_provider_qianfan.emulator.scenario import TERMINAL, Patch, Step, TaskSpec
 from airflow_provider_qianfan.emulator.timeline import Timed, given, time_text
 
@@ -49,7 +50,7 @@ class Task(Timed[Step]):
                 end = None
             elif end is None:
                 end = step.after
-        return None if end is None else self.created + timedelta(seconds=end)
+        return None if end is None else shifted(self.created, end)
 
     def row(self, where: Where, now: datetime, behaviour: Behaviour) -> dict[str, Any]:
         """

@@ -82,7 +82,9 @@ def existing(things: Iterable[T], now: datetime, order: str) -> list[T]:
     """
     found = [thing for thing in things if thing.created <= now]
     if order == "shuffled":
-        return sorted(found, key=lambda thing: hashlib.sha256(thing.id.encode()).digest())
+        return sorted(
+            found, key=lambda thing: hashlib.sha256(thing.id.encode("utf-8", "surrogatepass")).digest()
+        )
     # The sort is stable, so that among equal times the order of insertion counts.
     found.sort(key=lambda thing: thing.created)
     return found if order == "oldest_first" else found[::-1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.emulator.backend import Backend
-from airflow_provider_qianfan.emulator.clock import Clock, RealClock
+from airflow_provider_qianfan.emulator.clock import Clock, RealClock, shifted
 from airflow_provider_qianfan.emulator.scenario import (
     BASE_MODEL,
     MODEL_SET_ID,
@@ -28,12 +28,19 @@ from airflow_provider_qianfan.emulator.scenario import (
     TaskSpec,
     load,
 )
+from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from airflow_provider_qianfan.emulator.faults import Fault
+
+
+# Enough for any test, and some 200 MiB at the very worst.
+CALLS_KEPT = 20_000
+KEPT_OF_A_CALL = 8192
+_KEPT_OF_A_NAME = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,7 @@ class Call:
 
     :param time: world time.
     :param action: the ``Action`` of the query, "" without one.
-    :param body: the parsed JSON body, or the raw text if it is not JSON.
+    :param raw: the body; of a long one, the first 8 KiB.
     :param status: HTTP status of the answer.
     :param code: the error code of the answer, if it was the platform's own error.
     :param access_key_id: of the ``Authorization`` header, not necessarily a valid one; None without one.
@@ -51,10 +58,25 @@ class Call:
 
     time: datetime
     action: str
-    body: Any
+    raw: bytes
     status: int
     code: str | None
     access_key_id: str | None
+
+    def __post_init__(self) -> None:
+        """Keep no more than a part of what is long; a client decides how long it is."""
+        object.__setattr__(self, "raw", self.raw[:KEPT_OF_A_CALL])
+        object.__setattr__(self, "action", self.action[:_KEPT_OF_A_NAME])
+        if self.access_key_id is not None:
+            object.__setattr__(self, "access_key_id", self.access_key_id[:_KEPT_OF_A_NAME])
+
+    @property
+    def body(self) -> Any:
+        """The parsed JSON body, or its text if it is not JSON or is cut."""
+        try:
+            return read_json(self.raw)
+        except ScenarioError:
+            return self.raw.decode(errors="replace")
 
 
 class World(Backend):
@@ -100,7 +122,7 @@ class World(Backend):
         :param skew: seconds by which its clock is ahead.
         """
         world = self.behaviour.signature_clock == "world"
-        return (self.now if world else datetime.now(UTC)) + timedelta(seconds=skew)
+        return shifted(self.now if world else datetime.now(UTC), skew)
 
     def advance(self, seconds: float) -> None:
         """Move world time forward by ``seconds``."""
@@ -364,12 +386,13 @@ class World(Backend):
             setattr(self.behaviour, item.name, getattr(behaviour, item.name))
 
     def count(self, action: str) -> int:
-        """Return how many calls of an action there were, whatever the answer."""
+        """Return how many of the last 20,000 calls were of an action, whatever the answer."""
         return sum(call.action == action for call in list(self.calls))
 
     def record(self, call: Call) -> None:
-        """Add to the call log."""
+        """Add to the call log, and forget the oldest call of a full one."""
         self.calls.append(call)
+        del self.calls[:-CALLS_KEPT]
         if self.on_call is not None:
             self.on_call(call)
 

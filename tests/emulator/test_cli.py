@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from airflow_provider_qianfan.emulator.__main__ import describe, main
+from airflow_provider_qianfan.emulator.__main__ import describe, main, printable
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.world import World
@@ -106,6 +107,82 @@ def test_says_what_becomes_of_versions_and_services() -> None:
     ]
 
 
+ODD = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\u2028\ud800"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain 千帆 é", "plain 千帆 é"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\r\nb\tc\0", "a\\r\\nb\\tc\\x00"),
+        ("\x9b\u202e\u2028\ud800\ufeff", "\\x9b\\u202e\\u2028\\ud800\\ufeff"),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_the_log_is_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(
+        json.dumps({"tasks": [{"id": ODD, "name": ODD, "source_model_id": "x", "status": "running"}]})
+    )
+    process, lines = start("--scenario", str(path))
+    try:
+        with Client(url_of(lines)) as client:
+            action = "Odd%1B%5B2J%0D%0A12:00:00%20Forged%20200%E2%80%AE"
+            client.http.post(f"{client.url}/v2/model?Action={action}")
+            client.http.post(f"{client.url}/v2/model?Action={'x' * 50_000}")
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=5)
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in [*lines, *errors.splitlines()])
+    first, second = errors.splitlines()
+    assert "Odd\\x1b[2J\\r\\n12:00:00 Forged 200\\u202e 403 AccessDenied" in first
+    assert len(second) < 200
+
+
+def test_answers_also_if_nobody_reads_the_log() -> None:
+    process, lines = start()
+    try:
+        assert process.stderr is not None
+        process.stderr.close()
+        with Client(url_of(lines)) as client:
+            for _ in range(3):
+                assert client.post("DescribeModelCompTasks", {}).status_code == 200
+    finally:
+        process.terminate()
+        process.wait(5)
+    assert process.returncode == 0
+
+
+def test_complaints_are_escaped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "odd\x1b[2J.yaml"
+    path.write_text('"fau\\x1blts": []\n')
+    assert main(["--scenario", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.removesuffix("\n").isprintable()
+    assert "odd\\x1b[2J.yaml: unknown key" in said
+
+
+def test_more_names(tmp_path: Path) -> None:
+    process, lines = start("--allow-host", "one.test", "--allow-host", "two.test")
+    try:
+        with Client(url_of(lines)) as client:
+            state = f"{client.url}/_emulator/state"
+            hosts = ("one.test", "two.test", "three.test")
+            assert [client.http.get(state, headers={"Host": host}).status_code for host in hosts] == [
+                200,
+                200,
+                421,
+            ]
+    finally:
+        process.terminate()
+        process.communicate(timeout=5)
+
+
 def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-scenarios"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
@@ -119,6 +196,7 @@ def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
         (["--scenario", "nope"], "nope: neither a readable file"),
         (["--speed", "0"], "speed must be above 0"),
         (["--port", "70000"], "port"),
+        (["--allow-host", "http://x"], "'http://x' is not a host name"),
     ],
 )
 def test_refusals(capsys: pytest.CaptureFixture[str], options: list[str], hint: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.scenario import Scenario, builtin_scenarios, load
 from airflow_provider_qianfan.emulator.schema import ScenarioError
 from airflow_provider_qianfan.emulator.world import World
+from airflow_provider_qianfan.emulator.yaml_file import LONGEST_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,6 +245,81 @@ def test_mistakes_are_named(tmp_path: Path, text: str, place: str, hint: str) ->
     assert message.startswith(str(path))
     assert place in message
     assert hint in message
+
+
+LAUGHS = "\n".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]"
+    for before, name in zip("abcdefghi", "bcdefghij", strict=True)
+)
+CHAIN = "\n".join(f"k{n}: &k{n} [*k{n - 1}]" for n in range(1, 500))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (
+            "tasks: &t [*t]",
+            "the value that begins in line 1 contains itself; replace the alias (*name) in it",
+        ),
+        ("\nbehaviour: &b {marker: *b}", "the value that begins in line 2 contains itself"),
+        ("tasks: [{source_model_id: x, status: failed, set: &s {a: {b: *s}}}]", "contains itself"),
+        ("a: &a {<<: *a}", "contains itself"),
+        ("? &a [*a]\n: 1", "contains itself"),
+        (f"a: &a [lol, lol]\n{LAUGHS}", "it has more than 20000 values"),
+        (
+            "a: &a {x: 1}\n" + LAUGHS.replace("[", "{<<: [").replace("]", "]}"),
+            "it has more than 20000 values",
+        ),
+        ("tasks: [" + "1, " * 21_000 + "]", "it has more than 20000 values"),
+        (f"k0: &k0 []\n{CHAIN}", "nested more than 50 deep"),
+        ("tasks: " + "[" * 60 + "]" * 60, "nested more than 50 deep"),
+        ("tasks: " + "[" * 100_000, "nested more than 50 deep"),
+        ("# " + "x" * LONGEST_FILE, f"it has more than {LONGEST_FILE} bytes"),
+        (
+            "description: !!python/object/apply:os.system [true]",
+            "not YAML: could not determine a constructor",
+        ),
+        ("description: 2024-99-99", "not YAML: month must be in 1..12"),
+        ("description: " + "9" * 5000, "not YAML: Exceeds the limit"),
+        ("behaviour: {list_lag: 0x" + "f" * 5000 + "}", "expected a number, not a value too large"),
+        ("faults: [{legacy_error: 0x" + "f" * 5000 + "}]", "expected a whole number, not a value too large"),
+        ("faults: [{body: [0x" + "f" * 5000 + "]}]", "cannot be written as JSON"),
+        ("description: *nobody", "not YAML: found undefined alias"),
+        ("description: \x07", "not YAML: unacceptable character"),
+    ],
+    ids=range(20),
+)
+def test_no_file_hangs_or_fills_the_memory(tmp_path: Path, text: str, hint: str) -> None:
+    path = write(tmp_path, text)
+    start = time.process_time()
+    with pytest.raises(ScenarioError) as caught:
+        load(path)
+    assert time.process_time() - start < 10
+    assert hint in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_aliases_may_repeat(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        tasks:
+          - &first {source_model_id: amv-x, status: running, set: &more {x: [1]}}
+          - {<<: *first, name: second}
+          - {source_model_id: amv-x, status: failed, set: *more}
+        """,
+    )
+    first, second, third = load(path).tasks
+    assert first.set == second.set == third.set == {"x": [1]}
+    assert (second.name, third.status) == ("second", "failed")
+
+
+def test_a_mapping_that_contains_itself() -> None:
+    more: dict[str, object] = {}
+    more["more"] = more
+    with pytest.raises(ScenarioError, match="nested more than 50 deep"):
+        load({"tasks": [{"source_model_id": "x", "status": "running", "set": more}]})
 
 
 def test_no_such_scenario() -> None:

@@ -43,7 +43,7 @@ def test_stops_with_requests_on_their_way_and_frees_the_port() -> None:
     with EmulatorServer() as emulator:
         emulator.world.faults.append(Fault(latency=60))
         with socket.create_connection(("127.0.0.1", emulator.port)) as waiting:
-            waiting.sendall(b"POST /v2/model HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            waiting.sendall(b"POST /v2/model HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
             while not emulator.world.faults[0].seen:
                 time.sleep(0.001)
             start = time.monotonic()

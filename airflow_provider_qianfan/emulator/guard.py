@@ -1,0 +1,177 @@
+"""
+Who may ask, and how much: what stands before both APIs.
+
+The control API is not signed, and a browser lets any web page send requests to loopback. Such a page cannot
+hide where it comes from: its name is in ``Host`` if it got here by DNS, and else its site is in ``Origin`` or
+``Sec-Fetch-Site``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import re
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: Bytes of a request's body. The longest that the provider sends has some hundred.
+LONGEST_BODY = 1024 * 1024
+# A client that is still sending would not see the answer if the connection were closed at once.
+_DISCARDED = 8 * LONGEST_BODY
+_DISCARDING = 1.0
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::\d{0,5})?")
+
+
+class Guard:
+    """
+    Middleware that refuses what a web page of another site may have sent, and what is too long.
+
+    :param names: see :func:`host_names`.
+    """
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let it through."""
+        headers = Headers(scope=scope)
+        if not _is_own(headers.get("host", ""), self._names):
+            await _refuse(receive, send, 421, _wrong_name(headers.get("host", "")))
+        elif (page := _other_site(headers)) is not None:
+            await _refuse(receive, send, 403, _wrong_site(page))
+        elif _announced(headers) > LONGEST_BODY or (body := await _read(receive)) is None:
+            await _refuse(receive, send, 413, _TOO_LONG)
+        else:
+            await self._app(scope, _replayed(body, receive), send)
+
+
+def host_names(hosts: Iterable[str]) -> frozenset[str]:
+    """
+    Return the names that ``Host`` may have beside those of loopback.
+
+    :raises ValueError: if one is not a host name.
+    """
+    return frozenset(_checked_name(host) for host in hosts)
+
+
+def _name(host: str) -> str | None:
+    """Return the name of a ``Host`` header without its port, or None if there is none."""
+    form = _HOST.fullmatch(host)
+    return None if form is None else form[1].strip("[]").rstrip(".").lower()
+
+
+def _checked_name(host: str) -> str:
+    name = _name(host)
+    if not name:
+        raise ValueError(f"{host!r} is not a host name; write it like qianfan.test, without http://")
+    return name
+
+
+def _is_own(host: str, names: frozenset[str]) -> bool:
+    # Any port is good: what forwards to this server has another one, and a web page cannot choose the name.
+    name = _name(host) or ""
+    if name == "localhost" or name in names:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _other_site(headers: Headers) -> str | None:
+    """Return the header that tells of a web page that is not this server's, or None."""
+    host = headers.get("host", "").lower()
+    for origin in headers.getlist("origin"):
+        if origin.lower() not in (f"http://{host}", f"https://{host}"):
+            return f"Origin: {origin}"
+    # Browsers leave out Origin where a page may send without asking first, but not this.
+    for site in headers.getlist("sec-fetch-site"):
+        if site not in ("same-origin", "none"):
+            return f"Sec-Fetch-Site: {site}"
+    return None
+
+
+def _wrong_name(host: str) -> str:
+    return (
+        f"The emulator does not go by the name {host[:200]!r}. Use 127.0.0.1, [::1] or localhost. For another"
+        " name start it with --allow-host NAME, or with EmulatorServer(allowed_hosts=[NAME])."
+    )
+
+
+def _wrong_site(header: str) -> str:
+    return (
+        f"The emulator takes no requests from a web page of another site ({header[:200]!r})."
+        " Use a client that is not a web page, such as curl."
+    )
+
+
+_TOO_LONG = f"The emulator reads at most {LONGEST_BODY} bytes of a request's body. Send a shorter one."
+
+
+def _announced(headers: Headers) -> int:
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return the body, or None as soon as it is too long."""
+    body = bytearray()
+    async for piece in _pieces(receive):
+        body += piece
+        if len(body) > LONGEST_BODY:
+            return None
+    return bytes(body)
+
+
+async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return first.pop() if first else await receive()
+
+    return replay
+
+
+async def _refuse(receive: Receive, send: Send, status: int, message: str) -> None:
+    # Clients of the control API look at "error", those of the platform at "code" and "message".
+    answer = json.dumps({"error": message, "code": "EmulatorRefused", "message": message}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(answer)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer, "more_body": True})
+    await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    left = _DISCARDED
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(_DISCARDING):
+            async for piece in _pieces(receive):
+                left -= len(piece)
+                if left < 0:
+                    return
