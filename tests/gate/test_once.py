@@ -346,12 +346,13 @@ class Airflow:
                 return self.struck(mishap, action, request)
         return self.arrive(action, request)
 
-    def arrive(self, action: str, request: Request) -> Reply:
+    def arrive(self, action: str, request: Request, takes: float = 0.0) -> Reply:
         if request.send_by is not None and self.platform.now > request.send_by:
             return NoResponse("it is too late to send it", sent=False)
         self.moment("sent")
         if self.platform.is_expired(request):
             return self.platform.expired()
+        self.platform.now += takes
         reply = self.platform.perform(action)
         self.moment("done")
         return reply
@@ -367,11 +368,11 @@ class Airflow:
             "timeout before": NoResponse("ReadTimeout", sent=True),
             "RequestExpired": self.platform.expired(),
         }
-        if mishap.startswith("timeout"):
-            self.platform.now += 30
+        takes = 30.0 if mishap.startswith("timeout") else 0.0
         if mishap in unharmed:
+            self.platform.now += takes
             return unharmed[mishap]
-        reply = self.arrive(action, request)
+        reply = self.arrive(action, request, takes)
         self.done_in_vain = bool(self.platform.effects)
         if mishap == "killed after":
             raise Killed
