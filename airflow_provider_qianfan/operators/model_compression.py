@@ -149,7 +149,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     made from the dag id, the run id, the task id, the map index and ``nonce``. It is the same in each try,
     and after a clear. Before a task is created, one of the same source model with this mark is looked for,
     and adopted. If the answer to the creation is lost, or an earlier try may have sent one, it is looked for
-    during ``settle``. So there will be one task, if it becomes visible in the list within that time.
+    during ``settle``. So there will be one task, if it becomes visible in the list within that time. Each
+    sending of the request comes after a look and a note, leaves within seconds of both or not at all, and
+    expires within ``settle``.
 
     A cleared task adopts the compression of its run, also one that failed or was stopped. To create another,
     trigger another run, or change ``nonce`` and clear, or delete the compression on the platform and clear.

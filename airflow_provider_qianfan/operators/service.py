@@ -93,6 +93,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     The service is looked at first. If it serves that version already, nothing is sent, and the task succeeds.
     If the answer to the update is lost, or an earlier try may have asked for it, the service is looked at
     during ``settle``; the update is asked for again only if nothing of it has shown by then.
+    A process that stood still, and may have been replaced by its next try, asks for nothing.
 
     While an update is in progress, the platform does not say to which version. If this task has asked for it,
     it is not asked for again. If somebody else has, and the service shows another version than
@@ -207,7 +208,9 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     made from the dag id, the run id, the task id, the map index and ``nonce``. It is the same in each try,
     and after a clear. Before a service is created, one of the same name with this mark is looked for, and
     adopted. If the answer to the creation is lost, or an earlier try may have sent one, it is looked for
-    during ``settle``. So there will be one service, if it becomes visible in the list within that time.
+    during ``settle``. So there will be one service, if it becomes visible in the list within that time. Each
+    sending of the request comes after a look and a note, leaves within seconds of both or not at all, and
+    expires within ``settle``.
 
     XComs: ``service_id``, as soon as it is known; ``return_value``, the same. With ``wait_for_completion``
     what :class:`.QianfanServiceSensor` pushes: ``return_value`` and ``modelId``, the model version, once it

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from airflow_provider_qianfan import __version__
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanError,
     QianfanProtocolError,
     QianfanRateLimitError,
@@ -24,6 +26,7 @@ from airflow_provider_qianfan.api.exchange import (
     Request,
     Response,
     RetryPolicy,
+    Sending,
 )
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive, answer, error, page
@@ -326,6 +329,71 @@ def test_a_change_is_repeated_only_if_it_did_not_arrive(reply: Reply, requests: 
 
 def test_a_caller_may_say_that_a_change_is_repeatable() -> None:
     assert call(page(502), GOOD, action="ModifyService", repeatable=True).result
+
+
+ONCE = Sending(send_by=1_734_940_805.0, expires_in=42)
+
+
+@pytest.mark.parametrize("reply", [*TRANSIENT.values(), *(reply for reply, _ in FINAL.values())])
+def test_what_is_to_be_sent_once_is_sent_once(reply: Reply) -> None:
+    drive = Drive(exchange().call("/v2/model", "CreateModelCompTask", {}, sending=ONCE), [reply])
+
+    (request,) = drive.requests
+    assert isinstance(drive.error, QianfanError)
+    assert "look before you repeat it" not in str(drive.error)  # the caller does
+    assert drive.slept == []
+    assert request.send_by == ONCE.send_by
+    assert "/2024-12-23T08:00:00Z/42/" in request.headers["Authorization"]
+
+
+def test_other_requests_may_leave_at_any_time() -> None:
+    (request,) = call(GOOD, action="CreateModelCompTask").requests
+
+    assert request.send_by is None
+
+
+BUSY = QianfanRateLimitError(ACTION, code="Busy")
+BUSY.retry_after = 8.0
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempt", "pause"),
+    [
+        (BUSY, 1, 8.0),
+        (BUSY, 4, None),
+        (QianfanTransientError(ACTION, "r", sent=False), 1, 1.0),
+        (QianfanTransientError(ACTION, "r", sent=False, retry_after=9.0), 3, 9.0),
+        (QianfanTransientError(ACTION, "r", sent=False), 4, None),
+        (QianfanAPIError(ACTION, code="InappropriateJSON"), 1, None),
+        (QianfanAPIError(ACTION, code="RequestExpired"), 1, None),
+        (QianfanConfigurationError("no such bundle"), 1, None),
+    ],
+)
+def test_the_pause_after_a_try(failure: QianfanError, attempt: int, pause: float | None) -> None:
+    assert exchange().pause_after(failure, attempt) == pause
+
+
+@pytest.mark.parametrize(("tries", "pauses"), [(1, [0.0, None]), (4, [0.0, 0.0, 0.0, None])])
+def test_a_refusal_that_teaches_the_time_may_be_sent_again_at_once(
+    tries: int, pauses: list[float | None]
+) -> None:
+    talk = exchange(retry=RetryPolicy(tries=tries))
+    expired = error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")
+    drive = Drive(talk.call("/v2/model", "CreateModelCompTask", sending=ONCE), [expired])
+
+    assert isinstance(drive.error, QianfanAPIError)
+    assert [talk.pause_after(drive.error, number + 1) for number in range(len(pauses))] == pauses
+    assert talk.server_ahead == timedelta(minutes=20)
+
+
+@pytest.mark.parametrize("body", [{"a": Decimal(1)}, {"a": float("nan")}, {"a": NOW}, {1: 2}, {"a": b"b"}])
+@pytest.mark.parametrize("action", [ACTION, "CreateModelCompTask"])
+def test_what_json_cannot_hold_is_not_sent(body: Any, action: str) -> None:
+    drive = Drive(exchange().call("/v2/model", action, body), [])
+
+    assert type(drive.error) is ValueError
+    assert str(drive.error).startswith("body")
+    assert drive.requests == []
 
 
 def test_each_attempt_is_signed_anew() -> None:

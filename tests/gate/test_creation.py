@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +15,7 @@ import pytest
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
@@ -48,6 +53,7 @@ CREATE = "CreateModelCompTask"
 NOTHING: dict[str, Any] = {}
 SETTLE = 12.0
 NOW = 1000.0
+LATER = SimpleNamespace(resolve="an upstream task's result")
 
 
 def listing(*rows: dict[str, Any], more: str | None = None) -> Reply:
@@ -316,6 +322,7 @@ def test_a_model_that_cannot_be_asked_for(reply: Reply, kind: type) -> None:
         (error(429, "RateLimited"), QianfanAPIError),
         (answer({"error_code": 6, "error_msg": "m"}), QianfanAPIError),
         (NoResponse("refused", sent=False), QianfanTransientError),
+        (NoResponse("no such bundle", sent=False, permanent=True), QianfanConfigurationError),
     ],
 )
 def test_what_certainly_created_nothing_is_written_down(reply: Reply, kind: type) -> None:
@@ -476,6 +483,7 @@ def test_a_platform_that_is_away_does_not_make_room() -> None:
         {"strategy": "Quantization", "weight": "{{ params.weight }}"},
         {"strategy": "Quantization", "weight": SimpleNamespace(resolve="an upstream task's result")},
         "{{ params.config }}",
+        {"strategy": "Sparsity", "more": [LATER, "{{ x }}", (1, 2.5, None, True)]},
     ],
 )
 def test_configs(config: Any) -> None:
@@ -492,11 +500,57 @@ def test_configs(config: Any) -> None:
         ({"strategy": "Quantization"}, r"config\['weight'\]=None tells nothing"),
         ({"strategy": "Quantization", "weight": ""}, "tells nothing"),
         ({"strategy": "Quantization", "weight": 8}, "tells nothing"),
+        ({"strategy": "Sparsity", "ratio": Decimal("0.5")}, r"config\['ratio'\] is a Decimal, which JSON"),
+        ({"strategy": "{{ x }}", "since": date(2026, 1, 1)}, r"config\['since'\] is a date, .*isoformat"),
+        ({"strategy": "Sparsity", "a": [{"b": {1}}]}, r"config\['a'\]\[0\]\['b'\] is a set"),
     ],
 )
 def test_bad_configs(config: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         check_config(config)
+
+
+@pytest.mark.parametrize("value", [LATER, Path("a"), "{{ x }}"], ids=["an object", "a path", "a template"])
+def test_when_templates_have_been_rendered_nothing_comes_later(value: Any) -> None:
+    config = {"strategy": "Sparsity", "more": value}
+
+    check_config(config)
+    if isinstance(value, str):
+        check_config(config, rendered=True)
+    else:
+        with pytest.raises(ValueError, match=r"config\['more'\] is a"):
+            check_config(config, rendered=True)
+    with pytest.raises(ValueError, match="is not a dict"):
+        check_config("{{ x }}", rendered=True)
+
+
+def test_nothing_is_noted_that_cannot_be_sent() -> None:
+    drive = Creation(listing(), READY, MADE, new=replace(NEW, config={"ratio": Decimal(1)}))
+
+    assert isinstance(drive.error, ValueError)
+    assert "body['config']['ratio'] is a Decimal" in str(drive.error)
+    assert drive.actions == [LIST, MODEL]
+    assert drive.written == []
+
+
+def test_a_refusal_for_the_time_is_sent_again_at_once_after_another_look() -> None:
+    expired = error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")
+
+    drive = Creation(listing(), READY, expired, listing(), MADE)
+
+    assert drive.result == "amva-9"
+    assert drive.actions == [LIST, MODEL, CREATE, LIST, CREATE]
+    assert drive.slept == [0.0]
+    assert drive.written == [(NOW, 2), ("nothing", 3), (NOW, 4), ("amva-9", 5)]
+    assert drive.requests[-1].headers["x-bce-date"] == "2024-12-23T08:20:00Z"
+
+
+def test_a_creation_leaves_at_once_and_expires() -> None:
+    drive = Creation(listing(), READY, MADE)
+
+    assert [request.send_by for request in drive.requests] == [None, None, NOW + 5]
+    lifetimes = [request.headers["Authorization"].split("/")[3] for request in drive.requests]
+    assert lifetimes == ["1800", "1800", "12"]
 
 
 def test_if_exists() -> None:

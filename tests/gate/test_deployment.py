@@ -417,6 +417,42 @@ def test_what_certainly_began_no_update_is_forgotten(reply: Reply, kind: type, b
     assert drive.slept == []
 
 
+EXPIRED = error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")
+
+
+def test_what_is_asked_for_again_is_looked_at_again() -> None:
+    drive = Update(service(OLD), EXPIRED, service(OTHER), DONE)
+
+    assert drive.error is None
+    assert drive.actions == [DETAIL, MODIFY, DETAIL, MODIFY]
+    assert drive.remembered == [(SERVED_OLD, 1), (Served(OTHER, "am-other"), 3)]
+    assert drive.kept[KEY] == asked(previous=[OTHER, "am-other"])
+
+
+def test_what_somebody_else_has_done_meanwhile_is_not_asked_for_again() -> None:
+    drive = Update(service(OLD), EXPIRED, service(NEW))
+
+    assert drive.error is None
+    assert drive.actions == [DETAIL, MODIFY, DETAIL]
+    assert drive.remembered == [(SERVED_OLD, 1)]
+    assert drive.kept[KEY] is None
+
+
+def test_an_update_leaves_at_once_and_expires() -> None:
+    drive = Update(service(OLD), DONE)
+
+    assert [request.send_by for request in drive.requests] == [None, NOW + 5]
+    lifetimes = [request.headers["Authorization"].split("/")[3] for request in drive.requests]
+    assert lifetimes == ["1800", "12"]
+
+
+def test_after_a_slow_question_for_the_model_set_the_service_is_looked_at_again() -> None:
+    drive = Update(service(OLD), model("Ready"), service(NEW), model_set_id=None, takes=6.0)
+
+    assert drive.error is None
+    assert drive.actions == [DETAIL, MODEL, DETAIL]
+
+
 LOST = {
     "no answer": NoResponse("reset", sent=True),
     "a gateway's page": page(502),

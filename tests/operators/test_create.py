@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -215,6 +217,45 @@ def test_what_the_platform_does_not_say_is_warned_about(
 def test_an_unknown_model(world: World, create: Any) -> None:
     failed(create(source_model_id="amv-unknown00001"), QianfanAPIError)
     assert world.count(CREATE) == 0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "told"),
+    [
+        (Decimal("0.5"), "config['ratio'] is a Decimal, which JSON cannot hold. Pass a number or text."),
+        (datetime(2026, 1, 1, tzinfo=UTC), "config['ratio'] is a "),
+    ],
+    ids=["a Decimal", "a datetime"],
+)
+def test_what_an_upstream_task_returns_is_checked_before_anything_is_noted(
+    world: World, dag_runner: DagRunner, ratio: Any, told: str
+) -> None:
+    from airflow.providers.common.compat.sdk import task
+
+    def build() -> None:
+        @task
+        def upstream() -> dict[str, Any]:
+            return {"strategy": "Sparsity", "ratio": ratio}
+
+        operator(config=upstream())
+
+    assert told in failed(dag_runner.run(build)["compress"], ValueError)
+    assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"config": {"strategy": "Sparsity", "ratio": Decimal(1)}}, "config['ratio'] is a Decimal"),
+        ({"name": "a\ud800"}, "name has half of a character"),
+        ({"description": "\ud800"}, "description has half of a character"),
+        ({"nonce": "\ud800"}, "nonce has half of a character"),
+        ({"source_model_id": "\ud800"}, "source_model_id has half of a character"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_at_parse(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        operator(**arguments)
 
 
 # -- not twice ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -918,6 +919,10 @@ def test_bad_literals_of_an_update(arguments: dict[str, Any], told: str) -> None
         ({"url_suffix": "chat_"}, "url_suffix"),
         ({"url_suffix": "chat\n"}, "url_suffix"),
         ({"protocol_version": 3}, "protocol_version=3 is neither 1 nor 2"),
+        ({"protocol_version": True}, "protocol_version=True is neither 1 nor 2"),
+        ({"protocol_version": Decimal(1)}, "is neither 1 nor 2"),
+        ({"deployment_config": {**UNITS, "cost": Decimal(1)}}, r"deployment_config\['cost'\] is a Decimal"),
+        ({"description": "\ud800"}, "description has half of a character"),
         ({"if_exists": "create"}, "neither 'adopt' nor 'fail'"),
         ({"nonce": ""}, "nonce='' tells nothing"),
         ({"deployment_config": None}, "deployment_config=None is not a dict"),
