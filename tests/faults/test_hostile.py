@@ -15,7 +15,7 @@ import threading
 import time
 import tracemalloc
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -588,6 +588,26 @@ def test_cookies_without_end(stage: Stage) -> None:
             tracemalloc.stop()
 
     assert kept[-1] - kept[0] < len(answer)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.way == "tls"])
+def test_tls_within_tls(stage: Stage, name: str, tmp_path: Path) -> None:
+    """A proxy that is reached through TLS, and a server with TLS behind it, which is hostile."""
+    row = ROWS[name]
+    with (
+        stage.play(row) as server,
+        ConnectProxy(("127.0.0.1", server.port)) as connect,
+        TlsServer(connect.url, tmp_path) as proxy,
+    ):
+        proxy.context.load_cert_chain(stage.certificate, stage.key)
+        given = replace(stage.settings("connect", 1), proxy=Secret(proxy.url))
+        seen, after = in_a_worker(given)
+        wait_until(lambda: nothing_is_left(proxy.address[1]))
+
+    assert isinstance(seen.answer, QianfanTransientError)
+    assert seen.answer.sent is row.sent
+    assert seen.seconds < 2 * TIMEOUT + LATE
+    assert "modelCompTaskList" in after["result"]
 
 
 SOME = [
