@@ -47,7 +47,7 @@ class Attempt:
     """
     One request on its way. One thread carries it out; another may end it.
 
-    :param connect_timeout: seconds for finding and reaching the other side.
+    :param connect_timeout: seconds for finding and reaching the other side, through proxies and TLS.
     :param timeout: seconds for the answer, once the request has begun to leave.
     :param max_bytes: how long the answer's body may be.
     :param send_by: seconds since the epoch; after this the request does not leave.
@@ -69,8 +69,7 @@ class Attempt:
         self.doing = "preparing the request"
         self._timeout = timeout
         self._connect_timeout = connect_timeout
-        self._connect_by = time.monotonic() + connect_timeout
-        self._ends_at = self._connect_by + timeout
+        self._ends_at = time.monotonic() + connect_timeout
         self._bytes_left = max_bytes + _EXTRA_BYTES
         self._send_by = send_by
         self._resolve = resolve
@@ -127,7 +126,7 @@ class Attempt:
             raise LimitReachedError("too much time went by before it could leave, so it was not sent")
         self.sent = True
         self.doing = "waiting for the answer"
-        self._ends_at = min(self._ends_at, time.monotonic() + self._timeout)
+        self._ends_at = time.monotonic() + self._timeout
 
     def uses(self, sock: socket.socket) -> None:
         """Remember what :meth:`abort` has to end."""
@@ -160,8 +159,7 @@ class Attempt:
             sock = make(family)
             try:
                 self.uses(sock)
-                share = (self._connect_by - time.monotonic()) / (len(addresses) - index)
-                socket.socket.settimeout(sock, min(self.left(), max(0.001, share)))
+                socket.socket.settimeout(sock, self.left() / (len(addresses) - index))
                 reach(sock, address)
             except BaseException as error:
                 sock.close()
@@ -184,10 +182,8 @@ class Attempt:
 
         done = threading.Event()
         threading.Thread(target=look_up, name="qianfan-resolve", daemon=True).start()
-        while not done.wait(min(0.1, max(0.0, self._connect_by - time.monotonic()))):
-            self.left()
-            if time.monotonic() >= self._connect_by:
-                raise LimitReachedError(self.time_is_up)
+        while not done.wait(min(0.1, self.left())):
+            pass
         (answer,) = found
         if isinstance(answer, Exception):
             raise answer

@@ -62,7 +62,16 @@ class _Scripted(socketserver.BaseRequestHandler):
 
 
 def read(connection: socket.socket) -> None:
-    """Read a request. If the client has closed the connection, that is the end."""
+    """Read a request."""
+    read_request(connection)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """
+    Read a request, and return its head.
+
+    :raises ConnectionError: if the client has closed the connection.
+    """
     got = b""
     while b"\r\n\r\n" not in got:
         got += _receive(connection)
@@ -71,6 +80,7 @@ def read(connection: socket.socket) -> None:
     missing = int(length or 0) - len(body)
     while missing > 0:
         missing -= len(_receive(connection))
+    return head
 
 
 def _receive(connection: socket.socket) -> bytes:
