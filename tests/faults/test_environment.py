@@ -24,6 +24,7 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.model_compression import read_tasks
 from airflow_provider_qianfan.api.signing import Credentials, Secret
+from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings
 from tests.faults.connect import ConnectProxy, SocksProxy
 from tests.faults.tls import NAME, TlsServer
@@ -32,8 +33,6 @@ from tests.hooks.test_drivers import in_a_triggerer, in_a_worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from airflow_provider_qianfan.emulator.server import EmulatorServer
 
 PASSWORD = "p%C3%A9%3As%2Fs"
 
@@ -73,6 +72,13 @@ class Way:
             **{f"one that says {status}": proxy for status, proxy in self.refusing.items()},
         }
         return ", ".join(name for name, proxy in proxies.items() if proxy.asked) or "none"
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorServer]:
+    with EmulatorServer(allowed_hosts=(NAME,)) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", server.connection_uri)
+        yield server
 
 
 @pytest.fixture

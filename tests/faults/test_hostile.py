@@ -392,7 +392,7 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("hostile")
     with ExitStack() as stack:
-        emulator = stack.enter_context(EmulatorServer())
+        emulator = stack.enter_context(EmulatorServer(allowed_hosts=(NAME,)))
         tls = stack.enter_context(TlsServer(emulator.url, folder))
         connect = stack.enter_context(ConnectProxy(tls.address))
         socks = stack.enter_context(SocksProxy(tls.address, user="user:password"))
