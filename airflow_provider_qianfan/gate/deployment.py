@@ -195,7 +195,7 @@ class _Update:
     def _remember_present(self, row: Row) -> None:
         """Tell that the service served the version before this task, if that is not known to be our doing."""
         if self.journal.knows and self.journal.away_until(self.standstill) is None:
-            self.journal.check_ours()
+            self.journal.check_not_replaced()
             self.wanted.remember(Served(str(row.model_id), row.model_set_id))
         else:
             self.manner.say(

@@ -129,6 +129,17 @@ class Journal:
                 sent=False,
             )
 
+    def check_not_replaced(self) -> None:
+        """
+        Check, where nothing is to be written, that no other try has taken over.
+
+        :raises Exception: Airflow's own or ours, if one has.
+        """
+        self.check_ours()
+        if self._store is not None and self._kept is None:
+            # To a try that has been replaced Airflow shows nothing, as if nothing was kept. It refuses this.
+            self._store.delete(self._key)
+
     def write(self, **values: Any) -> None:
         """
         Add to the entry.

@@ -127,8 +127,9 @@ class Update(Drive):
         self.journal.append((value, len(self.requests)))
 
     def delete(self, key: str) -> None:
+        if self.kept[key] is not None:
+            self.journal.append((None, len(self.requests)))
         self.kept[key] = None
-        self.journal.append((None, len(self.requests)))
 
     @property
     def actions(self) -> list[str]:

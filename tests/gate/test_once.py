@@ -501,7 +501,7 @@ def test_what_was_served_before_is_not_what_the_next_try_has_swapped_to(stored: 
     moments = Airflow(swap, [], stored=stored).run().moments
 
     for moment in range(1, moments + 1):
-        airflow = Airflow(swap, [], stored=stored, freeze_at=moment, rolls_back=False).run()
+        airflow = Airflow(swap, [], lag=0.0, stored=stored, freeze_at=moment, rolls_back=False).run()
         check(airflow, moment)
         assert set(airflow.previous) <= {OLD}, moment
 
