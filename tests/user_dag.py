@@ -18,6 +18,7 @@ from airflow.sdk import BaseOperator, Context, dag, task
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
     QianfanError,
     QianfanGateError,
     QianfanModelIdMissingError,
@@ -199,6 +200,8 @@ def create(hook: QianfanHook, source_model_id: str) -> str:
         )
     except QianfanRateLimitError as error:
         log.warning("Try again in %.0f s", error.retry_after or 60.0)
+    except QianfanConfigurationError as error:
+        print(error)
     except QianfanAuthError as error:
         log.warning("%s", error.code)
     except QianfanAPIError as error:

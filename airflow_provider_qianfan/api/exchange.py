@@ -192,6 +192,7 @@ class RetryPolicy:
     :param longest_retry_after: seconds; a ``Retry-After`` beyond this is cut to it.
     :param patience: seconds; rather than pause longer the call fails at once, for callers that have something
         better to do than to hold a worker slot.
+    :param until: no pause ends after this time, and an exchange begins no request after it but its first.
     """
 
     tries: int = 4
@@ -254,6 +255,7 @@ class Exchange:
         self._clock = clock
         self._jitter = jitter
         self._server_ahead = timedelta()
+        self._asked = False
         self.bytes_read = 0
 
     @property
@@ -290,6 +292,7 @@ class Exchange:
         while True:
             while self._pace is not None and (wait := self._pace()):
                 yield Sleep(wait)
+            self._check_time(action)
             reply = yield self._sign(path, action, payload, sending)
             try:
                 return self._read(reply, action)
@@ -307,6 +310,17 @@ class Exchange:
                     raise
             attempt += 1
             yield Sleep(pause)
+
+    def _check_time(self, action: str) -> None:
+        """
+        Let the first request pass, and each other while there is time.
+
+        :raises QianfanTransientError: if the time is up.
+        """
+        until = self._retry.until
+        if self._asked and until is not None and self._clock() > until:
+            raise QianfanTransientError(action, "not asked any more: the time is up", sent=False)
+        self._asked = True
 
     def pause_after(self, error: QianfanError, attempt: int) -> float | None:
         """

@@ -254,11 +254,12 @@ class QianfanSensor(BaseSensorOperator):
         from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
 
-        # Only poke mode has nothing better to do than to sleep through a long Retry-After, until its time is
-        # up. A last look after that may still outlast a blip.
-        left = min(max(wait.memory.expired_at - time.time(), LONGEST_PAUSE), _DAY)
+        # Only poke mode has nothing better to do than to sleep through a long Retry-After. It holds a worker
+        # slot, so its last look ends with its time; that of the others may still outlast a blip.
+        poking = not self.deferrable and not self.reschedule
+        left = min(max(wait.memory.expired_at - time.time(), 0.0 if poking else LONGEST_PAUSE), _DAY)
         retry = RetryPolicy(
-            patience=LONGEST_PAUSE if self.deferrable or self.reschedule else float("inf"),
+            patience=float("inf") if poking else LONGEST_PAUSE,
             until=datetime.now(UTC) + timedelta(seconds=left),
         )
         hook = QianfanHook(self.qianfan_conn_id, retry=retry)

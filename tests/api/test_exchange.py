@@ -276,6 +276,16 @@ def test_no_pause_goes_beyond_the_callers_deadline(left: float, pause: float | N
     assert RetryPolicy(until=NOW + timedelta(seconds=left)).pause(1, 5.0, 1.0, NOW) == pause
 
 
+def test_only_the_first_request_begins_after_the_callers_deadline() -> None:
+    talk = exchange(retry=RetryPolicy(until=NOW - timedelta(seconds=1)))
+
+    assert Drive(talk.call("/v2/model", ACTION), [GOOD]).result
+    later = Drive(talk.call("/v2/model", ACTION), [GOOD])
+
+    assert "the time is up" in str(later.error)
+    assert later.requests == []
+
+
 def test_an_expired_request_is_signed_again_at_once_with_the_servers_clock() -> None:
     talk = exchange()
     expired = error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")

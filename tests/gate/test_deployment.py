@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -418,7 +420,9 @@ def test_what_certainly_began_no_update_is_forgotten(reply: Reply, kind: type, b
     assert drive.slept == []
 
 
-EXPIRED = error(400, "RequestExpired", date="Mon, 23 Dec 2024 08:20:00 GMT")
+EXPIRED = error(
+    400, "RequestExpired", date=format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
+)
 
 
 def test_what_is_asked_for_again_is_looked_at_again() -> None:

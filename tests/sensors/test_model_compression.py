@@ -248,7 +248,7 @@ def test_settings_that_cannot_be_used_any_more(
             emulator.world.divert(task_id, Step(status="succeeded", model_id=MADE))
             bundle.unlink()
             if corrected:
-                threading.Timer(1.0, bundle.touch).start()
+                threading.Timer(4.0, bundle.touch).start()
 
     emulator.world.on_call = take_away
 
@@ -808,6 +808,19 @@ def test_poke_does_not_sleep_past_its_timeout(emulator: EmulatorServer, dag_runn
 
     assert dag_runner.run(lambda: sensor(deferrable=False, timeout=2))["gate"].state == "failed"
     assert (datetime.now(UTC) - start).total_seconds() < 10
+
+
+def test_poke_begins_no_request_past_its_timeout(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
+    """A list of twenty pages would take it ten seconds more."""
+    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+    for number in range(2000):
+        emulator.world.add_task(SOURCE, task_id=f"amva-{number}")
+    emulator.world.faults.append(Fault(latency=0.5))
+
+    shut(dag_runner.run(lambda: sensor(deferrable=False, timeout=2))["gate"], AirflowSensorTimeout)
+
+    assert 2 <= emulator.world.count(LIST) <= 6
 
 
 def test_reschedule_misses_a_given_task_once_and_goes_on(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
@@ -47,7 +49,7 @@ def trigger(source: str = "amv-1", *, interval: float = 1.0, **arguments: Any) -
 
 
 def in_a_loop(steps: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run in an event loop in which nothing may be left behind."""
+    """Run in an event loop in which nothing may be left behind; nor may a thread be."""
 
     async def checked() -> Any:
         result = await asyncio.wait_for(steps(), 60)
@@ -55,7 +57,12 @@ def in_a_loop(steps: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         assert not _shared._of_loop
         return result
 
-    return asyncio.run(checked())
+    result = asyncio.run(checked())
+    for thread in threading.enumerate():
+        if thread.name == "qianfan-account":
+            thread.join(5)
+            assert not thread.is_alive()
+    return result
 
 
 async def wait_for(made: QianfanModelCompTaskTrigger) -> dict[str, Any]:
@@ -433,6 +440,8 @@ def test_nothing_is_left_after_the_last(emulator: EmulatorServer) -> None:
 
     in_a_loop(steps)
     gc.collect()
+    connections = psutil.Process().net_connections("tcp")
+    assert [each for each in connections if each.raddr and each.raddr.port == emulator.port] == []
 
     ours = (_shared.Account, _shared.Subscription, _shared._Shared, DriverThread)
     # By its type: isinstance would also ask the class of other libraries' lazy proxies, which then load.
