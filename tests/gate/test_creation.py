@@ -535,9 +535,8 @@ def test_nothing_is_noted_that_cannot_be_sent() -> None:
 
 
 def test_a_refusal_for_the_time_is_sent_again_at_once_after_another_look() -> None:
-    expired = error(
-        400, "RequestExpired", date=format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
-    )
+    later = datetime.now(UTC) + timedelta(minutes=20)
+    expired = error(400, "RequestExpired", date=format_datetime(later, usegmt=True))
 
     drive = Creation(listing(), READY, expired, listing(), MADE)
 
