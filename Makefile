@@ -82,6 +82,10 @@ smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only
 test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only those)
 	@$(BIN)/python -m pytest -n 3 $(ARGS)
 
+.PHONY: test-faults
+test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by case; prints it as tables
+	@$(BIN)/python -m pytest -n 3 -m faults --tables $(ARGS)
+
 .PHONY: test-integration
 test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
 	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)

@@ -20,6 +20,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanError,
     QianfanRateLimitError,
     QianfanTransientError,
+    clean,
     is_transient,
     retry_after,
 )
@@ -206,6 +207,8 @@ def take_snapshot(exchange: Exchange, wishes: Collection[Wish], costs: Costs, no
         try:
             yield from _read_one(exchange, wish, costs, now, snapshot)
             failures = 0
+        except ValueError as error:  # an id that cannot be sent; another version may have let it in
+            snapshot.fail([wish], QianfanError(clean(error)))
         except QianfanError as error:
             failures += is_transient(error)
             if failures >= MOST_FAILURES or (_concerns_all(error) and not _is_blip(error)):

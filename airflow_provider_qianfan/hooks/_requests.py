@@ -89,6 +89,7 @@ class Adapter(HTTPAdapter):
         self._pool: HTTPConnectionPool | None = None
         self._bundle_seen: object = None
         self._attempt: _sockets.Attempt | None = None
+        self._given_up = False
 
     def __getstate__(self) -> NoReturn:
         """Refuse to be pickled: it knows the key."""
@@ -140,6 +141,8 @@ class Adapter(HTTPAdapter):
             send_by=send_by,
         ) as attempt:
             self._attempt = attempt
+            if self._given_up:  # between two requests
+                attempt.abort()
             try:
                 return self._exchange(request, attempt)
             except Exception as error:  # whatever it is: if the request has left, that has to be known
@@ -183,7 +186,7 @@ class Adapter(HTTPAdapter):
             seen = (found.st_mtime_ns, found.st_size, found.st_ino)
         if self._pool is None or seen != self._bundle_seen:
             self.close()
-            self._pool, self._bundle_seen = _make_pool(self._settings, self.route), seen
+            self._pool, self._bundle_seen = _make_pool(self._settings, self.route, seen), seen
         return self._pool
 
     def _explain(self, error: Exception, attempt: _sockets.Attempt) -> NoResponse:
@@ -213,7 +216,8 @@ class Adapter(HTTPAdapter):
         )
 
     def abort(self) -> None:
-        """End the request that is under way, from another thread."""
+        """End the request that is under way, from another thread, and let no other one begin."""
+        self._given_up = True
         attempt = self._attempt
         if attempt is not None:
             attempt.abort()
@@ -225,12 +229,12 @@ class Adapter(HTTPAdapter):
             pool.close()
 
 
-def _make_pool(settings: Settings, route: Route) -> HTTPConnectionPool:
+def _make_pool(settings: Settings, route: Route, seen: object) -> HTTPConnectionPool:
     address = parse_url(settings.endpoint.url)
     host, port = address.host or "", address.port
     if settings.endpoint.scheme == "http":
         return _sockets.PlainPool(host, port)
-    context = _sockets.tls_context(route.bundle)
+    context = _sockets.tls_context(route.bundle, seen)
     proxy = route.proxy
     if proxy is None:
         return _sockets.TlsPool(host, port, ssl_context=context)

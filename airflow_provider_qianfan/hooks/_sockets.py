@@ -8,6 +8,7 @@ and write first asks the :class:`Attempt` under way how much time is left. Impor
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 import threading
@@ -259,7 +260,7 @@ class _Reaching:
         attempt = _attempt()
         if self.socks is not None:
             attempt.doing = f"connecting through {self.socks}"
-            sock = _through_socks(attempt, self.socks, self._dns_host, self.port)
+            sock = _through_socks(attempt, self.socks, self._dns_host.strip("[]"), self.port)
             attempt.doing = f"agreeing on TLS with {self.host}, through {self.socks}"
             return sock
         where = "the proxy " if self.proxy else ""
@@ -349,10 +350,12 @@ def _through_socks(attempt: Attempt, proxy: Proxy, host: str, port: int) -> sock
     return attempt.connect(proxy.host, proxy.port, Socks, reach)  # type: ignore[arg-type]
 
 
-def tls_context(bundle: Bundle) -> ssl.SSLContext:
+@functools.lru_cache(maxsize=8)
+def tls_context(bundle: Bundle, _seen: object = None) -> ssl.SSLContext:
     """
-    Make a TLS context that trusts a bundle.
+    Make a TLS context that trusts a bundle. It takes some 20 ms, so it is kept for the next look.
 
+    :param _seen: tells one version of the bundle from another.
     :raises QianfanConfigurationError: if the bundle cannot be read.
     """
     from pathlib import Path

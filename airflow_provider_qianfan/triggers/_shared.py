@@ -24,6 +24,7 @@ from airflow_provider_qianfan.gate.memory import HEARTBEAT
 from airflow_provider_qianfan.gate.snapshot import Costs, Snapshot, Wish, take_snapshot
 from airflow_provider_qianfan.gate.wording import count_of, duration
 from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.triggers._thread import DriverThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +138,6 @@ class Account:
     """One endpoint and key, as seen from one event loop: it polls for all that wait for it."""
 
     def __init__(self, shared: _Shared, settings: Settings) -> None:
-        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
-
         self.settings = settings
         self.rate = _option("requests_per_second", DEFAULT_RATE, 0.01)
         self.called = 0

@@ -1,4 +1,8 @@
-"""A thread in which an account's requests are carried out, so that no event loop ever waits for one."""
+"""
+A thread in which an account's requests are carried out, so that no event loop ever waits for one.
+
+Loads ``requests`` with the triggers, before anybody waits: in a thread beside them it would hold them up.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.triggers._thread import DriverThread
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -52,8 +53,6 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
             shown = clean(selector.model_comp_task_id, 80)
             self.log.info("%s goes on: this Airflow task has not ended.", shown)
             return
-        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
-
         settings = Settings.read(*await read_connection(self.qianfan_conn_id))
         exchange = Exchange(
             settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)

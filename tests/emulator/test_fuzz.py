@@ -31,6 +31,8 @@ from tests.emulator.test_app import BOUGHT, CREATE, SERVE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.faults
+
 SPECS = (TaskSpec, ModelSpec, ServiceSpec, Step, ServiceStep, Repeat, Patch, Fault, Behaviour, Account)
 ODD: list[Any] = [
     None,

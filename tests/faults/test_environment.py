@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.faults
+
 PASSWORD = "p%C3%A9%3As%2Fs"
 
 

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.faults
+
 TIMEOUT = 0.5
 LATE = 0.35
 """Seconds by which a busy machine may be late."""

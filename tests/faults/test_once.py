@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.emulator.world import World
 
+pytestmark = pytest.mark.faults
+
 ACTIONS = {"create": "CreateModelCompTask", "swap": "ModifyService"}
 BEFORE = {"create": "DescribeModel", "swap": "DescribeService"}
 """The last request before it."""

@@ -435,3 +435,16 @@ def test_a_failing_service_does_not_spoil_the_others() -> None:
 
     assert isinstance(snapshot.answer(MODELS[1]), QianfanProtocolError)
     assert isinstance(snapshot.answer(MODELS[2]), Found)
+
+
+@pytest.mark.parametrize(
+    "odd", [Wish("amv-\ud800"), given("amva-\ud800"), Wish(None, "svco-\ud800", "service")]
+)
+def test_an_id_that_cannot_be_sent_does_not_spoil_the_others(platform: Platform, odd: Wish) -> None:
+    platform.fill({"amv-1": 1})
+
+    snapshot = platform.take(odd, *of("amv-1"))
+
+    assert ids(snapshot.answer(Wish("amv-1"))) == ["amva-amv-1-0"]
+    told = snapshot.answer(odd)
+    assert "lone surrogate" in str(told) or told == Found(())  # the whole list has told it
