@@ -144,7 +144,7 @@ def get_provider_info() -> dict[str, object]:
                         "label": "Verify TLS",
                         "description": (
                             "Leave it empty for the environment's CA bundle (REQUESTS_CA_BUNDLE, ...)."
-                            " Behind a proxy that opens TLS, give the path of its CA bundle. Cannot be"
+                            " Behind a proxy that decrypts TLS, give the path of its CA bundle. Cannot be"
                             " switched off."
                         ),
                         "schema": {"type": ["string", "null"]},

@@ -51,8 +51,8 @@ _MOST_AHEAD = timedelta(days=1)
 
 _LEGACY_STATUS = {"18": 429, "336100": 503, "500000": 500}
 """
-What the codes of the legacy form mean that Baidu's own SDK tries again: QPS limit reached, server high load,
-console internal error.
+The HTTP status that fits each legacy code which Baidu's own SDK tries again: QPS limit reached, server high
+load, console internal error.
 """
 
 LONGEST_PAUSE = 30.0
@@ -80,10 +80,10 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Sending:
     """
-    The one sending of a request that must not be repeated without a look at what it may have done.
+    How to send a request once, if it must not be repeated without a look at what it may have done.
 
     :param send_by: seconds since the epoch; after this time it is not sent.
-    :param expires_in: seconds after which the platform refuses it, should it arrive late.
+    :param expires_in: seconds for which its signature is valid; the platform refuses it if it arrives later.
     """
 
     send_by: float
@@ -161,7 +161,7 @@ class Endpoint:
         try:
             parts.hostname.encode("ascii" if ":" in parts.hostname else "idna")
         except UnicodeError:
-            raise ValueError(f"The endpoint's host is not a name that can be: {clean(text)!r}.") from None
+            raise ValueError(f"The endpoint's host is not a valid name: {clean(text)!r}.") from None
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError(
                 f"Plain http to {parts.hostname} is refused: neither the request's body nor its answer"
@@ -192,7 +192,7 @@ class RetryPolicy:
     :param longest_retry_after: seconds; a ``Retry-After`` beyond this is cut to it.
     :param patience: seconds; rather than pause longer the call fails at once, for callers that have something
         better to do than to hold a worker slot.
-    :param until: no pause ends after this time, and an exchange begins no request after it but its first.
+    :param until: no pause ends after this time. After it, an exchange sends only its very first request.
     """
 
     tries: int = 4
@@ -280,8 +280,8 @@ class Exchange:
         :param body: the JSON body.
         :param repeatable: whether to try again when the request may have been carried out although its answer
             was lost. Default: only for actions that read (``Describe…``).
-        :param sending: send it once, so; whether and when to send it again is for the caller to decide, with
-            :meth:`pause_after`.
+        :param sending: send it once, within these limits. The caller decides with :meth:`pause_after` whether
+            and when to send it again. Default: this method does.
         :returns: the whole JSON object of the answer.
         :raises ValueError: if JSON cannot hold the body. Nothing was sent.
         :raises QianfanError: the last failure.
@@ -313,13 +313,13 @@ class Exchange:
 
     def _check_time(self, action: str) -> None:
         """
-        Let the first request pass, and each other while there is time.
+        Let the first request pass, and later ones only while there is time.
 
         :raises QianfanTransientError: if the time is up.
         """
         until = self._retry.until
         if self._asked and until is not None and self._clock() > until:
-            raise QianfanTransientError(action, "not asked any more: the time is up", sent=False)
+            raise QianfanTransientError(action, "no further request is sent: the time is up", sent=False)
         self._asked = True
 
     def pause_after(self, error: QianfanError, attempt: int) -> float | None:
@@ -420,7 +420,7 @@ class Exchange:
 
 
 def _meant_status(reply: Response, document: Mapping[str, Any] | None, error: QianfanAPIError | None) -> int:
-    """Tell the HTTP status that says what the answer says: the legacy form of an error comes with 200."""
+    """Tell the HTTP status that fits the answer: an error in the legacy form comes with 200."""
     if error is None or not document or reply.status != 200 or document.get("code"):
         return reply.status
     return _LEGACY_STATUS.get(error.code, reply.status)
@@ -448,7 +448,7 @@ def _payload(body: Mapping[str, Any]) -> bytes:
     """
     Write a body as JSON.
 
-    :raises ValueError: if JSON cannot hold it, by the name of what it cannot hold.
+    :raises ValueError: if JSON cannot hold it; the message names the part that is wrong.
     """
     check_json("body", dict(body))
     return json.dumps(dict(body), allow_nan=False).encode()

@@ -51,7 +51,7 @@ def _parts(name: str, value: object, depth: int) -> Iterator[_Item]:
         _check_text(name, value)
     elif isinstance(value, int):
         if value.bit_length() > _LONGEST_NUMBER:
-            raise ValueError(f"{name} is a number of {value.bit_length()} bits. Pass text.")
+            raise ValueError(f"{name} is a number of {value.bit_length()} bits: too long. Pass text.")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}, which JSON cannot hold. Pass a number or text.")

@@ -1,9 +1,9 @@
 """
 Reading an answer's body, and refusing what cannot be carried further.
 
-What is read here reaches a log, an XCom and a database. PostgreSQL keeps no U+0000 and no half of a surrogate
-pair, JSON has no infinity, and an id with a control character is nobody's id. The one who reads may be the
-event loop of a triggerer, so an answer that would take long to read is refused before it is parsed.
+What is read here reaches a log, an XCom and a database. PostgreSQL keeps no U+0000 and no lone
+surrogate, JSON has no infinity, and no id has a control character. An answer that would take long to read is
+refused before it is parsed: a triggerer's thread that parses holds Python's lock, and its event loop waits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_QUOTES = 4 * MAX_VALUES
 """Two for each string, and a key for each value."""
 
 _QUICKLY_READ = 64 * 1024
-"""Bytes; whatever is in so few, it is read within milliseconds."""
+"""Bytes; an answer of so few is read within milliseconds, whatever is in it."""
 
 _LONGEST_INTEGER = len(str(-(2**63)))
 _LONGEST_FLOAT = 400
@@ -81,7 +81,7 @@ def _float(digits: str) -> float | _Unfit:
     if len(digits) > _LONGEST_FLOAT:
         return _Unfit(f"is a number of {len(digits)} characters")
     number = float(digits)
-    return number if math.isfinite(number) else _Unfit(f"is a number beyond all bounds ({digits[:20]})")
+    return number if math.isfinite(number) else _Unfit(f"is a number that is not finite ({digits[:20]})")
 
 
 def _constant(name: str) -> _Unfit:
@@ -132,7 +132,7 @@ def _may_be_unfit(body: bytes, document: dict[str, Any]) -> bool:
     """
     Tell quickly whether a closer look is needed; a page of 100 tasks usually needs none.
 
-    JSON wants U+0000 to U+001F escaped, UTF-8 has no half of a surrogate pair, and U+0080 to U+009F begin
+    JSON wants U+0000 to U+001F escaped, UTF-8 has no lone surrogate, and U+0080 to U+009F begin
     with the byte C2.
     """
     if b"\x7f" in body or b"\xc2" in body or (b"\\" in body and _ESCAPED.search(body)):
@@ -180,7 +180,7 @@ def _check_other(value: object, depth: int) -> None:
 
 def _check_text(text: str, *, is_id: bool = False) -> None:
     if found := _NOT_KEPT.search(text):
-        what = "half of a surrogate pair" if found[0] > "\0" else "a NUL character"
+        what = "a lone surrogate" if found[0] > "\0" else "a NUL character"
         raise UnreadableError(f"holds {what} (U+{ord(found[0]):04X}), which cannot be stored")
     if is_id and (found := _CONTROL.search(text)):
         raise UnreadableError(f"holds a control character (U+{ord(found[0]):04X})")

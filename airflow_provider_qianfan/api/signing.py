@@ -31,7 +31,7 @@ class Secret(str):
     """
     Text that does not show itself: not in a traceback that shows local variables, and not in a pickle.
 
-    Whatever is made of it is plain text again.
+    Text that is derived from it is plain again.
     """
 
     __slots__ = ()

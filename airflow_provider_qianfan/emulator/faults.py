@@ -261,7 +261,7 @@ def json_reply(status: int, payload: object) -> Reply:
     """Return an answer with a JSON body."""
     try:
         body = json.dumps(payload, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair can only be written as an escape
+    except UnicodeEncodeError:  # a lone surrogate can only be written as an escape
         body = json.dumps(payload).encode()
     return Reply(status=status, body=body, headers=JSON)
 

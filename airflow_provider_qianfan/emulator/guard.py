@@ -1,8 +1,8 @@
 """
-Who may ask, and how much: what stands before both APIs.
+Limits before both APIs: who may send a request, and how long it may be.
 
 The control API is not signed, and a browser lets any web page send requests to loopback. Such a page cannot
-hide where it comes from: its name is in ``Host`` if it got here by DNS, and else its site is in ``Origin`` or
+hide its site. If DNS led it here, its name is in ``Host``. Otherwise its site is in ``Origin`` or
 ``Sec-Fetch-Site``.
 """
 
@@ -79,7 +79,7 @@ def _checked_name(host: str) -> str:
 
 
 def _is_own(host: str, names: frozenset[str]) -> bool:
-    # Any port is good: what forwards to this server has another one, and a web page cannot choose the name.
+    # The port does not matter: a forwarded one differs, and a web page cannot choose the name.
     name = _name(host) or ""
     if name == "localhost" or name in names:
         return True
@@ -104,8 +104,8 @@ def _other_site(headers: Headers) -> str | None:
 
 def _wrong_name(host: str) -> str:
     return (
-        f"The emulator does not go by the name {host[:200]!r}. Use 127.0.0.1, [::1] or localhost. For another"
-        " name start it with --allow-host NAME, or with EmulatorServer(allowed_hosts=[NAME])."
+        f"The emulator does not accept the host name {host[:200]!r}. Use 127.0.0.1, [::1] or localhost. For"
+        " another name, start it with --allow-host NAME, or with EmulatorServer(allowed_hosts=[NAME])."
     )
 
 

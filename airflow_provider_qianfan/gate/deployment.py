@@ -1,8 +1,8 @@
 """
 How a model version is deployed once: a service is updated to it, or a service of it is created.
 
-Neither action has an idempotency key. What tells whether an update was asked for is the service itself; what
-tells our new service from all others is a mark in its description.
+Neither action has an idempotency key. The service itself shows whether an update was asked for. A mark in its
+description tells our new service from all others.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class _Update:
         return row, Look(began, self.manner.clock())
 
     def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, Look]]:
-        """Look at the service; if an earlier try may have asked for the update a moment ago, for a while."""
+        """Look at the service; go on for a while if an earlier try may just have asked for the update."""
         row, look = yield from self._look()
         if sent_at is None:
             return row, look
@@ -163,7 +163,7 @@ class _Update:
         """
         Tell whether nothing is to be sent.
 
-        :param told: whether it has been told what the service served before this task.
+        :param told: whether ``remember`` has been told what the service served before this task.
         :raises QianfanError: if nothing must be sent now.
         """
         updating, wanted, journal = _updating(row), self.wanted, self.journal

@@ -176,7 +176,7 @@ def _to_be_corrected(
     memory: Memory, error: QianfanError, since: float, trouble: str, now: float, limits: Limits
 ) -> tuple[Memory, list[Line]]:
     """
-    Outlast for a while what somebody has to correct, in a wait that has worked before.
+    If the wait has worked before, go on for a while, so that somebody can correct the key or the setting.
 
     :raises QianfanError: if it never worked, or the time for that is over.
     """

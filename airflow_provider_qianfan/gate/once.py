@@ -1,8 +1,8 @@
 """
-How something is done once that the platform would do again if it were asked again.
+How a request is carried out once, although the platform would carry out every repetition.
 
-There are no idempotency keys. What tells our new task or service from all others is a mark in its
-description, made from what Airflow keeps over all tries of a task.
+There are no idempotency keys. A mark in its description tells our new task or service from all others. The
+mark is made from what Airflow keeps over all tries of a task.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PAGE_LASTS = 10.0
 """Seconds for each page of a look, on average; one that takes longer may have been interrupted."""
 
 SHORTEST_SENDING = 2.0
-"""Seconds between note and sending that are allowed however short ``settle`` is."""
+"""Seconds that may lie between note and sending, however short ``settle`` is."""
 
 SHORTEST_EXPIRY = 5.0
 """Seconds that a signature is valid however short ``settle`` is."""
@@ -112,7 +112,7 @@ class Journal:
         return self.entry.get("sent_at") if self.knows else now
 
     def away_until(self, standstill: Standstill) -> float | None:
-        """Tell until when another try may have begun of which nothing would tell; None if none has."""
+        """Tell until when another try may have begun unnoticed; None if none can have."""
         return None if self.lasts else standstill.ended
 
     def check_ours(self) -> None:
@@ -124,8 +124,8 @@ class Journal:
         if self._read() != self._kept:
             raise QianfanTransientError(
                 "This try",
-                "another try of this task has taken over: what Airflow keeps for the task has changed since"
-                " this one has read it. This try sends nothing more.",
+                "another try of this task has taken over: the note that Airflow keeps is no longer the one of"
+                " this try. This try sends nothing more.",
                 sent=False,
             )
 
@@ -137,7 +137,7 @@ class Journal:
         """
         self.check_ours()
         if self._store is not None and self._kept is None:
-            # To a try that has been replaced Airflow shows nothing, as if nothing was kept. It refuses this.
+            # Airflow shows nothing to a try that has been replaced, as if nothing was kept. It refuses this.
             self._store.delete(self._key)
 
     def write(self, **values: Any) -> None:
@@ -182,10 +182,12 @@ class Manner:
 
     def sending(self, noted: float) -> Sending:
         """
-        Tell by when a request has to leave that was noted at that time, and for how long it is valid.
+        Tell by when a request has to leave, and for how long it is valid.
 
-        The next try counts ``settle`` from the note. So the request leaves at once, or not at all; and
-        if the network holds it up, the platform refuses it when ``settle`` is over.
+        The next try counts ``settle`` from the note. So the request leaves at once, or not at all. If the
+        network holds it up, the platform refuses it when ``settle`` is over.
+
+        :param noted: when the request was noted, in seconds since the epoch.
         """
         within = min(MOMENT, max(self.settle / 2, SHORTEST_SENDING))
         return Sending(noted + within, int(min(max(self.settle, SHORTEST_EXPIRY), EXPIRES_IN)))
@@ -194,7 +196,7 @@ class Manner:
 @dataclass(frozen=True, slots=True)
 class Look:
     """
-    When the platform was looked at before something is sent.
+    A look at the platform before something is sent.
 
     :param began: in seconds since the epoch.
     :param pages: how many pages it took.
@@ -205,7 +207,7 @@ class Look:
     pages: int = 1
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether it still tells what is there: neither was it interrupted, nor has much time passed."""
+        """Tell whether it still counts: it was not interrupted, and little time has passed since."""
         return now - self.ended <= MOMENT and self.ended - self.began <= PAGE_LASTS * self.pages
 
 
@@ -213,9 +215,8 @@ def out_of_date(action: str, look: Look, now: float) -> QianfanTransientError:
     """Say that the platform could not be looked at immediately before the request was to leave."""
     return QianfanTransientError(
         action,
-        f"nothing was sent: the look that has to come first took {duration(look.ended - look.began)}, and"
-        f" ended {duration(now - look.ended)} before. Either this process was interrupted, or the platform is"
-        " slow.",
+        f"nothing was sent: the look before it took {duration(look.ended - look.began)} and ended"
+        f" {duration(now - look.ended)} ago. Either this process was interrupted, or the platform is slow.",
         sent=False,
     )
 
@@ -339,7 +340,7 @@ class _Creation(Generic[Made]):
         return (yield from _search(self.exchange, self.new, self._until, self.manner.clock))
 
     def _until(self) -> float:
-        """Tell from when on a look shows what another try may have created."""
+        """Tell the time from which a look shows what another try may have created."""
         sent_at = self.journal.sent_at(self.standstill.began)
         last = -math.inf if sent_at is None else min(sent_at, self.standstill.began)
         if (away_until := self.journal.away_until(self.standstill)) is not None:
@@ -365,12 +366,13 @@ class _Creation(Generic[Made]):
         return (yield from self._find_lost(lost))
 
     def _find_lost(self, lost: str) -> Steps[str]:
-        """Look for what was maybe created, as the answer was lost; return its id."""
+        """Look for what may have been created, as the answer was lost; return its id."""
         self.journal.write(sent_at=self.manner.clock())  # up to now, something may have been done
         until, wait = self.manner.clock() + self.manner.settle, duration(self.manner.settle)
         self.manner.say(
             logging.WARNING,
-            f"The answer was lost. Looking for {wait} for the {self.new.noun} that was maybe created. {lost}",
+            f"The answer was lost. Looking for {wait} for the {self.new.noun} that may have been created."
+            f" {lost}",
         )
         try:
             found, _ = yield from _search(self.exchange, self.new, lambda: until, self.manner.clock)
@@ -420,7 +422,7 @@ def find_ours(
 def _search(
     exchange: Exchange, new: New[Made], until: Callable[[], float], clock: Callable[[], float]
 ) -> Steps[tuple[Made | None, Look]]:
-    """Look as :func:`find_ours`, until a time that may move; tell of the last look, too."""
+    """Look as :func:`find_ours` does, but until a time that may move; return the last look, too."""
     read_twice = False
     while True:
         began, pages = clock(), 0

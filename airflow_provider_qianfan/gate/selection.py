@@ -168,8 +168,8 @@ def check_text(argument: str, value: object) -> str:
     unfit = _UNFIT_IN_LINES if argument == "description" else _UNFIT
     if unfit.search(value) or (argument.endswith("_id") and not value.isprintable()):
         raise ValueError(
-            f"{argument}={clean(repr(value))} holds control characters, invisible ones or half of a surrogate"
-            " pair. Remove them; if it comes from an upstream task, check what that task returned."
+            f"{argument}={clean(repr(value))} holds control characters, invisible ones or a lone surrogate."
+            " Remove them; if it comes from an upstream task, check what that task returned."
         )
     return value
 

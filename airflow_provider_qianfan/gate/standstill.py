@@ -1,9 +1,9 @@
 """
 Whether this process has stood still.
 
-A process may be stopped (SIGSTOP), or its machine may be, for minutes, between any two lines. Airflow takes
-the task for dead, and starts its next try. When the process goes on, what it has seen is out of date, and
-what it was about to do may have been done.
+A process may stop for minutes between any two lines: by SIGSTOP, or because its machine is suspended. Airflow
+takes the task for dead, and starts its next try. When the process goes on, it has outdated answers, and the
+next try may already have sent the same request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Reply, Steps, T
 
 MOMENT = 5.0
-"""Seconds: what needs no more than a moment, and takes longer, was interrupted."""
+"""Seconds: a step that should take no time, but takes longer than this, was interrupted."""
 
 REQUEST_LASTS = 60.0
 """Seconds: a request that takes longer cannot be told from one that was interrupted."""

@@ -1,8 +1,9 @@
 """
 The one way to the network: in workers, in triggerers and for the session of a hook. Loads ``requests``.
 
-Every request takes the same route, which the connection and the environment decide, and keeps the same
-limits. Nothing is decoded, followed, kept (cookies) or read from the environment behind our back.
+The connection and the environment decide the route of every request, and all requests keep the same limits.
+Answers are not decoded, redirects are not followed, and cookies are not kept. ``requests`` reads nothing from
+the environment by itself.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _is_not_ours(_record: logging.LogRecord) -> bool:
     return _sockets.under_way() is None
 
 
-# urllib3 quotes in its log what servers write, unescaped, and has a line for each request.
+# urllib3 logs a line for each request, and quotes servers without escaping.
 for _name in ("connection", "connectionpool", "response", "util.retry"):
     logging.getLogger(f"urllib3.{_name}").addFilter(_is_not_ours)
 
@@ -79,7 +80,7 @@ class Adapter(HTTPAdapter):
     """
     Sends requests to one endpoint, by one route, within limits.
 
-    What a caller of ``requests`` may choose elsewhere (``verify``, ``proxies``, ``cert``) has no say here.
+    It ignores the arguments ``verify``, ``proxies`` and ``cert``: the connection decides them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -182,15 +183,15 @@ class Adapter(HTTPAdapter):
         seen = None
         if self._settings.endpoint.scheme == "https" and bundle.path is not None:
             check_bundle(bundle)
-            found = os.stat(bundle.path)  # noqa: PTH116
-            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            found = [part.stat() for part in bundle.parts if part.exists()]
+            seen = tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
         if self._pool is None or seen != self._bundle_seen:
             self.close()
             self._pool, self._bundle_seen = _make_pool(self._settings, self.route, seen), seen
         return self._pool
 
     def _explain(self, error: Exception, attempt: _sockets.Attempt) -> NoResponse:
-        """Say what happened and, before the request has left, what to do."""
+        """Say what happened; if the request has not left, say also what to do."""
         if isinstance(error, QianfanConfigurationError):
             return NoResponse(str(error), sent=False, permanent=True)
         root = _root(error)
@@ -202,7 +203,7 @@ class Adapter(HTTPAdapter):
             return NoResponse(self._refused_certificate(attempt.doing, root), sent=False, permanent=True)
         permanent = isinstance(root, ValueError) or _proxy_status(root) in _PROXY_REFUSES
         if self.route.proxy is not None:
-            told += f". The way leads through {self.route.proxy}"
+            told += f". The request goes through {self.route.proxy}"
             permanent = permanent or type(root).__name__ == "SOCKS5AuthError"
         return NoResponse(told, sent=False, permanent=permanent)
 
@@ -210,7 +211,7 @@ class Adapter(HTTPAdapter):
         why = clean(error.verify_message or error.reason or "not trusted", 120)
         return (
             f"{doing[0].upper()}{doing[1:]}: the certificate is refused ({why}). It was checked against"
-            f" {self.route.bundle}. If a proxy opens TLS on the way, or the endpoint has a private CA: put"
+            f" {self.route.bundle}. If a proxy decrypts TLS on the way, or the endpoint has a private CA: put"
             " the path of a CA bundle that has its certificate into the connection's extra verify, or into"
             f" {BUNDLE_VARIABLES[0]}."
         )
@@ -340,7 +341,7 @@ class SigningSession(requests.Session):
         """
         for argument in ("verify", "proxies", "cert", "auth", "cookies"):
             if kwargs.get(argument) is not None:
-                raise ValueError(f"{argument} is the connection's to say. Leave it out.")
+                raise ValueError(f"{argument} comes from the connection. Leave it out.")
         kwargs["allow_redirects"] = False
         path = self._path_of(url.decode() if isinstance(url, bytes) else url)
         return super().request(method, self._endpoint + path, *args, **kwargs)

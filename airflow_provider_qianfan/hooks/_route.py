@@ -1,12 +1,13 @@
 """
 The way to the platform: which proxy, and which CA bundle. Read in the same way in every process.
 
-Nothing here opens a socket or a file. What waiting cannot mend is a :class:`.QianfanConfigurationError` that
-names the setting: the connection's field, or the environment variable.
+Nothing here opens a socket or a file. A setting that cannot be used raises a
+:class:`.QianfanConfigurationError` that names it: the connection's field, or the environment variable.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -62,12 +63,20 @@ class Bundle:
     """
     The certificates that are trusted.
 
-    :param path: a file, or a folder of certificates. None: certifi's bundle.
+    :param path: a file, or a folder of certificates; ``SSL_CERT_DIR`` may list several. None: certifi's.
     :param setting: where it was found, such as ``REQUESTS_CA_BUNDLE``.
     """
 
     path: str | None = None
     setting: str = "certifi"
+
+    @property
+    def parts(self) -> list[Path]:
+        """The file, or the folders."""
+        if self.path is None:
+            return []
+        listed = self.path.split(os.pathsep) if self.setting == "SSL_CERT_DIR" else [self.path]
+        return [Path(part) for part in listed if part]
 
     def __str__(self) -> str:
         return f"{clean(self.path, 200)} (from {self.setting})" if self.path else "the bundle of certifi"
@@ -179,7 +188,7 @@ def check_bundle(bundle: Bundle) -> None:
 
     :raises QianfanConfigurationError: if it is not.
     """
-    if bundle.path is not None and not Path(bundle.path).exists():
+    if bundle.path is not None and not any(part.exists() for part in bundle.parts):
         raise QianfanConfigurationError(
             f"{_capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
             " of a CA bundle, or leave the setting out."

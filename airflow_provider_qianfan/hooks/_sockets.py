@@ -1,8 +1,9 @@
 """
 Sockets and connections that end when their request has to end, whatever the other side does.
 
-The limits of urllib3 are for one read each: a byte every half second passes them for ever. Here every read
-and write first asks the :class:`Attempt` under way how much time is left. Imported only where it is needed.
+urllib3 limits each read by itself, so a server that sends a byte every half second never reaches the limit.
+Here every read and write first asks the current :class:`Attempt` how much time is left. Imported only where
+it is needed.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class Attempt:
             return
         if self._send_by is not None and time.time() > self._send_by:
             self.doing = "sending the request"
-            raise LimitReachedError("too much time went by before it could leave, so it was not sent")
+            raise LimitReachedError("it could not leave in time, so it was not sent")
         self.sent = True
         self.doing = "waiting for the answer"
         self._ends_at = time.monotonic() + self._timeout
@@ -358,8 +359,6 @@ def tls_context(bundle: Bundle, _seen: object = None) -> ssl.SSLContext:
     :param _seen: tells one version of the bundle from another.
     :raises QianfanConfigurationError: if the bundle cannot be read.
     """
-    from pathlib import Path
-
     context = create_urllib3_context()
     context.sslsocket_class = _TlsSocket
     try:
@@ -367,14 +366,14 @@ def tls_context(bundle: Bundle, _seen: object = None) -> ssl.SSLContext:
             import certifi
 
             context.load_verify_locations(cafile=certifi.where())
-        elif Path(bundle.path).is_dir():
+        elif all(part.is_dir() for part in bundle.parts if part.exists()):
             context.load_verify_locations(capath=bundle.path)
         else:
             context.load_verify_locations(cafile=bundle.path)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         why = clean(getattr(error, "reason", None) or getattr(error, "strerror", None) or error, 100)
         raise QianfanConfigurationError(
-            f"The CA bundle {bundle} cannot be read: {why}. It has to be a file of certificates in PEM"
-            " format."
+            f"The CA bundle {bundle} cannot be read: {why}. Give the path of a file of certificates in"
+            " PEM format."
         ) from None
     return context

@@ -44,7 +44,7 @@ def reread_failed(error: Exception) -> QianfanError:
     """
     Tell why a connection that once worked cannot be read.
 
-    That secrets backends have outages is transient. That the connection cannot be used is not.
+    An outage of the secrets backend is transient. A connection that cannot be used is not.
     """
     if isinstance(error, QianfanConfigurationError):
         return error
@@ -261,7 +261,7 @@ class QianfanHook(BaseHook):
             self._session = None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask for one model compression task, once, and say what came of it, by which way, within seconds."""
+        """Ask once for one model compression task; tell within seconds whether that worked, and the route."""
         from airflow_provider_qianfan.hooks._requests import Driver  # loads requests
 
         way = ""
@@ -270,7 +270,7 @@ class QianfanHook(BaseHook):
             settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST / 2))
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
             with Driver(settings) as driver:
-                way = f" The way: {driver.adapter.route}."
+                way = f" Route: {driver.adapter.route}."
                 driver.run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
             return False, f"{error}{way}"

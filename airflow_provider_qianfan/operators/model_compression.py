@@ -410,7 +410,7 @@ class QianfanCancelModelCompTaskOperator(BaseOperator):
     is a success, as there is nothing to cancel.
 
     XCom: ``model_comp_task``, the task as the platform described it last. If it cannot be pushed,
-    the log warns: what was cancelled stays cancelled, and a task that failed would say the contrary.
+    the log warns, and this task still succeeds.
 
     :param model_comp_task_id: the task, ``amva-…`` (templated).
     :param wait_for_completion: wait, in the worker, until the task has ended, rather than until the platform

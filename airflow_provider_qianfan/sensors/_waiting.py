@@ -254,8 +254,8 @@ class QianfanSensor(BaseSensorOperator):
         from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
 
-        # Only poke mode has nothing better to do than to sleep through a long Retry-After. It holds a worker
-        # slot, so its last look ends with its time; that of the others may still outlast a blip.
+        # Only poke mode sleeps through a long Retry-After. It holds a worker slot, so its last look ends with
+        # its time. In the other modes the last look may still outlast a blip.
         poking = not self.deferrable and not self.reschedule
         left = min(max(wait.memory.expired_at - time.time(), 0.0 if poking else LONGEST_PAUSE), _DAY)
         retry = RetryPolicy(

@@ -134,7 +134,7 @@ def _sendable(value: Any) -> Any:
     """
     Return what an event may carry; None for what it may not, so that the sensor goes by its own arguments.
 
-    A triggerer cannot encode half of a surrogate pair, and dies of it, with all its waits. Another version
+    A triggerer cannot encode a lone surrogate, and dies of it, with all its waits. Another version
     may have let one in.
     """
     try:

@@ -151,6 +151,9 @@ ROWS = {
     "SSL_CERT_DIR": Row(
         {"SSL_CERT_DIR": "{certificates}", "HTTPS_PROXY": "http://127.0.0.1:{connect}"}, "connect"
     ),
+    "SSL_CERT_DIR with several folders": Row(
+        {"SSL_CERT_DIR": "/no/such:{certificates}", "HTTPS_PROXY": "http://127.0.0.1:{connect}"}, "connect"
+    ),
     "the connection's proxy and verify": Row(
         {"REQUESTS_CA_BUNDLE": "{certifi}", "HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "*"},
         "connect",
@@ -167,7 +170,7 @@ ROWS = {
     "a wrong password": Row(
         {**CA, "HTTPS_PROXY": "http://user:other@127.0.0.1:{locked}"},
         "connect with a password",
-        (PERMANENT, "407 Proxy Authentication Required. The way leads through the proxy http://"),
+        (PERMANENT, "407 Proxy Authentication Required. The request goes through the proxy http://"),
     ),
     "socks5h with a wrong password": Row(
         {**CA, "HTTPS_PROXY": "socks5h://user:other@127.0.0.1:{socks_locked}"},
@@ -182,7 +185,7 @@ ROWS = {
     "a proxy that says 502": Row(
         {**CA, "HTTPS_PROXY": "http://127.0.0.1:{says_502}"},
         "one that says 502",
-        (PASSING, "for a tunnel: Tunnel connection failed: 502 No. The way leads through the proxy"),
+        (PASSING, "for a tunnel: Tunnel connection failed: 502 No. The request goes through the proxy"),
     ),
     "a proxy that says 503": Row(
         {**CA, "HTTPS_PROXY": "http://127.0.0.1:{says_503}"}, "one that says 503", (PASSING, "failed: 503 No")
@@ -226,7 +229,7 @@ ROWS = {
     "no bundle": Row(
         {"HTTPS_PROXY": "http://127.0.0.1:{connect}"},
         "connect",
-        (PERMANENT, "It was checked against the bundle of certifi. If a proxy opens TLS on the way"),
+        (PERMANENT, "It was checked against the bundle of certifi. If a proxy decrypts TLS on the way"),
     ),
     "loopback": Row(
         dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:1"), endpoint=""
@@ -325,7 +328,7 @@ def test_a_bundle_that_is_replaced_is_noticed(
         (
             {**CA, "HTTPS_PROXY": "http://127.0.0.1:{connect}"},
             True,
-            "The way: the proxy http://127.0.0.1:{connect} (from HTTPS_PROXY); certificates are",
+            "Route: the proxy http://127.0.0.1:{connect} (from HTTPS_PROXY); certificates are",
         ),
         (
             {"SSL_CERT_FILE": "{certifi}", "HTTPS_PROXY": "http://127.0.0.1:{connect}"},
@@ -335,7 +338,7 @@ def test_a_bundle_that_is_replaced_is_noticed(
         (
             {**CA, "HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": NAME},
             False,
-            "The way: no proxy (NO_PROXY names this host);",
+            "Route: no proxy (NO_PROXY names this host);",
         ),
     ],
 )

@@ -229,7 +229,7 @@ def test_a_request_that_was_prepared_elsewhere_goes_nowhere_else(emulator: Emula
 
 @pytest.mark.parametrize("argument", ["verify", "proxies", "cert", "auth", "cookies"])
 def test_what_the_connection_says_is_not_overruled(emulator: EmulatorServer, argument: str) -> None:
-    with pytest.raises(ValueError, match=f"{argument} is the connection's to say"):
+    with pytest.raises(ValueError, match=f"{argument} comes from the connection"):
         QianfanHook().get_conn().post("/v2/model", **{argument: False})
 
 

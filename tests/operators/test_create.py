@@ -247,10 +247,10 @@ def test_what_an_upstream_task_returns_is_checked_before_anything_is_noted(
     ("arguments", "told"),
     [
         ({"config": {"strategy": "Sparsity", "ratio": Decimal(1)}}, "config['ratio'] is a Decimal"),
-        ({"name": "a\ud800"}, "half of a surrogate pair"),
-        ({"description": "\ud800"}, "half of a surrogate pair"),
-        ({"nonce": "\ud800"}, "half of a surrogate pair"),
-        ({"source_model_id": "\ud800"}, "half of a surrogate pair"),
+        ({"name": "a\ud800"}, "a lone surrogate"),
+        ({"description": "\ud800"}, "a lone surrogate"),
+        ({"nonce": "\ud800"}, "a lone surrogate"),
+        ({"source_model_id": "\ud800"}, "a lone surrogate"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_at_parse(arguments: dict[str, Any], told: str) -> None:

@@ -922,7 +922,7 @@ def test_bad_literals_of_an_update(arguments: dict[str, Any], told: str) -> None
         ({"protocol_version": True}, "protocol_version=True is neither 1 nor 2"),
         ({"protocol_version": Decimal(1)}, "is neither 1 nor 2"),
         ({"deployment_config": {**UNITS, "cost": Decimal(1)}}, r"deployment_config\['cost'\] is a Decimal"),
-        ({"description": "\ud800"}, "half of a surrogate pair"),
+        ({"description": "\ud800"}, "a lone surrogate"),
         ({"if_exists": "create"}, "neither 'adopt' nor 'fail'"),
         ({"nonce": ""}, "nonce='' tells nothing"),
         ({"deployment_config": None}, "deployment_config=None is not a dict"),
