@@ -30,7 +30,7 @@ from airflow_provider_qianfan.api.errors import (
     clean,
 )
 from airflow_provider_qianfan.api.json_values import check_json
-from airflow_provider_qianfan.api.reading import UnreadableError, read_object
+from airflow_provider_qianfan.api.reading import UnreadableError, read_object, weight
 from airflow_provider_qianfan.api.signing import (
     EXPIRES_IN,
     Credentials,
@@ -235,7 +235,7 @@ class Exchange:
         is asked again. Default: no request need wait.
     :param clock: tells the time of each signature.
     :param jitter: gives a random number from 0 to 1.
-    :ivar bytes_read: how long all answers together were.
+    :ivar bytes_read: how long all answers together were, by :func:`.weight`.
     """
 
     def __init__(
@@ -386,7 +386,7 @@ class Exchange:
             raise QianfanTransientError(action, reply.reason, sent=reply.sent)
         if not isinstance(reply, Response):
             raise TypeError(f"A driver must answer a request with a response, not {reply!r}.")
-        self.bytes_read += len(reply.body)
+        self.bytes_read += weight(reply.body)
         document, unreadable = None, ""
         try:
             document = read_object(reply.body)

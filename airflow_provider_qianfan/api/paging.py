@@ -29,7 +29,7 @@ MAX_PAGES = 1000
 """A list longer than this is taken for one that never ends."""
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""Of JSON, all pages together; 1,000 full pages are some 50 MiB."""
+"""Of JSON, all pages together, by :func:`.reading.weight`; 1,000 full pages are some 60 MiB."""
 
 
 class Scan:

@@ -174,7 +174,7 @@ def authorization(
     signing_key = Secret(_hmac(credentials.secret_access_key, prefix))
     block, names = canonical_headers(headers)
     request = "\n".join((method.upper(), canonical_uri(path), canonical_query(query), block))
-    return f"{prefix}/{names}/{_hmac(signing_key, request)}"
+    return Secret(f"{prefix}/{names}/{_hmac(signing_key, request)}")
 
 
 def _hmac(key: str, message: str) -> str:

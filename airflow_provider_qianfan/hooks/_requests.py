@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import sys
 import time
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ from airflow_provider_qianfan.api.exchange import (
     Steps,
     T,
 )
-from airflow_provider_qianfan.api.signing import authorization, check_path, request_target, timestamp
+from airflow_provider_qianfan.api.signing import Secret, authorization, check_path, request_target, timestamp
 from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 
@@ -89,6 +90,7 @@ class Adapter(HTTPAdapter):
         self._route: Route | None = None
         self._pool: HTTPConnectionPool | None = None
         self._bundle_seen: object = None
+        self._process = os.getpid()
         self._attempt: _sockets.Attempt | None = None
         self._given_up = False
 
@@ -135,6 +137,12 @@ class Adapter(HTTPAdapter):
                 f"This session signs requests to {ours} only, not to {other.scheme}://{other.hostname}."
             )
         connecting, answering = timeout if isinstance(timeout, tuple) else (None, timeout)
+        for limit in (connecting, answering):
+            if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+                raise ValueError(
+                    f"timeout={clean(repr(timeout))} is not a number of seconds above 0, or two."
+                )
+        outside = sys.exception()  # what the caller is handling has nothing to do with this request
         with _sockets.Attempt(
             connecting or self._settings.connect_timeout,
             answering or self._settings.timeout,
@@ -147,7 +155,7 @@ class Adapter(HTTPAdapter):
             try:
                 return self._exchange(request, attempt)
             except Exception as error:  # whatever it is: if the request has left, that has to be known
-                reply = self._explain(error, attempt)
+                reply = self._explain(error, attempt, outside)
             finally:
                 self._attempt = None
         raise NoAnswerError(reply)
@@ -183,19 +191,24 @@ class Adapter(HTTPAdapter):
         seen = None
         if self._settings.endpoint.scheme == "https" and bundle.path is not None:
             check_bundle(bundle)
-            found = [part.stat() for part in bundle.parts if part.exists()]
-            seen = tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+            seen = tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in bundle.there)
+        if self._process != os.getpid():
+            # A fork: the connection is the other process's, and closing it would end that, too.
+            self._pool, self._process = None, os.getpid()
         if self._pool is None or seen != self._bundle_seen:
             self.close()
             self._pool, self._bundle_seen = _make_pool(self._settings, self.route, seen), seen
         return self._pool
 
-    def _explain(self, error: Exception, attempt: _sockets.Attempt) -> NoResponse:
+    def _explain(
+        self, error: Exception, attempt: _sockets.Attempt, outside: BaseException | None
+    ) -> NoResponse:
         """Say what happened; if the request has not left, say also what to do."""
         if isinstance(error, QianfanConfigurationError):
             return NoResponse(str(error), sent=False, permanent=True)
-        root = _root(error)
-        what = clean(attempt.time_is_up if isinstance(root, TimeoutError) else _told(root), 300)
+        root = _root(error, outside)
+        late = isinstance(root, TimeoutError) or attempt.is_over
+        what = clean(attempt.time_is_up if late else _told(root), 300)
         told = f"{attempt.doing}: {what}"
         if attempt.sent:
             return NoResponse(told, sent=True)
@@ -244,7 +257,7 @@ def _make_pool(settings: Settings, route: Route, seen: object) -> HTTPConnection
     headers: dict[str, str] = {}
     if proxy.username is not None:
         user = f"{proxy.username}:{proxy.password or ''}".encode()
-        headers["Proxy-Authorization"] = f"Basic {b64encode(user).decode()}"
+        headers["Proxy-Authorization"] = Secret(f"Basic {b64encode(user).decode()}")
     return _sockets.TlsPool(
         host,
         port,
@@ -291,12 +304,12 @@ def _told(root: BaseException) -> str:
     return str(root)
 
 
-def _root(error: BaseException) -> BaseException:
+def _root(error: BaseException, outside: BaseException | None) -> BaseException:
     """Find what was first: the errors around it repeat the URL and addresses of objects."""
     while not isinstance(error, HTTPException):
         inner = error.__cause__ or error.__context__
-        if inner is None:
-            inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        if inner is None or inner is outside:
+            inner = next((each for each in error.args if isinstance(each, Exception)), None)
         if inner is None:
             return error
         error = inner
@@ -352,7 +365,7 @@ class SigningSession(requests.Session):
     def _path_of(self, url: str) -> str:
         if url.startswith(f"{self._endpoint}/"):
             url = url.removeprefix(self._endpoint)
-        elif "://" in url:
+        elif "://" in url.partition("?")[0]:
             other = urlsplit(url)
             raise ValueError(
                 f"This session signs requests to {self._endpoint} only, not to"

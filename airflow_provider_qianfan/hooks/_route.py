@@ -7,6 +7,7 @@ Nothing here opens a socket or a file. A setting that cannot be used raises a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,15 @@ class Bundle:
         listed = self.path.split(os.pathsep) if self.setting == "SSL_CERT_DIR" else [self.path]
         return [Path(part) for part in listed if part]
 
+    @property
+    def there(self) -> list[os.stat_result]:
+        """What is known of those that are there: it changes if one is replaced."""
+        found = []
+        for part in self.parts:
+            with contextlib.suppress(OSError, ValueError):  # it may be too long for a path, or no path at all
+                found.append(part.stat())
+        return found
+
     def __str__(self) -> str:
         return f"{clean(self.path, 200)} (from {self.setting})" if self.path else "the bundle of certifi"
 
@@ -116,7 +126,7 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
     if proxy is not None:
         return Route(bundle, read_proxy(proxy, "the connection's proxy"))
     for setting, value in _proxies_of(env):
-        no_proxy = "no_proxy" if "no_proxy" in env else "NO_PROXY"
+        no_proxy = "no_proxy" if env.get("no_proxy") else "NO_PROXY"
         if is_excepted(host, int(port), env.get(no_proxy, "")):
             return Route(bundle, why_direct=f"{no_proxy} names this host")
         return Route(bundle, read_proxy(value, setting))
@@ -188,7 +198,7 @@ def check_bundle(bundle: Bundle) -> None:
 
     :raises QianfanConfigurationError: if it is not.
     """
-    if bundle.path is not None and not any(part.exists() for part in bundle.parts):
+    if bundle.path is not None and not bundle.there:
         raise QianfanConfigurationError(
             f"{_capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
             " of a CA bundle, or leave the setting out."

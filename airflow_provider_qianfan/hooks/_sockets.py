@@ -77,6 +77,7 @@ class Attempt:
         self._resolve = resolve
         self._socket: socket.socket | None = None
         self._aborted = threading.Event()
+        self._watching: threading.Timer | None = None
 
     def __enter__(self) -> Attempt:
         self._token = _under_way.set(self)
@@ -84,6 +85,8 @@ class Attempt:
 
     def __exit__(self, *_: object) -> None:
         _under_way.reset(self._token)
+        if self._watching is not None:
+            self._watching.cancel()
 
     def left(self) -> float:
         """
@@ -130,6 +133,18 @@ class Attempt:
         self.doing = "waiting for the answer"
         self._ends_at = time.monotonic() + self._timeout
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._ends_at
+
+    def watch(self) -> None:
+        """Have a thread end it in time: for sockets that do not ask, such as those of ``truststore``."""
+        if self._watching is None:
+            self._watching = threading.Timer(max(0.0, self._ends_at - time.monotonic()), self.abort)
+            self._watching.daemon = True
+            self._watching.start()
+
     def uses(self, sock: socket.socket) -> None:
         """Remember what :meth:`abort` has to end."""
         self._socket = sock
@@ -158,13 +173,15 @@ class Attempt:
         """
         addresses = self.resolve(host, port)
         for index, (family, _, _, _, address) in enumerate(addresses):
-            sock = make(family)
+            sock = None
             try:
+                sock = make(family)
                 self.uses(sock)
                 socket.socket.settimeout(sock, self.left() / (len(addresses) - index))
                 reach(sock, address)
             except BaseException as error:
-                sock.close()
+                if sock is not None:
+                    sock.close()
                 if not isinstance(error, OSError) or index == len(addresses) - 1:
                     raise
             else:
@@ -290,9 +307,11 @@ class _Reaching:
         if self.sock is None:
             self.connect()
         if not getattr(self, "_tunneling", False):
-            attempt = _attempt()
-            attempt.uses(getattr(self.sock, "socket", self.sock))
+            attempt, sock = _attempt(), getattr(self.sock, "socket", self.sock)
+            attempt.uses(sock)
             attempt.leave()
+            if not isinstance(sock, _Bounded):
+                attempt.watch()
         super().send(data)  # type: ignore[misc]
 
 

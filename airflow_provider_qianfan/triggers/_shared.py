@@ -186,8 +186,8 @@ class Account:
         if not self._waits:
             self._shared.forget(self)
             self._polling.cancel()
-            await asyncio.wait([self._polling])
             self._thread.stop()
+            await asyncio.wait([self._polling])
 
     async def _poll(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from airflow_provider_qianfan.api import paging
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Response, RetryPolicy, Steps
 from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.reading import weight
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive, answer, error
 
@@ -119,7 +120,7 @@ def test_a_list_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     page, busy = rows_page("a", next_marker="m"), error(429, "Busy")
     assert isinstance(page, Response)
     assert isinstance(busy, Response)
-    monkeypatch.setattr(paging, "MAX_LIST_BYTES", len(page.body) + len(busy.body))
+    monkeypatch.setattr(paging, "MAX_LIST_BYTES", weight(page.body) + weight(busy.body))
 
     fits = read(rows_page("a"), busy)
     too_long = read(busy, page, rows_page("b"))

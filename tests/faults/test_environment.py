@@ -218,6 +218,10 @@ ROWS = {
         {"REQUESTS_CA_BUNDLE": "/no/such.pem"},
         error=(PERMANENT, "REQUESTS_CA_BUNDLE names '/no/such.pem', which is not there"),
     ),
+    "a bundle that is no path": Row(
+        {"REQUESTS_CA_BUNDLE": "-----BEGIN CERTIFICATE-----" + "x" * 5000},
+        error=(PERMANENT, "REQUESTS_CA_BUNDLE names '-----BEGIN CERTIFICATE-----xxx"),
+    ),
     "a broken bundle": Row(
         {"CURL_CA_BUNDLE": "{broken}"}, error=(PERMANENT, "broken.pem (from CURL_CA_BUNDLE) cannot be read")
     ),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from airflow_provider_qianfan.api.model_compression import LIST, create_task, re
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._requests import Driver
 from airflow_provider_qianfan.hooks.qianfan import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
@@ -303,3 +307,54 @@ def test_a_ca_bundle_is_accepted(talk: Talk, tls: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())  # the connection has the last word
     monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     assert talk(verify=str(tls))
+
+
+def test_tls_sockets_that_do_not_ask_for_the_time_are_ended_in_time(
+    talk: Talk, through: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of truststore, which takes the place of Python's own TLS."""
+    monkeypatch.setattr(_sockets, "_TlsSocket", ssl.SSLSocket)
+    _sockets.tls_context.cache_clear()
+    through.mode = proxy.HANG
+    began = time.monotonic()
+    try:
+        with TlsServer(through.url, tmp_path) as server:
+            talk.url = server.url
+            with pytest.raises(QianfanTransientError, match="no complete answer within") as failure:
+                talk(verify=str(server.certificate))
+    finally:
+        _sockets.tls_context.cache_clear()
+
+    assert failure.value.sent is True
+    assert time.monotonic() - began < 5 * TIMEOUT + 1
+
+
+def test_what_the_caller_is_handling_has_nothing_to_do_with_it(talk: Talk) -> None:
+    talk.url = "http://127.0.0.1:1"
+    try:
+        int("the caller's own secret")
+    except ValueError:
+        with pytest.raises(QianfanTransientError, match="Connection refused") as failure:
+            talk()
+
+    assert "the caller's own" not in str(failure.value)
+
+
+def test_a_fork_has_a_connection_of_its_own(talk: Talk) -> None:
+    """Answers on a shared one would be taken for each other's."""
+    account = talk.server.world.account
+    given = settings(talk.url, account, timeout=5)
+    exchange = Exchange(given.endpoint, given.credentials)
+    with Driver(given) as driver:
+        driver.run(read_tasks(exchange))
+        before = driver.adapter._pool
+        child = os.fork()
+        if not child:
+            try:
+                driver.run(read_tasks(exchange))
+                os._exit(0 if driver.adapter._pool is not before else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert driver.run(read_tasks(exchange)).tasks
+        assert driver.adapter._pool is before

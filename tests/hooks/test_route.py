@@ -36,7 +36,8 @@ PROXIES: dict[str, tuple[dict[str, str], str | None]] = {
     "with blanks around it": ({"HTTPS_PROXY": " http://proxy:1 "}, "http://proxy:1"),
     "NO_PROXY names it": ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "qianfan.baidubce.com"}, None),
     "no_proxy names it": ({"HTTPS_PROXY": "http://proxy:1", "no_proxy": ".baidubce.com"}, None),
-    "no_proxy wins": ({"HTTPS_PROXY": "http://proxy:1", "no_proxy": "", "NO_PROXY": "*"}, "http://proxy:1"),
+    "no_proxy wins": ({"HTTPS_PROXY": "http://proxy:1", "no_proxy": "a", "NO_PROXY": "*"}, "http://proxy:1"),
+    "unless it is empty": ({"HTTPS_PROXY": "http://proxy:1", "no_proxy": "", "NO_PROXY": "*"}, None),
 }  # fmt: skip
 
 

@@ -214,6 +214,19 @@ def test_the_session_goes_nowhere_else(emulator: EmulatorServer, url: str) -> No
     assert emulator.world.calls == []
 
 
+@pytest.mark.parametrize("timeout", [0, -1, "3", (1, 0), object()])
+def test_a_timeout_that_cannot_be_meant(emulator: EmulatorServer, timeout: Any) -> None:
+    with pytest.raises(ValueError, match="is not a number of seconds above 0"):
+        QianfanHook().get_conn().post("/v2/model", json={}, timeout=timeout)
+    assert emulator.world.calls == []
+
+
+def test_a_url_in_the_query(emulator: EmulatorServer) -> None:
+    url = "/v2/model?Action=DescribeModelCompTasks&callback=http://example.org/"
+
+    assert QianfanHook().get_conn().post(url, json={}).status_code == 200
+
+
 def test_the_session_takes_its_own_url(emulator: EmulatorServer) -> None:
     session = QianfanHook().get_conn()
 

@@ -203,6 +203,21 @@ def test_the_last_one_ends_the_request_that_is_under_way(emulator: EmulatorServe
     assert time.time() - began < 10
 
 
+def test_a_wait_that_is_cancelled_twice_ends_the_thread_all_the_same(emulator: EmulatorServer) -> None:
+    emulator.world.faults.append(Fault(latency=30))
+
+    async def steps() -> None:
+        task = asyncio.create_task(wait_for(trigger(next_look=time.time())))
+        await asyncio.sleep(0.6)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.1)
+
+    in_a_loop(steps)
+
+
 def test_a_failed_poll_reaches_each_once(emulator: EmulatorServer, caplog: pytest.LogCaptureFixture) -> None:
     emulator.world.add_task("amv-1", status="succeeded")
     emulator.world.faults.append(Fault(legacy_error=6, calls=(1,)))
