@@ -70,9 +70,12 @@ class QianfanAPIError(QianfanError):
     :param http_status: the HTTP status; 200 for the legacy error form.
     :ivar clock_learned: whether the server's clock was learned from it, so that the same request may succeed
         if it is signed again.
+    :ivar clock_jumped: whether our clock has lost time against the server's since the answer before: as that
+        of a machine does that was suspended.
     """
 
     clock_learned: bool = False
+    clock_jumped: bool = False
 
     def __init__(
         self, action: str, *, code: str, message: str = "", request_id: str = "", http_status: int = 400

@@ -49,6 +49,9 @@ MAX_ANSWER_BYTES = 1024 * 1024
 _MOST_AHEAD = timedelta(days=1)
 """The server's clock is believed no further: a ``Date`` beyond this would spoil every later signature."""
 
+_JUMP = timedelta(seconds=5)
+"""By how much two clocks drift apart at least if one of the machines was suspended."""
+
 _LEGACY_STATUS = {"18": 429, "336100": 503, "500000": 500}
 """
 The HTTP status that fits each legacy code which Baidu's own SDK tries again: QPS limit reached, server high
@@ -255,6 +258,8 @@ class Exchange:
         self._clock = clock
         self._jitter = jitter
         self._server_ahead = timedelta()
+        self._last_ahead: timedelta | None = None
+        self._clock_jumped = False
         self._asked = False
         self.bytes_read = 0
 
@@ -368,7 +373,14 @@ class Exchange:
         if not isinstance(error, QianfanAPIError) or error.code != "RequestExpired":
             return False
         error.clock_learned = self._adopt_server_clock(reply)
+        error.clock_jumped = self._clock_jumped
         return error.clock_learned
+
+    def _compare_clocks(self, server: datetime | None) -> None:
+        """Notice whether our clock and the server's have drifted apart since the answer before."""
+        before, self._last_ahead = self._last_ahead, None if server is None else server - self._clock()
+        now = self._last_ahead
+        self._clock_jumped = before is not None and now is not None and abs(now - before) > _JUMP
 
     def _adopt_server_clock(self, reply: Reply) -> bool:
         server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None
@@ -392,9 +404,9 @@ class Exchange:
             document = read_object(reply.body)
         except UnreadableError as problem:
             unreadable = f"{problem} "
-        retry_after = parse_retry_after(
-            reply.headers.get("retry-after"), parse_http_date(reply.headers.get("date")) or self._clock()
-        )
+        server = parse_http_date(reply.headers.get("date"))
+        self._compare_clocks(server)
+        retry_after = parse_retry_after(reply.headers.get("retry-after"), server or self._clock())
         error = _documented_error(reply, document, action)
         status = _meant_status(reply, document, error)
         if status == 429:

@@ -133,7 +133,7 @@ class _Update:
             error = yield from self._send(row, look, model_set_id)
             if error is None:
                 return
-            yield from pause_before_next(self.exchange, error, attempt, self.manner)
+            yield from pause_before_next(self.exchange, error, attempt, self.manner, self.standstill)
             attempt += 1
             row, look = yield from self._look()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
     QianfanError,
     QianfanProtocolError,
     QianfanTransientError,
@@ -310,7 +311,7 @@ class _Creation(Generic[Made]):
             outcome = yield from self._send(body, look)
             if isinstance(outcome, str):
                 return outcome
-            yield from pause_before_next(self.exchange, outcome, attempt, self.manner)
+            yield from pause_before_next(self.exchange, outcome, attempt, self.manner, self.standstill)
             attempt += 1
             look = None
         _adopt(found, self.new, if_exists, self.manner.say)
@@ -384,12 +385,18 @@ class _Creation(Generic[Made]):
         return found.id
 
 
-def pause_before_next(exchange: Exchange, error: QianfanError, attempt: int, manner: Manner) -> Steps[None]:
+def pause_before_next(
+    exchange: Exchange, error: QianfanError, attempt: int, manner: Manner, standstill: Standstill
+) -> Steps[None]:
     """
     Pause after a request that certainly did nothing, before everything begins again with a look.
 
+    If our clock has lost time, this machine was suspended, and nothing but the platform's refusal tells.
+
     :raises QianfanError: the error itself, if there is no next time.
     """
+    if isinstance(error, QianfanAPIError) and error.clock_jumped:
+        standstill.ended = manner.clock()
     pause = exchange.pause_after(error, attempt)
     if pause is None:
         raise error

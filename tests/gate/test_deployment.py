@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanRateLimitError,
     QianfanTransientError,
 )
-from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, Response, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.exceptions import (
     QianfanResourceAmbiguousError,
@@ -420,9 +421,8 @@ def test_what_certainly_began_no_update_is_forgotten(reply: Reply, kind: type, b
     assert drive.slept == []
 
 
-EXPIRED = error(
-    400, "RequestExpired", date=format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
-)
+AHEAD = datetime.now(UTC) + timedelta(minutes=20)
+EXPIRED = error(400, "RequestExpired", date=format_datetime(AHEAD, usegmt=True))
 
 
 def test_what_is_asked_for_again_is_looked_at_again() -> None:
@@ -432,6 +432,25 @@ def test_what_is_asked_for_again_is_looked_at_again() -> None:
     assert drive.actions == [DETAIL, MODIFY, DETAIL, MODIFY]
     assert drive.remembered == [(SERVED_OLD, 1), (Served(OTHER, "am-other"), 3)]
     assert drive.kept[KEY] == asked(previous=[OTHER, "am-other"])
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["notes are kept", "before Airflow 3.3"])
+@pytest.mark.parametrize("jumps", [True, False], ids=["it was suspended", "it is always late"])
+def test_a_machine_whose_clock_was_suspended_with_it(jumps: bool, stored: bool) -> None:
+    """Its own clock tells nothing; the platform's, compared with the answer before, does."""
+    late = format_datetime(AHEAD if not jumps else datetime.now(UTC), usegmt=True)
+    row = service(OLD)
+    assert isinstance(row, Response)
+    looked = replace(row, headers={**row.headers, "date": late})
+
+    drive = Update(looked, EXPIRED, service(OLD), DONE, stored=stored)
+
+    if jumps and not stored:
+        assert "this process stood still" in str(drive.error)
+        assert drive.actions == [DETAIL, MODIFY, DETAIL]
+    else:
+        assert drive.error is None
+        assert drive.actions == [DETAIL, MODIFY, DETAIL, MODIFY]
 
 
 def test_what_somebody_else_has_done_meanwhile_is_not_asked_for_again() -> None:
