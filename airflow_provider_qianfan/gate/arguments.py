@@ -57,6 +57,8 @@ def check_config(config: object, *, rendered: bool = False) -> None:
         raise ValueError(
             f"config={clean(repr(config))}: strategy is one of {', '.join(STRATEGIES)}, such as {_CONFIG}."
         )
+    if strategy == "Quantization" and config.get("weight") is None:
+        raise ValueError(f"config={clean(repr(config))}: Quantization needs a weight, such as {_CONFIG}.")
     if strategy == "Quantization" and (rendered or not is_rendered_later(config.get("weight"))):
         check_text("config['weight']", config.get("weight"))
 

@@ -98,15 +98,18 @@ class Route:
     The way to an endpoint.
 
     :param why_direct: why there is no proxy; empty if there is one, or none was set.
+    :param tls: whether there are certificates to check.
     """
 
     bundle: Bundle = field(default_factory=Bundle)
     proxy: Proxy | None = None
     why_direct: str = ""
+    tls: bool = True
 
     def __str__(self) -> str:
         direct = f"no proxy ({self.why_direct})" if self.why_direct else "no proxy"
-        return f"{self.proxy or direct}; certificates are checked against {self.bundle}"
+        checked = f"certificates are checked against {self.bundle}" if self.tls else "no TLS"
+        return f"{self.proxy or direct}; {checked}"
 
 
 def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: Mapping[str, str]) -> Route:
@@ -122,7 +125,8 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
     host, _, port = endpoint.host.rpartition(":") if _has_port(endpoint.host) else (endpoint.host, "", "443")
     host = host.strip("[]")
     if is_loopback(host):
-        return Route(bundle, why_direct="a loopback address is never proxied")
+        why_direct = "a loopback address is never proxied"
+        return Route(bundle, why_direct=why_direct, tls=endpoint.scheme == "https")
     if proxy is not None:
         return Route(bundle, read_proxy(proxy, "the connection's proxy"))
     for setting, value in _proxies_of(env):
@@ -160,7 +164,7 @@ def read_proxy(text: str, setting: str) -> Proxy:
     if found is None:
         raise QianfanConfigurationError(
             f"{_capital(setting)} is not the URL of a proxy. Write it as http://proxy.example.com:3128. The"
-            f" schemes are {_SCHEMES}."
+            f" schemes are {_SCHEMES}. Percent-encode the user and the password."
         )
     return found
 

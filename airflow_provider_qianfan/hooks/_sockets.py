@@ -345,8 +345,8 @@ def socks_pool(proxy: Proxy) -> type[TlsPool]:
         import socks  # noqa: F401
     except ModuleNotFoundError:
         raise QianfanConfigurationError(
-            f"{proxy} needs a package that is not installed. Install it wherever tasks and triggers run: pip"
-            " install 'airflow-provider-qianfan[socks]'."
+            f"{proxy} needs the package PySocks, which is not installed. Install it wherever tasks and"
+            " triggers run: pip install PySocks."
         ) from None
     connection = type("_SocksConnection", (_TlsConnection,), {"socks": proxy})
     return type("SocksPool", (TlsPool,), {"ConnectionCls": connection})

@@ -37,6 +37,10 @@ LONGEST_CONNECT = 10.0
 LONGEST_TEST = 8.0
 """Seconds; somebody sits before the form and waits."""
 
+_KEYS_ARE_MADE = (
+    " An Access Key pair is made at https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the"
+    " application API key)."
+)
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -94,9 +98,10 @@ class Settings:
         del connection, extra
         if isinstance(read, Settings):
             return read
+        told = "; ".join(problem.rstrip(".") for problem in read)
+        keys = any(" Key" in problem or "session_token" in problem for problem in read)
         raise QianfanConfigurationError(
-            f"Connection {conn_id!r} cannot be used: {'; '.join(read)}. An Access Key pair is made at"
-            " https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the application API key)."
+            f"Connection {conn_id!r} cannot be used: {told}.{_KEYS_ARE_MADE if keys else ''}"
         )
 
 
@@ -149,7 +154,7 @@ def _timeout(extra: Mapping[str, Any], problems: list[str]) -> float:
     except ValueError:
         timeout = -1.0
     if not 0 < timeout <= 600:
-        problems.append(f"extra timeout={clean(value)!r} is not a number of seconds between 0 and 600")
+        problems.append(f"extra timeout={clean(value)!r} is not a number of seconds above 0, 600 at most")
     return timeout
 
 
@@ -273,11 +278,14 @@ class QianfanHook(BaseHook):
                 way = f" Route: {driver.adapter.route}."
                 driver.run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
-            return False, f"{error}{way}"
+            return False, f"{str(error).rstrip('.')}.{way}"
         except QianfanError as error:
+            told = "did not answer as the platform does"
+            if isinstance(error, QianfanTransientError) and not error.sent:
+                told = "could not be reached"
             return False, (
-                f"{self.settings.endpoint.url} did not answer as the platform does. Check the host (default"
-                f" {DEFAULT_ENDPOINT}), the proxy and the CA bundle. {error}{way}"
+                f"{self.settings.endpoint.url} {told}. {str(error).rstrip('.')}. Check the host (default"
+                f" {DEFAULT_ENDPOINT}) and the proxy.{way}"
             )
         told = f"{settings.endpoint.url} accepts the key, and it may read model compression tasks.{way}"
         ahead = probe.server_ahead.total_seconds()

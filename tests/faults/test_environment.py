@@ -204,7 +204,7 @@ ROWS = {
     ),
     "socks5h without the package": Row(
         {**CA, "HTTPS_PROXY": "socks5h://127.0.0.1:{socks}"},
-        error=(PERMANENT, "pip install 'airflow-provider-qianfan[socks]'"),
+        error=(PERMANENT, "pip install PySocks"),
         without_socks=True,
     ),
     "NO_PROXY": Row(
