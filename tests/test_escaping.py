@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.api.exchange import Steps
 
+pytestmark = pytest.mark.faults
+
 SOURCE, TASK, SERVICE, MADE = "amv-source000001", "amva-1", "svco-1", "amv-made00000001"
 LONG = "x" * 1500
 LONGEST_RUN = "x" * 700
