@@ -445,8 +445,8 @@ STORED = pytest.mark.parametrize("stored", [True, False], ids=["notes are kept",
         pytest.param(2, MISHAPS, 0.0, id="two of all, shown at once", marks=pytest.mark.faults),
         pytest.param(2, MISHAPS, LAG, id="two of all, shown late", marks=pytest.mark.faults),
         pytest.param(3, ONE_OF_EACH_KIND, LAG, id="three of each kind, shown late", marks=pytest.mark.faults),
-        pytest.param(3, MISHAPS, 0.0, id="three of all, shown at once", marks=pytest.mark.slow),
-        pytest.param(3, MISHAPS, LAG, id="three of all, shown late", marks=pytest.mark.slow),
+        pytest.param(3, MISHAPS, 0.0, id="three of all, shown at once", marks=pytest.mark.faults),
+        pytest.param(3, MISHAPS, LAG, id="three of all, shown late", marks=pytest.mark.faults),
     ],
 )
 @pytest.mark.parametrize("subject", SUBJECTS)
