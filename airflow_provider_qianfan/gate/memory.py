@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from socket import gethostname
 from typing import Any, NamedTuple
 
 from airflow_provider_qianfan.api.errors import (
@@ -12,6 +15,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanConfigurationError,
     QianfanError,
     QianfanTransientError,
+    clean,
     is_transient,
 )
 from airflow_provider_qianfan.gate.verdict import Note, Verdict, Wait
@@ -30,6 +34,8 @@ DEFAULT_MAX_UNHEALTHY = 3600.0
 DEFAULT_AUTH_GRACE = 600.0
 """Seconds."""
 
+_HOST = clean(gethostname(), 80)
+_ACTION = "Waiting for a model compression task"
 _NOTES_KEPT = 50
 _KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
@@ -37,7 +43,45 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str": (str,),
     "Mapping[str, float]": (dict,),
+    "Health": (dict,),
 }
+
+
+class Observer(StrEnum):
+    """Who looks at the platform for a wait. Their networks and their connections may differ."""
+
+    WORKER = "worker"
+    TRIGGERER = "triggerer"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """
+    What one observer gets from the platform. All times are seconds since the epoch.
+
+    :param healthy_at: when it last got a complete answer.
+    :param lost_since: since when it has got none; None while it gets one.
+    :param refused_since: since when its key is refused.
+    :param unusable_since: since when its connection's settings, or its environment's, cannot be used.
+    :param got: what it got instead, and where it runs.
+    :param excused: whether its time was up when another observer got an answer. Its next failure is final.
+    """
+
+    healthy_at: float | None = None
+    lost_since: float | None = None
+    refused_since: float | None = None
+    unusable_since: float | None = None
+    got: str = ""
+    excused: bool = False
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when something is wrong; None while all is well."""
+        times = (self.lost_since, self.refused_since, self.unusable_since)
+        return min((time for time in times if time is not None), default=None)
+
+
+_UNSEEN = Health()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +99,10 @@ class Memory:
     :param state: what was last seen.
     :param said: what the last line was about.
     :param selected: the task that counted at the last look.
-    :param last_healthy: when the platform last gave a complete answer; None if it has not yet.
+    :param last_healthy: when the platform last gave anybody a complete answer; None if it has not yet.
     :param absent_since: since when no task fits; None while one does.
-    :param auth_failing_since: since when the key is refused; None while it is not.
-    :param unusable_since: since when the connection's settings, or the environment's, cannot be used.
+    :param worker: what the workers get.
+    :param triggerer: what the triggerer gets.
     :param spoke: when the last line was written.
     :param noted: when each warning was last given.
     """
@@ -72,8 +116,8 @@ class Memory:
     selected: str = ""
     last_healthy: float | None = None
     absent_since: float | None = None
-    auth_failing_since: float | None = None
-    unusable_since: float | None = None
+    worker: Health = _UNSEEN
+    triggerer: Health = _UNSEEN
     spoke: float = 0.0
     noted: Mapping[str, float] = field(default_factory=dict)
 
@@ -84,22 +128,60 @@ class Memory:
     @classmethod
     def from_json(cls, value: object, *, now: float) -> Memory:
         """Read what :meth:`to_json` wrote, maybe in another version: unknown keys are ignored."""
-        given = value if isinstance(value, Mapping) else {}
-        known = {
-            each.name: given[each.name]
-            for each in fields(cls)
-            if isinstance(given.get(each.name), _KINDS[str(each.type)])
-        }
+        known = _known(cls, value)
+        for observer in Observer:
+            if observer in known:
+                known[observer] = Health(**_known(Health, known[observer]))
         return cls(**{"started": now, **known})
+
+    def health_of(self, observer: Observer) -> Health:
+        """Tell what an observer gets."""
+        return self.worker if observer is Observer.WORKER else self.triggerer
+
+    def with_health(self, observer: Observer, health: Health) -> Memory:
+        """Remember what an observer gets."""
+        if observer is Observer.WORKER:
+            return replace(self, worker=health)
+        return replace(self, triggerer=health)
+
+    def answered(self, observer: Observer, at: float) -> Memory:
+        """Remember a complete answer."""
+        return replace(self.with_health(observer, Health(healthy_at=at)), last_healthy=at)
 
     @property
     def expired_at(self) -> float:
         return float("inf") if self.deadline is None else self.deadline
 
 
+def _known(cls: type[Memory | Health], value: object) -> dict[str, Any]:
+    """Take what is known here, and can be meant, from what any version wrote."""
+    given = value if isinstance(value, Mapping) else {}
+    return {
+        each.name: given[each.name]
+        for each in fields(cls)
+        if isinstance(given.get(each.name), _KINDS[str(each.type)])
+    }
+
+
+class Run(NamedTuple):
+    """
+    One run of an observer, from which its looks are taken.
+
+    :param began: when it began, in seconds since the epoch.
+    """
+
+    observer: Observer
+    began: float
+
+    @property
+    def place(self) -> str:
+        """Where it runs."""
+        return f"the {self.observer} on {_HOST}"
+
+
 class Limits(NamedTuple):
     """
-    How long trouble may last.
+    How long trouble may last. Each observer has a clock of its own.
 
     :param max_unhealthy: seconds without one healthy answer; where nothing is remembered, ``timeout`` alone
         counts.
@@ -118,14 +200,17 @@ class Line(NamedTuple):
     text: str
 
 
-def after_look(memory: Memory, verdict: Verdict, now: float, next_look: float) -> tuple[Memory, list[Line]]:
+def after_look(
+    memory: Memory, verdict: Verdict, now: float, next_look: float, observer: Observer
+) -> tuple[Memory, list[Line]]:
     """
     Remember a healthy look that left the gate shut or ended the wait, and say what is worth saying.
 
     :param next_look: seconds to the next look.
+    :param observer: who took it.
     """
     memory, lines = _give_notes(memory, verdict.notes, now)
-    memory = replace(memory, last_healthy=now, auth_failing_since=None, unusable_since=None)
+    memory = memory.answered(observer, now)
     if not isinstance(verdict, Wait):
         return memory, lines
     absent_since = (memory.absent_since or now) if verdict.absent else None
@@ -142,38 +227,45 @@ def after_look(memory: Memory, verdict: Verdict, now: float, next_look: float) -
 
 
 def after_failure(
-    memory: Memory, error: QianfanError, now: float, limits: Limits
+    memory: Memory, error: QianfanError, now: float, limits: Limits, run: Run
 ) -> tuple[Memory, list[Line]]:
     """
     Remember a look that failed.
 
+    Health counts by the observer's own clock: from its last healthy answer or from the beginning of its run,
+    whichever is later, until it gets an answer. A worker that looked an hour ago was not blind since then.
+
+    :param run: of which the look was a part.
     :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused or
         the settings were unusable before they ever worked or for longer than ``auth_grace``, or there was no
         healthy answer for ``max_unhealthy``.
     """
+    health = replace(memory.health_of(run.observer), got=f"{run.place}: {error}")
     if isinstance(error, QianfanAuthError):
-        since = memory.started if memory.forgetful else memory.auth_failing_since or now
-        failing = replace(memory, auth_failing_since=since)
-        return _to_be_corrected(failing, error, since, "the key is refused", now, limits)
+        since = memory.started if memory.forgetful else health.refused_since or now
+        failing = memory.with_health(run.observer, replace(health, refused_since=since))
+        return _to_be_corrected(failing, error, since, "the key is refused", now, limits, run)
     if isinstance(error, QianfanConfigurationError):
-        since = memory.started if memory.forgetful else memory.unusable_since or now
-        unusable = replace(memory, unusable_since=since)
-        return _to_be_corrected(unusable, error, since, "the settings cannot be used", now, limits)
+        since = memory.started if memory.forgetful else health.unusable_since or now
+        failing = memory.with_health(run.observer, replace(health, unusable_since=since))
+        return _to_be_corrected(failing, error, since, "the settings cannot be used", now, limits, run)
     if not is_transient(error):
         raise error
-    lost_for = now - (memory.last_healthy or memory.started)
-    if lost_for >= limits.max_unhealthy and not memory.forgetful:
+    since = health.lost_since or max(health.healthy_at or 0.0, run.began)
+    memory = memory.with_health(run.observer, replace(health, lost_since=since))
+    if (now - since >= limits.max_unhealthy or health.excused) and not memory.forgetful:
         raise QianfanTransientError(
-            "Waiting for a model compression task",
-            f"no healthy answer from the platform for {duration(lost_for)} (max_unhealthy). The last"
-            f" look: {error}",
+            _ACTION,
+            f"no healthy answer from the platform for {duration(now - since)} (max_unhealthy) in {run.place}."
+            f" The last look: {error}",
         ) from None
-    text = f"The platform gave no healthy answer ({health(memory, now)}); looking again. {error}"
+    answers = _answers(memory, run.observer, now)
+    text = f"The platform gave no healthy answer ({answers}); looking again. {error}"
     return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
 
 
 def _to_be_corrected(
-    memory: Memory, error: QianfanError, since: float, trouble: str, now: float, limits: Limits
+    memory: Memory, error: QianfanError, since: float, trouble: str, now: float, limits: Limits, run: Run
 ) -> tuple[Memory, list[Line]]:
     """
     If the wait has worked before, go on for a while, so that somebody can correct the key or the setting.
@@ -182,14 +274,68 @@ def _to_be_corrected(
     """
     if memory.last_healthy is None and not memory.forgetful:
         raise error
-    if now - since >= limits.auth_grace:
-        raise error
+    told = trouble[0].upper() + trouble[1:]
+    if now - since >= limits.auth_grace or memory.health_of(run.observer).excused:
+        lasts = duration(now - since)
+        raise reworded(error, f"{told} in {run.place}, now for {lasts} (auth_grace). {error}")
     left = duration(limits.auth_grace - (now - since))
-    text = (
-        f"{trouble[0].upper()}{trouble[1:]}; reading the connection again, failing in {left} unless that"
-        f" helps. {error}"
-    )
+    text = f"{told}; reading the connection again, failing in {left} unless that helps. {error}"
     return _alarm(memory, trouble, logging.ERROR, text, now)
+
+
+def reworded(error: QianfanError, text: str) -> QianfanError:
+    """Return the same error with another text."""
+    other = copy(error)
+    other.args = (text,)
+    return other
+
+
+def failure_to_json(error: QianfanError, run: Run) -> dict[str, Any] | None:
+    """
+    Say to another observer what a run ended with.
+
+    :returns: plain JSON values; None for what is neither about the network, the key nor the settings, so that
+        the other has to see for itself.
+    """
+    told = f"{error}" if run.place in str(error) else f"In {run.place}: {error}"
+    if isinstance(error, QianfanAuthError):
+        return {"kind": "refused", "code": error.code, "status": error.http_status, "text": told}
+    if isinstance(error, QianfanConfigurationError):
+        return {"kind": "unusable", "text": told}
+    return {"kind": "lost", "text": told} if is_transient(error) else None
+
+
+def failure_from_json(value: object) -> QianfanError | None:
+    """Read what :func:`failure_to_json` wrote, maybe in another version."""
+    given = value if isinstance(value, Mapping) else {}
+    kind, text = given.get("kind"), clean(given.get("text"), 2000)
+    if kind == "refused":
+        status, code = given.get("status"), str(given.get("code"))
+        refused = QianfanAuthError(_ACTION, code=code, http_status=status if isinstance(status, int) else 403)
+        return reworded(refused, text)
+    if kind == "unusable":
+        return QianfanConfigurationError(text)
+    return reworded(QianfanTransientError(_ACTION, ""), text) if kind == "lost" else None
+
+
+def backoff(health: Health, now: float, limits: Limits) -> float:
+    """
+    Tell for how many seconds an observer that fails is left alone.
+
+    As long as it has failed, ten minutes at most, and no longer than it may go on failing. 0 if all is well.
+    """
+    if health.failing_since is None:
+        return 0.0
+    ends = [
+        since + limit
+        for since, limit in (
+            (health.lost_since, limits.max_unhealthy),
+            (health.refused_since, limits.auth_grace),
+            (health.unusable_since, limits.auth_grace),
+        )
+        if since is not None
+    ]
+    return max(0.0, min(now - health.failing_since, HEARTBEAT, min(ends) - now))
 
 
 def interval_after(elapsed: float, shortest: float, longest: float | None) -> float:
@@ -203,8 +349,15 @@ def interval_after(elapsed: float, shortest: float, longest: float | None) -> fl
     return shortest if longest is None else max(shortest, min(longest, elapsed))
 
 
-def health(memory: Memory, now: float) -> str:
-    """Say how long ago the platform last gave a healthy answer."""
+def _answers(memory: Memory, observer: Observer, now: float) -> str:
+    """Say when an observer last got a healthy answer, and when anybody did."""
+    health = memory.health_of(observer)
+    if memory.last_healthy is None or health.healthy_at == memory.last_healthy or health.lost_since is None:
+        return _last_answer(memory, now)
+    return f"none in this {observer} for {duration(now - health.lost_since)}; {_last_answer(memory, now)}"
+
+
+def _last_answer(memory: Memory, now: float) -> str:
     if memory.last_healthy is None and memory.forgetful:
         return "not known, as nothing is remembered between two looks"
     if memory.last_healthy is None:
@@ -214,10 +367,14 @@ def health(memory: Memory, now: float) -> str:
 
 def timeout_message(memory: Memory, now: float, limit: str) -> str:
     """Say what the wait ended with when its time was up; ``limit`` is the argument that said so."""
-    return (
+    text = (
         f"Timed out after {duration(now - memory.started)} ({limit}); the gate stays shut."
-        f" Last seen: {memory.state or 'nothing'}. Healthy answers: {health(memory, now)}."
+        f" Last seen: {memory.state or 'nothing'}. Healthy answers: {_last_answer(memory, now)}."
     )
+    for health in (memory.worker, memory.triggerer):
+        if health.failing_since is not None:
+            text += f" None for {duration(now - health.failing_since)} in {health.got}"
+    return text
 
 
 def _alarm(memory: Memory, about: str, level: int, text: str, now: float) -> tuple[Memory, list[Line]]:

@@ -31,9 +31,14 @@ from airflow_provider_qianfan.gate.memory import (
     Limits,
     Line,
     Memory,
+    Observer,
+    Run,
     after_failure,
     after_look,
+    backoff,
+    failure_from_json,
     interval_after,
+    reworded,
     timeout_message,
 )
 from airflow_provider_qianfan.gate.selection import check_seconds, check_text
@@ -78,8 +83,9 @@ class QianfanSensor(BaseSensorOperator):
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which what is given by its id may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
-        ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
+        worker and the triggerer have a clock each. ``mode="reschedule"`` keeps no memory between two looks
+        and knows ``timeout`` only.
     :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
         proxy or CA bundle be unusable, default 600; ``mode="reschedule"`` counts them from the first look.
     """
@@ -171,16 +177,19 @@ class QianfanSensor(BaseSensorOperator):
         wait = self._wait
         if wait is None or wait.context is not context:  # the first look of this run of execute
             wait = self._begin(context)
-        verdict, pause = None, 0.0
+        verdict, met, pause = None, None, 0.0
         try:
             verdict = self._look(wait)
         except QianfanError as error:
-            pause = self._outlast(wait, error)
+            met, pause = error, self._outlast(wait, error)
         if isinstance(verdict, Open):
             return self._open(context, verdict)
         if isinstance(verdict, Fail):
             self._fail(context, verdict)
         self._end_if_late(wait)
+        if wait.triggerer_failed is not None:
+            self._heed(wait, wait.triggerer_failed, met)
+            wait.triggerer_failed = None
         if self.deferrable:
             self._defer(wait, pause)
         if pause > self.poke_interval:
@@ -204,14 +213,20 @@ class QianfanSensor(BaseSensorOperator):
         target = target_from_json(event.get("selector")) or self._target(context)
         memory = Memory.from_json(event.get("memory"), now=_first_start(context))
         self._wait = _Wait(
-            context, target, memory if memory.deadline else self._with_deadline(memory), resumed=True
+            context,
+            target,
+            memory if memory.deadline else self._with_deadline(memory),
+            Run(Observer.WORKER, time.time()),
+            resumed=True,
+            triggerer_failed=failure_from_json(event.get("failed")),
         )
         return unwrap(type(self).execute)(self, context)
 
     def _begin(self, context: Context) -> _Wait:
         now = time.time()
         first = first_reschedule_date(context) if self.reschedule else None
-        wait = _Wait(context, self._target(context), self._with_deadline(Memory(started=now)))
+        run = Run(Observer.WORKER, now)
+        wait = _Wait(context, self._target(context), self._with_deadline(Memory(started=now)), run)
         if first is not None:
             wait.memory = self._with_deadline(Memory(started=first.timestamp(), forgetful=True))
             # Nobody remembers when the last line was written. So one is, when ten minutes have been completed
@@ -245,7 +260,9 @@ class QianfanSensor(BaseSensorOperator):
             )
         finally:
             hook.close()
-        wait.memory, lines = after_look(wait.memory, verdict, time.time(), self.poke_interval)
+        wait.memory, lines = after_look(
+            wait.memory, verdict, time.time(), self.poke_interval, Observer.WORKER
+        )
         self._say(lines, quiet=wait.quiet and isinstance(verdict, Wait))
         return verdict
 
@@ -277,16 +294,40 @@ class QianfanSensor(BaseSensorOperator):
 
         :raises QianfanError: if the wait must not go on.
         """
+        now, limits = time.time(), Limits(self.max_unhealthy, self.auth_grace)
         try:
-            wait.memory, lines = after_failure(
-                wait.memory, error, time.time(), Limits(self.max_unhealthy, self.auth_grace)
-            )
+            wait.memory, lines = after_failure(wait.memory, error, now, limits, wait.run)
         except QianfanError as final:
-            if not self.silent_fail:
-                raise
-            lines = [Line(logging.ERROR, f"Going on, as silent_fail is set: {final}")]
+            lines = self._unless_silent(final)
         self._say(lines, quiet=wait.quiet)
-        return retry_after(error)
+        # A worker that is blind would be started again and again by a triggerer that sees.
+        again = backoff(wait.memory.worker, now, limits) if wait.resumed and self.deferrable else 0.0
+        return max(retry_after(error), again)
+
+    def _heed(self, wait: _Wait, failure: QianfanError, met: QianfanError | None) -> None:
+        """
+        End a wait for which the triggerer gets no answers, although the task itself may be well.
+
+        Once, a worker that sees the platform gives the triggerer one more look: it may have recovered.
+
+        :param failure: what the triggerer's time was up with.
+        :param met: what the worker's own look met; None if it was healthy.
+        :raises QianfanError: ``failure``, and what the worker met.
+        """
+        health = wait.memory.triggerer
+        if met is None and not health.excused:
+            wait.memory = wait.memory.with_health(Observer.TRIGGERER, replace(health, excused=True))
+            text = f"{failure} Meanwhile {wait.run.place} gets answers. The triggerer may try once more."
+            lines = [Line(logging.ERROR, text)]
+        else:
+            got = "gets answers" if met is None else f"got: {met}"
+            lines = self._unless_silent(reworded(failure, f"{failure} Meanwhile {wait.run.place} {got}."))
+        self._say(lines, quiet=False)
+
+    def _unless_silent(self, final: QianfanError) -> list[Line]:
+        if not self.silent_fail:
+            raise final
+        return [Line(logging.ERROR, f"Going on, as silent_fail is set: {final}")]
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
@@ -325,6 +366,8 @@ class QianfanSensor(BaseSensorOperator):
                 settle=self.settle,
                 max_unhealthy=self.max_unhealthy,
                 auth_grace=self.auth_grace,
+                deferred_at=now,
+                called_in_vain=wait.resumed,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, wait.memory.expired_at - now) + BACKSTOP),
@@ -343,8 +386,10 @@ class _Wait:
     context: Context
     target: Target
     memory: Memory
+    run: Run
     resumed: bool = False
     quiet: bool = False
+    triggerer_failed: QianfanError | None = None
 
 
 class _ExecutionTimeoutError(BaseException):

@@ -7,7 +7,6 @@ import json
 import math
 import random
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -18,11 +17,15 @@ from airflow_provider_qianfan.gate.memory import (
     DEFAULT_MAX_UNHEALTHY,
     DEFAULT_SETTLE,
     HEARTBEAT,
+    Health,
     Limits,
     Line,
     Memory,
+    Observer,
+    Run,
     after_failure,
     after_look,
+    failure_to_json,
     interval_after,
 )
 from airflow_provider_qianfan.gate.snapshot import Wish
@@ -41,10 +44,13 @@ SHORTEST_INTERVAL = 1.0
 
 EXECUTOR_LAG = 20.0
 """
-Seconds for which a triggerer keeps a wait at least. Until the scheduler has heard that the worker which
-deferred has ended, it takes a task that resumes for one that was killed, and fails its try
+Seconds for which the triggerers keep a wait at least, from the deferral. Until the scheduler has heard that
+the worker which deferred has ended, it takes a task that resumes for one that was killed, and fails its try
 (https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3.3.2 and before).
 """
+
+_MOVED = 60.0
+"""Seconds after the deferral; a run that begins later is taken for one that moved here."""
 
 
 class QianfanTrigger(BaseTrigger):
@@ -54,8 +60,8 @@ class QianfanTrigger(BaseTrigger):
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
 
-    Whatever it sees, its event comes no sooner than 20 seconds after a triggerer has begun to run it, unless
-    the deadline does: Airflow may take a task that resumes sooner for one that was killed.
+    Whatever it sees, its event comes no sooner than 20 seconds after the deferral, unless the deadline does:
+    Airflow may take a task that resumes sooner for one that was killed.
 
     It decides nothing: its one event says "look again", and the sensor looks for itself. So it may meet
     a sensor of an older or newer version: keyword arguments it does not know are ignored, and all have
@@ -71,6 +77,9 @@ class QianfanTrigger(BaseTrigger):
     :param auth_grace: seconds after which the sensor is called if the key is refused, or if the settings
         cannot be used.
     :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
+    :param deferred_at: when the sensor deferred, in seconds since the epoch. Default: when it is run first.
+    :param called_in_vain: whether the sensor was called before, and found that the wait goes on. It is not
+        called again before ``next_look``.
     """
 
     def __init__(
@@ -85,6 +94,8 @@ class QianfanTrigger(BaseTrigger):
         max_unhealthy: float = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float = DEFAULT_AUTH_GRACE,
         longest_interval: float | None = None,
+        deferred_at: float | None = None,
+        called_in_vain: bool = False,
         **_unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -97,6 +108,8 @@ class QianfanTrigger(BaseTrigger):
         self.max_unhealthy = max_unhealthy
         self.auth_grace = auth_grace
         self.longest_interval = longest_interval
+        self.deferred_at = deferred_at
+        self.called_in_vain = called_in_vain
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and what the trigger is made from again."""
@@ -112,6 +125,8 @@ class QianfanTrigger(BaseTrigger):
                 "max_unhealthy": self.max_unhealthy,
                 "auth_grace": self.auth_grace,
                 "longest_interval": self.longest_interval,
+                "deferred_at": self.deferred_at,
+                "called_in_vain": self.called_in_vain,
             },
         )
 
@@ -126,7 +141,13 @@ class QianfanTrigger(BaseTrigger):
             why = "watching failed"
             await watching.until_it_is_safe()
         memory = watching.memory.to_json()
-        event = {"version": 1, "why": why, "selector": _sendable(self.selector), "memory": _sendable(memory)}
+        event = {
+            "version": 1,
+            "why": why,
+            "failed": watching.failed and _sendable(failure_to_json(watching.failed, watching.run)),
+            "selector": _sendable(self.selector),
+            "memory": _sendable(memory),
+        }
         yield TriggerEvent(event)
 
 
@@ -152,20 +173,39 @@ class _Watching:
     takes to judge an answer is gone before the next one is waited for.
     """
 
-    __slots__ = ("_kept_until", "_memory", "_shortest", "_subscription", "_trigger")
+    __slots__ = ("_memory", "_not_before", "_shortest", "_subscription", "_trigger", "failed", "run")
 
     def __init__(self, trigger: QianfanTrigger) -> None:
+        now = time.time()
+        self.run = Run(Observer.TRIGGERER, now)
+        self.failed: QianfanError | None = None
         self._trigger = trigger
-        in_triggerer = trigger.trigger_id is not None  # dag.test() runs it without one, and has no executor
-        self._kept_until = time.monotonic() + EXECUTOR_LAG if in_triggerer else -math.inf
+        self._not_before = time.monotonic() + self._kept_for(now)
         self._shortest = max(SHORTEST_INTERVAL, trigger.poke_interval)
         self._subscription: Subscription | None = None
-        self._memory = Memory.from_json(trigger.memory, now=time.time())
+        self._memory = Memory.from_json(trigger.memory, now=now)
+        moved = self._deferred_for(now) >= _MOVED
+        if moved or not self._memory.triggerer.excused:
+            # What is remembered is the deferral's: since then this wait may have been healthy elsewhere.
+            self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
+
+    def _kept_for(self, now: float) -> float:
+        """Tell for how many seconds the sensor must not be called."""
+        in_triggerer = self._trigger.trigger_id is not None  # dag.test() runs it without one: no executor
+        lag = EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
+        next_look = self._trigger.next_look if self._trigger.called_in_vain else None
+        return max(lag, next_look - now if isinstance(next_look, int | float) else 0.0)
+
+    def _deferred_for(self, now: float) -> float:
+        since = self._trigger.deferred_at
+        return max(0.0, now - since) if isinstance(since, int | float) else 0.0
 
     @property
     def memory(self) -> Memory:
         healthy_at = self._subscription and self._subscription.healthy_at
-        return replace(self._memory, last_healthy=healthy_at) if healthy_at else self._memory
+        if healthy_at and healthy_at > (self._memory.triggerer.healthy_at or 0.0):
+            return self._memory.answered(Observer.TRIGGERER, healthy_at)
+        return self._memory
 
     async def until_a_look_is_worthwhile(self) -> str:
         """Watch, and tell why it ended."""
@@ -188,8 +228,9 @@ class _Watching:
             await self._leave()
 
     async def until_it_is_safe(self) -> None:
-        """Wait until a task that resumes is not taken for one that was killed."""
-        await asyncio.sleep(max(0.0, self._kept_until - time.monotonic()))
+        """Wait until the sensor may be called, or until the deadline."""
+        left = min(self._not_before - time.monotonic(), self._memory.expired_at - time.time())
+        await asyncio.sleep(max(0.0, left))
 
     async def _watch(self) -> str:
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
@@ -213,8 +254,9 @@ class _Watching:
                     return "it may have come to an end"
                 target = go_on
                 continue
-            if (final := self._after_failure(answer)) is not None:
-                return str(final)
+            self.failed = self._after_failure(answer)
+            if self.failed is not None:
+                return str(self.failed)
             refused = isinstance(answer, QianfanAuthError | QianfanConfigurationError)
             if self._subscription is None or refused:
                 # Read the connection again when the next look is due: it may have been corrected.
@@ -242,7 +284,7 @@ class _Watching:
             return more
         if not isinstance(verdict, Wait):
             return None
-        self._memory, lines = after_look(memory, verdict, now, self._interval())
+        self._memory, lines = after_look(memory, verdict, now, self._interval(), Observer.TRIGGERER)
         self._say(lines)
         return target
 
@@ -252,7 +294,7 @@ class _Watching:
             error = refused_key(error, self._trigger.qianfan_conn_id)
         try:
             limits = Limits(self._trigger.max_unhealthy, self._trigger.auth_grace)
-            self._memory, lines = after_failure(self.memory, error, time.time(), limits)
+            self._memory, lines = after_failure(self.memory, error, time.time(), limits, self.run)
         except QianfanError as final:
             return final
         self._say(lines)

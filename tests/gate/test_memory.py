@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import replace
+from socket import gethostname
 
 import pytest
 
@@ -16,11 +18,17 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.gate.memory import (
+    Health,
     Limits,
     Line,
     Memory,
+    Observer,
+    Run,
     after_failure,
     after_look,
+    backoff,
+    failure_from_json,
+    failure_to_json,
     timeout_message,
 )
 from airflow_provider_qianfan.gate.verdict import Note, Open, Wait
@@ -34,8 +42,11 @@ UNUSABLE = QianfanConfigurationError("HTTPS_PROXY is not the URL of a proxy.")
 TO_BE_CORRECTED = pytest.mark.parametrize(
     "error", [pytest.param(REFUSED, id="refused key"), pytest.param(UNUSABLE, id="unusable settings")]
 )
+RUN = Run(Observer.WORKER, began=NOW - 86400)
+HERE = f"the worker on {gethostname()}"
 HEALTHY = Memory(
     started=NOW - 86400,
+    worker=Health(healthy_at=NOW),
     last_healthy=NOW,
     state="amva-1 is running",
     said="amva-1 is running",
@@ -47,7 +58,7 @@ def looks(*verdicts: tuple[float, Wait]) -> list[tuple[float, str]]:
     """The lines of looks that were taken so many seconds after the first."""
     memory, told = Memory(started=NOW), []
     for after, verdict in verdicts:
-        memory, lines = after_look(memory, verdict, NOW + after, next_look=60)
+        memory, lines = after_look(memory, verdict, NOW + after, next_look=60, observer=Observer.WORKER)
         told += [(after, line.text) for line in lines]
     return told
 
@@ -76,7 +87,7 @@ def test_a_note_is_given_once_or_again_after_its_time() -> None:
 
 
 def test_notes_are_warnings() -> None:
-    _, lines = after_look(Memory(NOW), Wait("state", (Note("once", "Once."),)), NOW, 60)
+    _, lines = after_look(Memory(NOW), Wait("state", (Note("once", "Once."),)), NOW, 60, Observer.WORKER)
 
     assert lines == [
         Line(logging.INFO, "Waiting: state. Next look in 1 minute."),
@@ -87,8 +98,8 @@ def test_notes_are_warnings() -> None:
 def test_the_line_of_a_wait_that_goes_on_comes_before_its_notes() -> None:
     memory = Memory(NOW, said="state", spoke=NOW)
     wait = Wait("state", (Note("once", "Once."),))
-    _, early = after_look(memory, wait, NOW + 599, 60)
-    _, lines = after_look(memory, wait, NOW + 600, 60)
+    _, early = after_look(memory, wait, NOW + 599, 60, observer=Observer.WORKER)
+    _, lines = after_look(memory, wait, NOW + 600, 60, observer=Observer.WORKER)
 
     assert early == [Line(logging.WARNING, "Once.")]
     assert lines == [
@@ -100,17 +111,21 @@ def test_the_line_of_a_wait_that_goes_on_comes_before_its_notes() -> None:
 def test_notes_do_not_grow_without_end() -> None:
     memory = Memory(NOW)
     for number in range(200):
-        memory, _ = after_look(memory, Wait("state", (Note(f"n{number}", "."),)), NOW, 60)
+        memory, _ = after_look(memory, Wait("state", (Note(f"n{number}", "."),)), NOW, 60, Observer.WORKER)
 
     assert len(memory.noted) == 50
     assert "n199" in memory.noted
 
 
 def test_a_healthy_look_is_remembered() -> None:
-    memory, _ = after_look(Memory(NOW, auth_failing_since=NOW, unusable_since=NOW), RUNNING, NOW + 5, 60)
+    ill = Health(lost_since=NOW, refused_since=NOW, unusable_since=NOW, got="HTTP 503", excused=True)
+    memory = Memory(NOW, worker=ill, triggerer=ill)
+    memory, _ = after_look(memory, RUNNING, NOW + 5, 60, observer=Observer.WORKER)
 
     assert memory == Memory(
         NOW,
+        worker=Health(healthy_at=NOW + 5),
+        triggerer=ill,
         last_healthy=NOW + 5,
         state="amva-1 is running",
         said="amva-1 is running",
@@ -121,31 +136,39 @@ def test_a_healthy_look_is_remembered() -> None:
 
 def test_since_when_no_task_fits() -> None:
     absent = Wait("no task fits yet", absent=True)
-    memory, _ = after_look(Memory(NOW), absent, NOW + 1, 60)
-    memory, _ = after_look(memory, absent, NOW + 2, 60)
+    memory, _ = after_look(Memory(NOW), absent, NOW + 1, 60, observer=Observer.WORKER)
+    memory, _ = after_look(memory, absent, NOW + 2, 60, observer=Observer.WORKER)
     assert memory.absent_since == NOW + 1
 
-    memory, _ = after_look(memory, RUNNING, NOW + 3, 60)
+    memory, _ = after_look(memory, RUNNING, NOW + 3, 60, observer=Observer.WORKER)
     assert memory.absent_since is None
 
 
 def test_the_task_that_counted_is_remembered_while_none_does() -> None:
-    memory, _ = after_look(Memory(NOW, selected="amva-1"), Wait("no task fits yet", absent=True), NOW, 60)
+    memory, _ = after_look(
+        Memory(NOW, selected="amva-1"),
+        Wait("no task fits yet", absent=True),
+        NOW,
+        60,
+        observer=Observer.WORKER,
+    )
 
     assert memory.selected == "amva-1"
 
 
 def test_the_last_look_gives_its_notes_but_no_state() -> None:
-    _, lines = after_look(Memory(NOW), Open(made(), (Note("n", "Note."),)), NOW, 60)
+    _, lines = after_look(Memory(NOW), Open(made(), (Note("n", "Note."),)), NOW, 60, Observer.WORKER)
 
     assert [line.text for line in lines] == ["Note."]
 
 
-def fail_for(error: QianfanError, *seconds: float, memory: Memory = HEALTHY) -> list[tuple[float, str]]:
+def fail_for(
+    error: QianfanError, *seconds: float, memory: Memory = HEALTHY, run: Run = RUN
+) -> list[tuple[float, str]]:
     """The lines of looks that failed so many seconds after the last healthy one."""
     told = []
     for after in seconds:
-        memory, lines = after_failure(memory, error, NOW + after, LIMITS)
+        memory, lines = after_failure(memory, error, NOW + after, LIMITS, run)
         told += [(after, line.text) for line in lines]
     return told
 
@@ -173,23 +196,23 @@ def test_a_lost_platform_fails_the_wait_after_max_unhealthy(error: QianfanError)
     ("error", "level"), [(LOST, logging.WARNING), (REFUSED, logging.ERROR), (UNUSABLE, logging.ERROR)]
 )
 def test_a_failed_look_is_loud(error: QianfanError, level: int) -> None:
-    _, (line,) = after_failure(HEALTHY, error, NOW, LIMITS)
+    _, (line,) = after_failure(HEALTHY, error, NOW, LIMITS, RUN)
 
     assert line.level == level
 
 
 def test_another_kind_of_failure_is_told_at_once() -> None:
-    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
-    memory, refused = after_failure(memory, REFUSED, NOW + 61, LIMITS)
-    _, lost = after_failure(memory, LOST, NOW + 62, LIMITS)
+    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS, RUN)
+    memory, refused = after_failure(memory, REFUSED, NOW + 61, LIMITS, RUN)
+    _, lost = after_failure(memory, LOST, NOW + 62, LIMITS, RUN)
 
     assert len(refused + lost) == 2
 
 
 def test_a_platform_that_never_answered_counts_from_the_first_look() -> None:
-    fail_for(LOST, 3599, memory=Memory(NOW))
+    fail_for(LOST, 3599, memory=Memory(NOW), run=Run(Observer.WORKER, NOW))
     with pytest.raises(QianfanTransientError):
-        fail_for(LOST, 3600, memory=Memory(NOW))
+        fail_for(LOST, 3600, memory=Memory(NOW), run=Run(Observer.WORKER, NOW))
 
 
 @TO_BE_CORRECTED
@@ -211,23 +234,106 @@ def test_what_worked_has_a_grace(error: QianfanError) -> None:
 
 @TO_BE_CORRECTED
 def test_the_grace_begins_anew_after_a_healthy_look(error: QianfanError) -> None:
-    memory, _ = after_failure(HEALTHY, error, NOW + 60, LIMITS)
-    memory, _ = after_look(memory, RUNNING, NOW + 500, 60)
+    memory, _ = after_failure(HEALTHY, error, NOW + 60, LIMITS, RUN)
+    memory, _ = after_look(memory, RUNNING, NOW + 500, 60, observer=Observer.WORKER)
     fail_for(error, 700, memory=memory)
 
 
 def test_a_refused_key_and_unusable_settings_have_a_grace_each() -> None:
-    memory, _ = after_failure(HEALTHY, REFUSED, NOW + 60, LIMITS)
-    memory, _ = after_failure(memory, UNUSABLE, NOW + 600, LIMITS)
+    memory, _ = after_failure(HEALTHY, REFUSED, NOW + 60, LIMITS, RUN)
+    memory, _ = after_failure(memory, UNUSABLE, NOW + 600, LIMITS, RUN)
     fail_for(UNUSABLE, 1199, memory=memory)
     with pytest.raises(QianfanAuthError):
         fail_for(REFUSED, 660, memory=memory)
 
 
+SEES = replace(HEALTHY, last_healthy=NOW + 86400, triggerer=Health(healthy_at=NOW + 86400))
+"""A day after the worker's look, of which the triggerer has had healthy answers."""
+RESUMED = Run(Observer.WORKER, began=NOW + 86400)
+
+
+def test_a_worker_that_comes_back_after_a_day_has_not_been_blind_for_a_day() -> None:
+    told = fail_for(LOST, 86410, 86410 + 3589, memory=SEES, run=RESUMED)
+
+    assert "none in this worker for 10 seconds; the last one was 10 seconds ago" in told[0][1]
+    with pytest.raises(QianfanTransientError, match=rf"for 1 hour \(max_unhealthy\) in {HERE}\. The last"):
+        fail_for(LOST, 86410, 86400 + 3600, memory=SEES, run=RESUMED)
+
+
+def test_a_blind_worker_is_not_excused_by_a_triggerer_that_sees() -> None:
+    memory, _ = after_failure(SEES, LOST, NOW + 86400, LIMITS, RESUMED)
+    for minute in range(1, 60):
+        memory, _ = after_look(memory, RUNNING, NOW + 86400 + 60 * minute, 60, observer=Observer.TRIGGERER)
+    resumed_again = Run(Observer.WORKER, began=NOW + 86400 + 3600)
+    with pytest.raises(QianfanTransientError, match="for 1 hour"):
+        after_failure(memory, LOST, NOW + 86400 + 3600, LIMITS, resumed_again)
+
+
+@TO_BE_CORRECTED
+def test_the_grace_of_one_observer_is_not_that_of_the_other(error: QianfanError) -> None:
+    memory, _ = after_failure(SEES, error, NOW + 86400, LIMITS, RESUMED)
+    moved = Run(Observer.TRIGGERER, began=NOW + 86400)
+    fail_for(error, 86400 + 600, memory=memory, run=moved)
+    with pytest.raises(
+        type(error), match=rf"in {HERE}, now for 10 minutes \(auth_grace\)\. {re.escape(str(error))}"
+    ):
+        fail_for(error, 86400 + 600, memory=memory, run=RESUMED)
+
+
+@pytest.mark.parametrize("error", [LOST, REFUSED, UNUSABLE])
+def test_what_was_overlooked_once_ends_the_wait_the_next_time(error: QianfanError) -> None:
+    excused = replace(HEALTHY, triggerer=Health(excused=True))
+    run = Run(Observer.TRIGGERER, began=NOW)
+    with pytest.raises(type(error)):
+        fail_for(error, 60, memory=excused, run=run)
+    well, _ = after_look(excused, RUNNING, NOW + 30, 60, observer=Observer.TRIGGERER)
+    fail_for(error, 60, memory=well, run=run)
+
+
+def test_an_observer_that_fails_is_left_alone_for_as_long_as_it_has_failed() -> None:
+    lost = Health(lost_since=NOW)
+
+    pauses = {after: backoff(lost, NOW + after, LIMITS) for after in (0, 60, 590, 700, 3500, 3600, 9999)}
+
+    assert pauses == {0: 0, 60: 60, 590: 590, 700: 600, 3500: 100, 3600: 0, 9999: 0}
+    assert backoff(Health(healthy_at=NOW - 60), NOW, LIMITS) == 0
+    assert backoff(Health(refused_since=NOW), NOW + 400, LIMITS) == 200
+    assert backoff(Health(unusable_since=NOW, lost_since=NOW - 300), NOW + 400, LIMITS) == 200
+
+
+@pytest.mark.parametrize("error", [LOST, REFUSED, UNUSABLE])
+def test_what_a_run_ended_with_survives_json(error: QianfanError) -> None:
+    run = Run(Observer.TRIGGERER, NOW)
+    read = failure_from_json(json.loads(json.dumps(failure_to_json(error, run))))
+
+    assert type(read) is type(error)
+    assert str(read) == f"In the triggerer on {gethostname()}: {error}"
+    if isinstance(read, QianfanAuthError):
+        assert (read.code, read.http_status) == ("AccessDenied", 403)
+
+
+def test_a_failure_of_the_request_is_not_told_to_the_other_observer() -> None:
+    error = QianfanAPIError("Describe", code="InappropriateJSON")
+    assert failure_to_json(error, RUN) is None
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"kind": "hungry"}, "lost", {"kind": ["lost"]}])
+def test_what_another_version_ended_with(value: object) -> None:
+    assert failure_from_json(value) is None
+
+
+@pytest.mark.parametrize("kind", ["lost", "refused", "unusable"])
+def test_what_another_version_tells_is_escaped(kind: str) -> None:
+    read = failure_from_json({"kind": kind, "text": "a\nb\x1b[31m", "status": "x"})
+
+    assert "\n" not in str(read)
+    assert "\x1b" not in str(read)
+
+
 def test_a_wait_that_keeps_no_memory_is_bounded_by_its_timeout_alone() -> None:
     day = 86400.0
     forgetful = Memory(NOW, forgetful=True)
-    _, (line,) = after_failure(forgetful, LOST, NOW + day, LIMITS)
+    _, (line,) = after_failure(forgetful, LOST, NOW + day, LIMITS, RUN)
     assert "(not known, as nothing is remembered between two looks)" in line.text
     assert "Healthy answers: not known" in timeout_message(forgetful, NOW + day, "timeout")
     answered = replace(forgetful, last_healthy=NOW + day)
@@ -257,24 +363,25 @@ def test_what_waiting_does_not_help_ends_the_wait(error: QianfanError) -> None:
 
 
 def test_a_wait_that_keeps_no_memory_takes_no_state_for_a_new_one() -> None:
-    _, (line,) = after_look(Memory(NOW, forgetful=True), RUNNING, NOW + 600, 60)
+    _, (line,) = after_look(Memory(NOW, forgetful=True), RUNNING, NOW + 600, 60, observer=Observer.WORKER)
 
     assert line.text == "Still waiting after 10 minutes: amva-1 is running. Next look in 1 minute."
 
 
 def test_the_state_is_told_again_after_a_failure() -> None:
-    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
-    _, (line,) = after_look(memory, RUNNING, NOW + 120, 60)
+    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS, RUN)
+    _, (line,) = after_look(memory, RUNNING, NOW + 120, 60, observer=Observer.WORKER)
 
     assert line.text.startswith("Waiting: amva-1 is running.")
 
 
 def test_the_timeout_tells_the_last_state_and_the_last_healthy_answer() -> None:
-    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS)
+    memory, _ = after_failure(HEALTHY, LOST, NOW + 60, LIMITS, RUN)
 
     assert timeout_message(memory, NOW + 7200, "timeout") == (
         "Timed out after 1 day 2 hours (timeout); the gate stays shut. Last seen: amva-1 is running."
         " Healthy answers: the last one was 2 hours ago."
+        f" None for 2 hours in {HERE}: DescribeModelCompTasks: HTTP 503"
     )
     assert timeout_message(Memory(NOW), NOW + 60, "execution_timeout") == (
         "Timed out after 1 minute (execution_timeout); the gate stays shut. Last seen: nothing."
@@ -295,7 +402,7 @@ def test_a_memory_survives_json(memory: Memory) -> None:
 
 @pytest.mark.parametrize("error", [LOST, REFUSED])
 def test_a_memory_of_a_failure_survives_json(error: QianfanError) -> None:
-    memory, _ = after_failure(HEALTHY, error, NOW + 1, LIMITS)
+    memory, _ = after_failure(HEALTHY, error, NOW + 1, LIMITS, RUN)
 
     assert Memory.from_json(json.loads(json.dumps(memory.to_json())), now=0) == memory
 
@@ -309,10 +416,25 @@ def test_a_memory_of_a_failure_survives_json(error: QianfanError) -> None:
         ({"started": 5, "colour": "red"}, Memory(5)),
         ({"started": 5, "deadline": 6, "last_healthy": 5.5}, Memory(5, deadline=6, last_healthy=5.5)),
         ({"started": "soon", "state": 7, "noted": [], "deadline": "x"}, Memory(NOW)),
+        (
+            {"started": 5, "worker": {"lost_since": 4, "colour": "red"}},
+            Memory(5, worker=Health(lost_since=4)),
+        ),
+        ({"started": 5, "worker": "ill", "triggerer": {"got": 7, "healthy_at": "x"}}, Memory(5)),
     ],
 )
 def test_the_memory_of_another_version(value: object, memory: Memory) -> None:
     assert Memory.from_json(value, now=NOW) == memory
+
+
+UNSEEN = {
+    "healthy_at": None,
+    "lost_since": None,
+    "refused_since": None,
+    "unusable_since": None,
+    "got": "",
+    "excused": False,
+}
 
 
 def test_a_new_memory_in_json() -> None:
@@ -326,8 +448,8 @@ def test_a_new_memory_in_json() -> None:
         "selected": "",
         "last_healthy": None,
         "absent_since": None,
-        "auth_failing_since": None,
-        "unusable_since": None,
+        "worker": UNSEEN,
+        "triggerer": UNSEEN,
         "spoke": 0.0,
         "noted": {},
     }

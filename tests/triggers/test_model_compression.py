@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account, Step
-from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.memory import Health, Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import waiting
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
@@ -78,6 +78,100 @@ def test_a_triggerer_keeps_a_wait_until_the_executor_has_let_it_go(
     began = time.monotonic()
     assert why in fire(made)["why"]
     assert 2 <= time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    ("deferred_for", "least", "most"),
+    [(0.0, 2, 8), (1.5, 0.5, 2), (60.0, 0, 2), (-3600.0, 2, 8), ("never", 2, 8)],
+)
+def test_it_keeps_it_from_the_deferral(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, deferred_for: Any, least: float, most: float
+) -> None:
+    """A wait that moves to another triggerer has been kept already; a clock that is wrong does not count."""
+    emulator.world.add_task(SOURCE, status="succeeded")
+    monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
+    monkeypatch.setattr(waiting, "SPREAD", 0.0)
+    now = time.time()
+    made = trigger(deferred_at=deferred_for if isinstance(deferred_for, str) else now - deferred_for)
+    made.trigger_id = 7
+
+    began = time.monotonic()
+    fire(made)
+
+    assert least <= time.monotonic() - began < most
+
+
+@pytest.mark.parametrize(("in_vain", "least"), [(False, 0.0), (True, 3.0)])
+@pytest.mark.parametrize("trigger_id", [None, 7])
+def test_a_sensor_that_was_called_in_vain_is_not_called_before_the_next_look(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, in_vain: bool, least: float, trigger_id: Any
+) -> None:
+    """A snapshot that others have asked for may come sooner."""
+    emulator.world.add_task(SOURCE, status="succeeded")
+    monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.0)
+    now = time.time()
+    other = trigger()
+    made = trigger(next_look=now + 3, called_in_vain=in_vain, poke_interval=5.0)
+    made.trigger_id = trigger_id
+
+    async def both() -> float:
+        began = time.monotonic()
+        asking = asyncio.create_task(anext(other.run()))
+        await anext(made.run())
+        took = time.monotonic() - began
+        await asking
+        return took
+
+    took = asyncio.run(asyncio.wait_for(both(), 15))
+    assert least <= took
+    assert in_vain or took < 3
+
+
+def refuse_once(emulator: EmulatorServer) -> None:
+    """Refuse the key of the next call, and of no other."""
+    accounts = emulator.world.accounts
+    emulator.world.accounts = [Account(access_key_id="new-id", secret_access_key="new-secret")]
+
+    def accept(call: Any) -> None:
+        emulator.world.accounts = accounts
+
+    emulator.world.on_call = accept
+
+
+def test_a_run_counts_health_from_its_own_beginning(emulator: EmulatorServer) -> None:
+    """What it remembers is as old as the deferral: since then another triggerer may have seen well."""
+    refuse_once(emulator)
+    emulator.world.add_task(SOURCE, status="succeeded")
+    long_ago = time.time() - 7200
+    ill = Health(healthy_at=long_ago, lost_since=long_ago, refused_since=long_ago)
+    memory = Memory(started=long_ago, deadline=time.time() + 60, last_healthy=long_ago, triggerer=ill)
+
+    event = fire(trigger(memory=memory.to_json(), deferred_at=long_ago))
+
+    assert event["why"] == "it may have come to an end"
+    assert event["failed"] is None
+
+
+@pytest.mark.parametrize(
+    ("deferred_for", "failed"),
+    [pytest.param(0, True, id="deferred just now"), pytest.param(7200, False, id="moved here")],
+)
+def test_a_triggerer_that_was_excused_has_one_more_look(
+    emulator: EmulatorServer, deferred_for: float, failed: bool
+) -> None:
+    refuse_once(emulator)
+    emulator.world.add_task(SOURCE, status="succeeded")
+    now = time.time()
+    excused = Health(refused_since=now - 60, excused=True)
+    memory = Memory(started=now, deadline=now + 60, last_healthy=now, triggerer=excused)
+
+    event = fire(trigger(memory=memory.to_json(), deferred_at=now - deferred_for))
+
+    assert bool(event["failed"]) is failed
+    assert Memory.from_json(event["memory"], now=0).triggerer.excused is failed
+    if failed:
+        assert event["failed"]["kind"] == "refused"
+        assert "in the triggerer on" in event["failed"]["text"]
 
 
 def test_a_triggerer_keeps_no_wait_beyond_its_deadline(emulator: EmulatorServer) -> None:
