@@ -26,6 +26,9 @@ INTERVAL = 3.0
 COUNTING = 2
 """Snapshots in which pages are still counted."""
 
+PATIENCE = 40
+"""Intervals at most until there are enough snapshots: thousands of waits take long to begin."""
+
 HTTP_INTERVALS = {1000: 5.0, 10_000: 25.0}
 """Seconds between two polls of an HTTP sensor; more often, one process could not send so many."""
 
@@ -81,7 +84,7 @@ def _shared(waits: int, together: list[tuple[int, int]]) -> list[tuple[int, str,
         servers = [stack.enter_context(Server(world)) for world in worlds]
         for number, server in enumerate(servers):
             connect(f"world_{number}", server.connection("qianfan"))
-        asyncio.run(_wait(waits, worlds))
+        asyncio.run(_wait(waits, worlds, servers))
         per_interval = [_steady(server.calls()) for server in servers]
     cases = [
         f"{waits:,} waits for {count_of(sources, 'source model')}, {count_of(pages, 'page')}"
@@ -91,16 +94,30 @@ def _shared(waits: int, together: list[tuple[int, int]]) -> list[tuple[int, str,
     return list(zip([waits] * len(together), cases, per_interval, least, strict=True))
 
 
-async def _wait(waits: int, worlds: list[World]) -> None:
+async def _wait(waits: int, worlds: list[World], servers: list[Server]) -> None:
     async with AsyncExitStack() as stack:
         for number, world in enumerate(worlds):
             makers = [ours(wait % world.sources, INTERVAL, f"world_{number}") for wait in range(waits)]
             await stack.enter_async_context(waiting(makers))
-        await asyncio.sleep((COUNTING + 3.5) * INTERVAL)
+        for _ in range(PATIENCE):
+            await asyncio.sleep(INTERVAL)
+            calls = [await asyncio.to_thread(server.calls) for server in servers]
+            if all(len(_snapshots(each)) > COUNTING + 2 for each in calls):
+                break
 
 
 def _steady(calls: list[Call]) -> float:
     """Tell how many calls each snapshot took; all took the same, or the mean is not a whole number."""
+    snapshots = _snapshots(calls)
+    print("  calls of each snapshot:", snapshots, flush=True)
+    steady = snapshots[COUNTING:-1]  # the last may have been cut short
+    if len(steady) < 2:
+        raise RuntimeError(f"not enough snapshots: {snapshots}")
+    return sum(steady) / len(steady)
+
+
+def _snapshots(calls: list[Call]) -> list[int]:
+    """Count the calls of each snapshot."""
     snapshots, begun = list[int](), set[str]()
     for call in calls:
         first = not call.marker
@@ -110,11 +127,7 @@ def _steady(calls: list[Call]) -> float:
         if first:
             begun.add(call.source)
         snapshots[-1] += 1
-    print("  calls of each snapshot:", snapshots, flush=True)
-    steady = snapshots[COUNTING:-1]  # the last may have been cut short
-    if len(steady) < 2:
-        raise RuntimeError(f"not enough snapshots: {snapshots}")
-    return sum(steady) / len(steady)
+    return snapshots
 
 
 def _http(waits: int) -> float:
