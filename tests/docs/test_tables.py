@@ -17,7 +17,7 @@ from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
 from airflow_provider_qianfan.emulator.scenario import Account, Permission
 from airflow_provider_qianfan.emulator.world import World
-from airflow_provider_qianfan.gate.memory import Limits, Memory, after_failure
+from airflow_provider_qianfan.gate.memory import Limits, Memory, Observer, Run, after_failure
 from tests.api.steps import Drive, answer, error, page
 from tests.docs.pages import ROOT, code_spans, rows
 
@@ -39,9 +39,9 @@ def test_error_codes(row: list[str]) -> None:
     memory, limits = Memory(started=0.0, last_healthy=1.0), Limits(3600.0, 600.0)
     if outcome.startswith(("fails", "signs", "reads")):
         with pytest.raises(type(met)):
-            after_failure(memory, met, 2.0, limits)
+            after_failure(memory, met, 2.0, limits, Run(Observer.WORKER, began=0.0))
     else:
-        after_failure(memory, met, 2.0, limits)
+        after_failure(memory, met, 2.0, limits, Run(Observer.WORKER, began=0.0))
 
 
 def test_error_codes_are_all_there() -> None:
