@@ -53,6 +53,7 @@ def test_python(
     states = {task_id: outcome.state for task_id, outcome in dag_runner.run_dag(dag).items()}
     skipped = {"skipped"} if "one_failed" in block.code else set()
     assert set(states.values()) == {"success"} | skipped, dag_runner.log
+    dag_runner.dated = False
 
 
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
