@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     )
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
+        AirflowException,
         AirflowFailException,
         AirflowRescheduleException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         AirflowTaskTimeout,
     )
 else:
@@ -30,17 +32,21 @@ else:
         from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue
         from airflow.sdk.configuration import conf
         from airflow.sdk.exceptions import (
+            AirflowException,
             AirflowFailException,
             AirflowRescheduleException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             AirflowTaskTimeout,
         )
     except ModuleNotFoundError:  # Airflow 2.11
         from airflow.configuration import conf
         from airflow.exceptions import (
+            AirflowException,
             AirflowFailException,
             AirflowRescheduleException,
             AirflowSensorTimeout,
+            AirflowSkipException,
             AirflowTaskTimeout,
             TaskDeferralError,
         )
@@ -62,9 +68,11 @@ else:
 
 
 __all__ = [
+    "AirflowException",
     "AirflowFailException",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseHook",
     "BaseOperator",

@@ -55,12 +55,14 @@ class DagRunner:
 
     :ivar log: Airflow's and our own log of the last run.
     :ivar state: what became of the last run as a whole.
+    :ivar dated: whether runs have a logical date. In Airflow 3 some have none, and no ``ds`` either.
     """
 
     def __init__(self, read_log: Callable[[], str]) -> None:
         self._read_log = read_log
         self.log = ""
         self.state = ""
+        self.dated = True
 
     def run(self, build: Callable[[], Any], *, conf: dict[str, Any] | None = None) -> dict[str, Any]:
         """
@@ -103,7 +105,7 @@ class DagRunner:
             self._serialize(dag)
         self._read_log()
         with nullcontext() if AIRFLOW_3 else _contained_timeouts():
-            run = dag.test(run_conf=conf)
+            run = dag.test(run_conf=conf, **({} if self.dated else {"logical_date": None}))
         self.log = self._read_log()
         self.state = str(run.state)
         outcomes: dict[str, Any] = {}

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from airflow_provider_qianfan._reasons import reason
 from airflow_provider_qianfan.api.exchange import Reply, Response, Sleep
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.resource import SERVICE as SERVICE_KIND
@@ -334,6 +335,7 @@ def carry_out(made: Any, pushed: dict[str, Any], kept: Store) -> Iterator[str]:
         pushed["return_value"] = unwrap(type(made).execute)(made, context)
     except Exception as error:  # whatever it is
         yield from words_of(error)
+        yield reason(error)
     made.on_kill()
 
 

@@ -26,7 +26,7 @@ from airflow_provider_qianfan.emulator.server import EmulatorServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from airflow_provider_qianfan.emulator.world import Call, World
+    from airflow_provider_qianfan.emulator.world import Call, Refusal, World
 
 S = TypeVar("S", bound=AnyStep)
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return 2
     if not options.quiet:
-        server.world.on_call = _log
+        server.world.on_call, server.world.on_refusal = _log, _log_refusal
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
 def _log(call: Call) -> None:
     code = f" {call.code}" if call.code else ""
     _say(f"{call.time:%H:%M:%S} {call.action or '(no action)'} {call.status}{code}")
+
+
+def _log_refusal(refusal: Refusal) -> None:
+    _say(f"{refusal.time:%H:%M:%S} {refusal.method} {refusal.path} {refusal.status} refused: {refusal.why}")
 
 
 def _say(text: str) -> None:

@@ -56,7 +56,7 @@ def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
             *control_routes(world),
         ],
         exception_handlers={404: not_found},
-        middleware=[Middleware(Guard, names=host_names(allowed_hosts))],
+        middleware=[Middleware(Guard, names=host_names(allowed_hosts), refused=world.refused)],
     )
     app.router.redirect_slashes = False  # nothing says that the platform does that
     return app

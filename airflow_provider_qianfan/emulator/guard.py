@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +29,9 @@ LONGEST_BODY = 1024 * 1024
 _DISCARDED = 8 * LONGEST_BODY
 _DISCARDING = 1.0
 
+#: Characters of a method, a path or a header that an answer or the log repeats.
+_SHOWN = 200
+
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::\d{0,5})?")
 
 
@@ -37,23 +40,35 @@ class Guard:
     Middleware that refuses what a web page of another site may have sent, and what is too long.
 
     :param names: see :func:`host_names`.
+    :param refused: is told of each request that is refused: method, path, status, and why in a few words.
+        What a client made up is in it as it came.
     """
 
-    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, names: frozenset[str], refused: Callable[[str, str, int, str], object]
+    ) -> None:
         self._app = app
         self._names = names
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let it through."""
         headers = Headers(scope=scope)
+        host = headers.get("host", "")[:_SHOWN]
         if not _is_own(headers.get("host", ""), self._names):
-            await _refuse(receive, send, 421, _wrong_name(headers.get("host", "")))
+            self._note(scope, 421, f"Host: {host}")
+            await _refuse(receive, send, 421, _wrong_name(host))
         elif (page := _other_site(headers)) is not None:
+            self._note(scope, 403, page)
             await _refuse(receive, send, 403, _wrong_site(page))
         elif _announced(headers) > LONGEST_BODY or (body := await _read(receive)) is None:
+            self._note(scope, 413, f"a body of more than {LONGEST_BODY} bytes")
             await _refuse(receive, send, 413, _TOO_LONG)
         else:
             await self._app(scope, _replayed(body, receive), send)
+
+    def _note(self, scope: Scope, status: int, why: str) -> None:
+        self._refused(scope["method"][:_SHOWN], scope["path"][:_SHOWN], status, why)
 
 
 def host_names(hosts: Iterable[str]) -> frozenset[str]:
@@ -75,6 +90,11 @@ def _checked_name(host: str) -> str:
     name = _name(host)
     if not name:
         raise ValueError(f"{host!r} is not a host name; write it like qianfan.test, without http://")
+    if "*" in name:
+        raise ValueError(
+            f"{host!r} is not a host name: there are no wildcards, as any web page could then use the"
+            " emulator; give each name by itself"
+        )
     return name
 
 
@@ -94,24 +114,24 @@ def _other_site(headers: Headers) -> str | None:
     host = headers.get("host", "").lower()
     for origin in headers.getlist("origin"):
         if origin.lower() not in (f"http://{host}", f"https://{host}"):
-            return f"Origin: {origin}"
+            return f"Origin: {origin}"[:_SHOWN]
     # Browsers leave out Origin where a page may send without asking first, but not this.
     for site in headers.getlist("sec-fetch-site"):
         if site not in ("same-origin", "none"):
-            return f"Sec-Fetch-Site: {site}"
+            return f"Sec-Fetch-Site: {site}"[:_SHOWN]
     return None
 
 
 def _wrong_name(host: str) -> str:
     return (
-        f"The emulator does not accept the host name {host[:200]!r}. Use 127.0.0.1, [::1] or localhost. For"
+        f"The emulator does not accept the host name {host!r}. Use 127.0.0.1, [::1] or localhost. For"
         " another name, start it with --allow-host NAME, or with EmulatorServer(allowed_hosts=[NAME])."
     )
 
 
 def _wrong_site(header: str) -> str:
     return (
-        f"The emulator takes no requests from a web page of another site ({header[:200]!r})."
+        f"The emulator takes no requests from a web page of another site ({header!r})."
         " Use a client that is not a web page, such as curl."
     )
 

@@ -79,6 +79,23 @@ class Call:
             return self.raw.decode(errors="replace")
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    A request that was refused before either API saw it. What a client made up is in it as it came.
+
+    :param time: world time.
+    :param status: HTTP status of the answer.
+    :param why: in a few words.
+    """
+
+    time: datetime
+    method: str
+    path: str
+    status: int
+    why: str
+
+
 class World(Backend):
     """
     The emulated platform, and all that whoever runs it can do to it.
@@ -95,6 +112,7 @@ class World(Backend):
         clock: Clock | None = None,
     ) -> None:
         self.on_call: Callable[[Call], None] | None = None
+        self.on_refusal: Callable[[Refusal], None] | None = None
         super().__init__(Scenario() if scenario is None else load(scenario), clock or RealClock())
 
     def reset(self) -> None:
@@ -395,6 +413,11 @@ class World(Backend):
         del self.calls[:-CALLS_KEPT]
         if self.on_call is not None:
             self.on_call(call)
+
+    def refused(self, method: str, path: str, status: int, why: str) -> None:
+        """Take note of a request that has reached neither API; the call log does not keep it."""
+        if self.on_refusal is not None:
+            self.on_refusal(Refusal(self.now, method, path, status, why))
 
     def due_faults(self, action: str) -> list[Fault]:
         """Count a call and return the faults that strike it."""

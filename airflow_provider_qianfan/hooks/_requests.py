@@ -188,10 +188,10 @@ class Adapter(HTTPAdapter):
     def _connections(self) -> HTTPConnectionPool:
         """Return the connection, a new one if the CA bundle has been replaced."""
         bundle = self.route.bundle
-        seen = None
+        seen: object = None
         if self._settings.endpoint.scheme == "https" and bundle.path is not None:
             check_bundle(bundle)
-            seen = tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in bundle.there)
+            seen = bundle.state
         if self._process != os.getpid():
             # A fork: the connection is the other process's, and closing it would end that, too.
             self._pool, self._process = None, os.getpid()
@@ -222,9 +222,16 @@ class Adapter(HTTPAdapter):
 
     def _refused_certificate(self, doing: str, error: ssl.SSLCertVerificationError) -> str:
         why = clean(error.verify_message or error.reason or "not trusted", 120)
+        bundle = self.route.bundle
+        hashed = ""
+        if bundle.folders:
+            hashed = (
+                " In a folder only files that are named by a hash count: run openssl rehash on it after each"
+                " change."
+            )
         return (
             f"{doing[0].upper()}{doing[1:]}: the certificate is refused ({why}). It was checked against"
-            f" {self.route.bundle}. If a proxy decrypts TLS on the way, or the endpoint has a private CA: put"
+            f" {bundle}.{hashed} If a proxy decrypts TLS on the way, or the endpoint has a private CA: put"
             " the path of a CA bundle that has its certificate into the connection's extra verify, or into"
             f" {BUNDLE_VARIABLES[0]}."
         )

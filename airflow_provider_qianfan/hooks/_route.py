@@ -80,13 +80,28 @@ class Bundle:
         return [Path(part) for part in listed if part]
 
     @property
-    def there(self) -> list[os.stat_result]:
-        """What is known of those that are there: it changes if one is replaced."""
-        found = []
-        for part in self.parts:
-            with contextlib.suppress(OSError, ValueError):  # it may be too long for a path, or no path at all
-                found.append(part.stat())
-        return found
+    def folders(self) -> list[Path]:
+        """Those of the parts that are folders now."""
+        return [part for part in self.parts if part.is_dir()]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether any part of it is there now."""
+        return any(_stamp(part) for part in self.parts)
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """
+        Something that changes whenever the certificates may have changed.
+
+        It covers each file of a folder: one that is rewritten in place leaves the folder as it was. A folder
+        of some 300 files takes a few milliseconds.
+        """
+        files: list[os.DirEntry[str]] = []
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                files += sorted(os.scandir(folder), key=lambda file: file.name)
+        return (*map(_stamp, self.parts), *map(_stamp, files))
 
     def __str__(self) -> str:
         return f"{clean(self.path, 200)} (from {self.setting})" if self.path else "the bundle of certifi"
@@ -173,7 +188,8 @@ def _parse_proxy(url: Secret, setting: str) -> Proxy | None:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-        if scheme not in _PORTS or not host or port == 0 or parts.path.strip("/") or parts.query:
+        behind = parts.path.strip("/") or parts.query or parts.fragment
+        if scheme not in _PORTS or not host or port == 0 or behind:
             return None
         host.encode("ascii" if ":" in host else "idna")
         user, password = parts.username, parts.password
@@ -196,13 +212,21 @@ def _bundle_of(env: Mapping[str, str]) -> Bundle:
     return Bundle()
 
 
+def _stamp(path: Path | os.DirEntry[str]) -> tuple[int, int, int] | None:
+    try:
+        seen = path.stat()
+    except (OSError, ValueError):  # it may be too long for a path, or no path at all
+        return None
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
 def check_bundle(bundle: Bundle) -> None:
     """
     Check that a bundle is there.
 
     :raises QianfanConfigurationError: if it is not.
     """
-    if bundle.path is not None and not bundle.there:
+    if bundle.path is not None and not bundle.is_there:
         raise QianfanConfigurationError(
             f"{_capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
             " of a CA bundle, or leave the setting out."

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import BaseOperator, conf, mapped_arguments
+from airflow_provider_qianfan._compat import conf, mapped_arguments
+from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan.gate.selection import (
     check_literal,
     check_rendered,
@@ -15,7 +16,7 @@ from airflow_provider_qianfan.gate.selection import (
 )
 
 
-class WaitingOperator(BaseOperator):
+class WaitingOperator(ReasoningOperator):
     """
     Begin something and, if that is asked for, wait for it as the sensor does, which it makes for that.
 

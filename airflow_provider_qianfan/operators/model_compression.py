@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import BaseOperator, mapped_arguments, task_store
+from airflow_provider_qianfan._compat import mapped_arguments, task_store
+from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.model_compression import (
@@ -49,7 +50,7 @@ _ROWS_SHOWN = 20
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
-class QianfanListModelCompTasksOperator(BaseOperator):
+class QianfanListModelCompTasksOperator(ReasoningOperator):
     """
     List model compression tasks, newest first: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
 
@@ -402,7 +403,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             self.log.info("Cancelled, as this Airflow task is killed: %s.", name_of(task))
 
 
-class QianfanCancelModelCompTaskOperator(BaseOperator):
+class QianfanCancelModelCompTaskOperator(ReasoningOperator):
     """
     Cancel a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
 

@@ -20,6 +20,7 @@ from airflow_provider_qianfan._compat import (
     conf,
     first_reschedule_date,
 )
+from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import push, try_to_push
 from airflow_provider_qianfan.api.errors import QianfanError, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError
@@ -75,7 +76,7 @@ class Opening:
     xcoms: Mapping[str, Any]
 
 
-class QianfanSensor(BaseSensorOperator):
+class QianfanSensor(ReasoningOperator, BaseSensorOperator):
     """
     Wait for the platform. What is waited for, and what comes of it, is said by the sensors made from this.
 

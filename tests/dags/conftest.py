@@ -6,9 +6,19 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.dag_runs import DagRunner
+
+
+@pytest.fixture
+def dag_runner(dag_runner: DagRunner) -> DagRunner:
+    """Runs them without a logical date, as a run has none that was triggered without one."""
+    dag_runner.dated = False
+    return dag_runner
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ import httpx
 import pytest
 import yaml
 
+from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint
 from airflow_provider_qianfan.emulator.__main__ import _parser
 from airflow_provider_qianfan.emulator.scenario import load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.hooks._route import find_route
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests.docs.pages import ROOT, Block, all_blocks
+from tests.docs.test_proxy_page import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +53,7 @@ def test_python(
     for task in dag.tasks:
         if hasattr(task, "poke_interval"):
             task.poke_interval = 1
+    dag_runner.dated = False
     states = {task_id: outcome.state for task_id, outcome in dag_runner.run_dag(dag).items()}
     skipped = {"skipped"} if "one_failed" in block.code else set()
     assert set(states.values()) == {"success"} | skipped, dag_runner.log
@@ -106,6 +110,9 @@ def check_airflow(arguments: list[str], _: EmulatorServer) -> None:
 
 def check_export(arguments: list[str], server: EmulatorServer) -> None:
     name, _, value = arguments[0].partition("=")
+    if name in NAMES:
+        find_route(Endpoint.parse(DEFAULT_ENDPOINT), None, True, {name: value})
+        return
     assert name.startswith("AIRFLOW_")
     if name == "AIRFLOW_CONN_QIANFAN_DEFAULT":
         assert value == server.connection_uri.replace(str(server.port), str(_parser().get_default("port")))
@@ -121,11 +128,16 @@ def check_curl(arguments: list[str], server: EmulatorServer) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def check_openssl(arguments: list[str], _: EmulatorServer) -> None:
+    assert arguments[0] == "rehash"  # tests/faults does it
+
+
 CHECKS: dict[str, Any] = {
     "airflow": check_airflow,
     "curl": check_curl,
     "export": check_export,
     "make": check_make,
+    "openssl": check_openssl,
     "pip": check_pip,
     "python": check_python,
 }

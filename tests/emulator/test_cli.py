@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.__main__ import describe, main, printable
 from airflow_provider_qianfan.emulator.clock import ManualClock
+from airflow_provider_qianfan.emulator.guard import LONGEST_BODY
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.world import World
 from tests.emulator.client import Client
@@ -144,6 +145,37 @@ def test_the_log_is_escaped(tmp_path: Path) -> None:
     assert len(second) < 200
 
 
+def test_what_is_refused_is_in_the_log() -> None:
+    process, lines = start()
+    try:
+        with Client(url_of(lines)) as client:
+            reset = f"{client.url}/_emulator/reset"
+            odd = "/v2/model%1B%5B2J%0D%0A12:00:00%20Forged%E2%80%AE"
+            for url, headers, content in (
+                (reset, {"Host": "evil.example"}, b""),
+                (reset, {"Host": "evil.example\x85\xff" + "x" * 5000}, b""),
+                (f"{client.url}{odd}", {"Origin": "http://evil.example"}, b""),
+                (f"{client.url}{odd}{'x' * 5000}", {"Sec-Fetch-Site": "cross-site" + "x" * 5000}, b""),
+                (reset, {}, b" " * (LONGEST_BODY + 1)),
+            ):
+                raw = {name: value.encode("latin-1") for name, value in headers.items()}
+                assert client.http.post(url, headers=raw, content=content).status_code in (403, 413, 421)
+            assert client.http.get(f"{client.url}/_emulator/state").json()["calls"] == {}
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=5)
+    said = [line.partition(" ")[2] for line in errors.splitlines()]
+    assert len(said) == 5
+    assert said[0] == "POST /_emulator/reset 421 refused: Host: evil.example"
+    assert said[1].startswith("POST /_emulator/reset 421 refused: Host: evil.example\\x85\xffxxx")
+    assert said[2] == (
+        "POST /v2/model\\x1b[2J\\r\\n12:00:00 Forged\\u202e 403 refused: Origin: http://evil.example"
+    )
+    assert " 403 refused: Sec-Fetch-Site: cross-sitexxx" in said[3]
+    assert said[4] == f"POST /_emulator/reset 413 refused: a body of more than {LONGEST_BODY} bytes"
+    assert all(line.isprintable() and len(line) < 600 for line in errors.splitlines())
+
+
 def test_answers_also_if_nobody_reads_the_log() -> None:
     process, lines = start()
     try:
@@ -197,6 +229,7 @@ def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
         (["--speed", "0"], "speed must be above 0"),
         (["--port", "70000"], "port"),
         (["--allow-host", "http://x"], "'http://x' is not a host name"),
+        (["--allow-host", "*"], "'*' is not a host name: there are no wildcards"),
     ],
 )
 def test_refusals(capsys: pytest.CaptureFixture[str], options: list[str], hint: str) -> None:

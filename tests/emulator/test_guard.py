@@ -109,7 +109,9 @@ def test_more_names_can_be_allowed() -> None:
         assert post(client, PATHS[0], Host="evil.test").status_code == 421
 
 
-@pytest.mark.parametrize("name", ["http://qianfan.test", "", "a b", "::1"])
+@pytest.mark.parametrize(
+    "name", ["http://qianfan.test", "", "a b", "::1", "*", "*:8787", "*.qianfan.test", "a.*"]
+)
 def test_a_name_that_is_none(name: str) -> None:
     with pytest.raises(ValueError, match="is not a host name"):
         EmulatorServer(allowed_hosts=[name])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import struct
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -282,6 +283,7 @@ def test_environment(
     else:
         assert type(error) is row.error[0]
         assert row.error[1] in str(error)
+        assert "rehash" not in str(error)  # none of them has a folder
         assert getattr(error, "sent", False) is False
         assert emulator.world.calls == []
     assert not any(secret in told for secret in ("hu3sh", "other", "pé:s/s", PASSWORD))
@@ -324,6 +326,58 @@ def test_a_bundle_that_is_replaced_is_noticed(
         "which is not there",
     )
     assert [expected in actual for expected, actual in zip(told, seen, strict=True)] == [True] * 5
+
+
+@pytest.mark.parametrize("process", [in_a_worker, in_a_triggerer], ids=["worker", "triggerer"])
+def test_a_folder_that_changes_is_noticed(
+    emulator: EmulatorServer, way: Way, process: Callable[..., Any]
+) -> None:
+    """By a driver that is running: its files get their hashes, and one is rewritten in place, twice."""
+    folder = way.folder / "changing"
+    folder.mkdir()
+    (folder / "ca.pem").write_bytes(way.tls.certificate.read_bytes())
+    hashed = folder / name_hash("127.0.0.1")
+    account = emulator.world.account
+    given = Settings(
+        Endpoint.parse(way.tls.url),
+        Credentials(account.access_key_id, account.secret_access_key),
+        timeout=5,
+        verify=str(folder),
+    )
+    exchange = Exchange(given.endpoint, given.credentials, retry=RetryPolicy(tries=1))
+    seen = []
+
+    def steps() -> Any:
+        for content in (None, way.tls.certificate.read_bytes(), b"", way.tls.certificate.read_bytes()):
+            if content is not None:
+                before = folder.stat().st_mtime_ns
+                is_new = not hashed.exists()
+                hashed.write_bytes(content)
+                assert is_new or folder.stat().st_mtime_ns == before
+            try:
+                yield from read_tasks(exchange)
+                seen.append("answers")
+            except QianfanConfigurationError as error:
+                seen.append(str(error))
+
+    process(steps(), given)
+
+    assert [text == "answers" for text in seen] == [False, True, False, True]
+    for text in (seen[0], seen[2]):
+        assert "the certificate is refused" in text
+        assert "run openssl rehash on it after each change" in text
+        assert text.endswith("REQUESTS_CA_BUNDLE.")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+def test_openssl_rehash(way: Way) -> None:
+    folder = way.folder / "rehashed"
+    folder.mkdir()
+    shutil.copy(way.tls.certificate, folder / "ca.pem")
+
+    subprocess.run(["openssl", "rehash", folder], check=True, capture_output=True, timeout=60)
+
+    assert name_hash("127.0.0.1") in {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,373 @@
+"""Why a task failed: one line of its log, for every class, in every mode, and none where nothing failed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_qianfan._compat import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
+from airflow_provider_qianfan._reasons import ReasoningOperator, reason
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import CreatedTasks, ModelStep, ServiceStep, Step
+from airflow_provider_qianfan.exceptions import (
+    QianfanConfigurationError,
+    QianfanTaskFailedError,
+    QianfanTransientError,
+)
+from airflow_provider_qianfan.operators.model_compression import (
+    QianfanCancelModelCompTaskOperator,
+    QianfanCreateModelCompTaskOperator,
+    QianfanListModelCompTasksOperator,
+)
+from airflow_provider_qianfan.operators.service import (
+    QianfanCreateServiceOperator,
+    QianfanModifyServiceOperator,
+)
+from airflow_provider_qianfan.sensors.model import QianfanModelSensor
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
+from tests.dag_runs import AIRFLOW_3
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+    from airflow_provider_qianfan.emulator.world import World
+    from tests.dag_runs import DagRunner
+
+SOURCE, TASK, MODEL, SERVICE = "amv-source000001", "amva-1", "amv-model", "svco-1"
+FINAL, FOR_NOW = "This task fails, and is not tried again.", "This try fails."
+MODES: dict[str, dict[str, Any]] = {
+    "poke": {"deferrable": False, "poke_interval": 0.2},
+    "reschedule": {"mode": "reschedule", "poke_interval": 0.2},
+    "deferrable": {"deferrable": True, "poke_interval": 1},
+}
+SENSORS: dict[str, tuple[type, dict[str, Any]]] = {
+    "gate": (QianfanModelCompTaskSensor, {"source_model_id": SOURCE}),
+    "model": (QianfanModelSensor, {"model_id": MODEL}),
+    "service": (QianfanServiceSensor, {"service_id": SERVICE, "model_id": MODEL}),
+}
+COMPRESSION: dict[str, Any] = {
+    "name": "n",
+    "source_model_id": SOURCE,
+    "model_set_id": "am-1",
+    "config": {"strategy": "Sparsity"},
+}
+UNITS = {
+    "replicasCount": 1,
+    "deploymentComputeUnitList": [{"instanceId": "unit-1", "deploymentReplicasCount": 1}],
+}
+OPERATORS: dict[str, tuple[type, dict[str, Any]]] = {
+    "list": (QianfanListModelCompTasksOperator, {}),
+    "create": (QianfanCreateModelCompTaskOperator, COMPRESSION),
+    "cancel": (QianfanCancelModelCompTaskOperator, {"model_comp_task_id": TASK}),
+    "modify a service": (QianfanModifyServiceOperator, {"service_id": SERVICE, "model_id": MODEL}),
+    "create a service": (
+        QianfanCreateServiceOperator,
+        {"name": "chat", "url_suffix": "chat", "model_id": MODEL, "deployment_config": UNITS},
+    ),
+}
+
+
+@pytest.fixture
+def world(emulator: EmulatorServer) -> World:
+    """A platform on which all that is waited for begins well, and fails."""
+    world = emulator.world
+    world.add_task(SOURCE, task_id=TASK, timeline=(Step(status="running"), Step(after=1, status="failed")))
+    world.add_model(MODEL, timeline=(ModelStep(status="Creating"), ModelStep(after=1, status="Fail")))
+    world.add_service(
+        MODEL,
+        service_id=SERVICE,
+        timeline=(ServiceStep(run_status="Deploying"), ServiceStep(after=1, run_status="Failed")),
+    )
+    return world
+
+
+def check(dag_runner: DagRunner, error: BaseException | None, begins: str, *, times: int = 1) -> None:
+    """Check that the reason is there once, as an error, before the traceback."""
+    said = [line for line in dag_runner.log.splitlines() if FINAL in line or FOR_NOW in line]
+    assert len(said) == times, dag_runner.log
+    for line in said:
+        assert f"{begins} {type(error).__name__}: {error}" in line
+        assert re.search(r"\berror\b", line.partition(begins)[0], re.IGNORECASE)
+    if AIRFLOW_3:
+        assert dag_runner.log.index(begins) < dag_runner.log.index("Traceback")
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("kind", SENSORS.values(), ids=SENSORS)
+def test_a_verdict(
+    world: World, dag_runner: DagRunner, kind: tuple[type, dict[str, Any]], mode: dict[str, Any]
+) -> None:
+    made, arguments = kind
+
+    outcome = dag_runner.run(lambda: made(task_id="wait", timeout=20, retries=1, **arguments, **mode))["wait"]
+
+    assert outcome.state == "failed"
+    check(dag_runner, outcome.error, FINAL)
+
+
+@pytest.mark.parametrize("kind", [*SENSORS.values(), *OPERATORS.values()], ids=[*SENSORS, *OPERATORS])
+def test_a_key_that_is_refused(
+    world: World, dag_runner: DagRunner, kind: tuple[type, dict[str, Any]]
+) -> None:
+    made, arguments = kind
+    world.account.secret_access_key = "another-secret-access-key"
+
+    outcome = dag_runner.run(lambda: made(task_id="t", **arguments))["t"]
+
+    assert outcome.state == "failed"
+    check(dag_runner, outcome.error, FOR_NOW)
+
+
+@pytest.mark.parametrize("kind", [*SENSORS.values(), *OPERATORS.values()], ids=[*SENSORS, *OPERATORS])
+def test_a_setting_that_cannot_be_used(
+    world: World, dag_runner: DagRunner, kind: tuple[type, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, arguments = kind
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", "qianfan://ak:sk@")
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://up")
+
+    outcome = dag_runner.run(lambda: made(task_id="t", **arguments))["t"]
+
+    assert isinstance(outcome.error, QianfanConfigurationError)
+    check(dag_runner, outcome.error, FOR_NOW)
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+@pytest.mark.parametrize("kind", ["create", "modify a service", "create a service"])
+def test_an_operator_that_waits(world: World, dag_runner: DagRunner, kind: str, deferrable: bool) -> None:
+    """Says it once, although the sensor that it makes fails, too; and with the operator's own words."""
+    made, arguments = OPERATORS[kind]
+    world.scenario = world.scenario.__class__(
+        created_tasks=CreatedTasks(timeline=(Step(status="running"), Step(after=1, status="failed")))
+    )
+    world.add_model(SOURCE)
+    if kind != "create":
+        world.set_model_status(MODEL, "Ready")
+        world.add_service("amv-old", service_id="svco-2")
+        arguments = {**arguments, **({"service_id": "svco-2"} if kind == "modify a service" else {})}
+        waiting = {"timeout": 2}
+    else:
+        waiting = {"timeout": 20}
+
+    outcome = dag_runner.run(
+        lambda: made(
+            task_id="t",
+            wait_for_completion=True,
+            deferrable=deferrable,
+            poke_interval=1,
+            **waiting,
+            **arguments,
+        )
+    )["t"]
+
+    assert outcome.state == "failed"
+    check(dag_runner, outcome.error, FINAL)
+    assert kind != "create" or "A cleared task adopts the same compression again." in str(outcome.error)
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_a_timeout(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any]) -> None:
+    emulator.world.add_task(SOURCE)
+
+    outcome = dag_runner.run(
+        lambda: QianfanModelCompTaskSensor(task_id="wait", source_model_id=SOURCE, **{**mode, "timeout": 1})
+    )["wait"]
+
+    assert isinstance(outcome.error, AirflowSensorTimeout)
+    check(dag_runner, outcome.error, FINAL)
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_an_execution_timeout(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
+    emulator.world.add_task(SOURCE)
+
+    outcome = dag_runner.run(
+        lambda: QianfanModelCompTaskSensor(
+            task_id="wait", source_model_id=SOURCE, execution_timeout=timedelta(seconds=2), **MODES[mode]
+        )
+    )["wait"]
+
+    assert outcome.state == "failed"
+    assert dag_runner.log.count(f"{FOR_NOW} AirflowTaskTimeout: Timed out after") == 1
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_a_platform_that_is_given_up(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
+    emulator.world.faults.append(Fault(server_error=503))
+
+    outcome = dag_runner.run(
+        lambda: QianfanModelCompTaskSensor(
+            task_id="wait", source_model_id=SOURCE, max_unhealthy=0, **MODES[mode]
+        )
+    )["wait"]
+
+    assert isinstance(outcome.error, QianfanTransientError)
+    check(dag_runner, outcome.error, FOR_NOW)
+
+
+def test_each_try_says_it(world: World, dag_runner: DagRunner) -> None:
+    world.account.secret_access_key = "another-secret-access-key"
+
+    outcome = dag_runner.run(
+        lambda: QianfanListModelCompTasksOperator(task_id="t", retries=1, retry_delay=timedelta(seconds=0.1))
+    )["t"]
+
+    assert len(outcome.errors) == 2
+    assert dag_runner.log.count(FOR_NOW) == 2
+
+
+def test_each_of_the_mapped_says_it(world: World, dag_runner: DagRunner) -> None:
+    world.advance(2)
+    other = world.add_task("amv-other", status="stopped")
+
+    outcomes = dag_runner.run(
+        lambda: QianfanModelCompTaskSensor.partial(task_id="wait", deferrable=False).expand(
+            source_model_id=[SOURCE, "amv-other"]
+        )
+    )["wait"]
+
+    assert dag_runner.log.count(FINAL) == 2
+    for index, task_id in ((0, TASK), (1, other)):
+        told = f"{FINAL} QianfanTaskFailedError: {outcomes[index].error}"
+        assert dag_runner.log.count(told) == 1
+        assert task_id in told
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("kind", SENSORS.values(), ids=SENSORS)
+def test_a_skip_has_only_its_own_line(
+    world: World, dag_runner: DagRunner, kind: tuple[type, dict[str, Any]], mode: dict[str, Any]
+) -> None:
+    made, arguments = kind
+
+    outcome = dag_runner.run(lambda: made(task_id="t", timeout=20, soft_fail=True, **arguments, **mode))["t"]
+
+    assert outcome.state == "skipped"
+    assert dag_runner.log.count("and this task is skipped. Qianfan") == 1
+    assert FINAL not in dag_runner.log
+    assert FOR_NOW not in dag_runner.log
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_a_success_has_none(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any]) -> None:
+    """Although it is deferred, or rescheduled, by an exception."""
+    emulator.world.add_task(
+        SOURCE,
+        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made00000001")),
+    )
+
+    outcome = dag_runner.run(
+        lambda: QianfanModelCompTaskSensor(task_id="t", source_model_id=SOURCE, timeout=20, **mode)
+    )["t"]
+
+    assert outcome.state == "success"
+    assert FINAL not in dag_runner.log
+    assert FOR_NOW not in dag_runner.log
+
+
+# -- without Airflow's task runner ---------------------------------------------------------------------------
+
+
+class Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append((record.levelname, record.getMessage()))
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    handler, logger = Heard(), logging.getLogger("reasons")
+    logger.handlers = [handler]
+    monkeypatch.setattr(ReasoningOperator, "log", logger)
+    return handler
+
+
+class Raising(ReasoningOperator):
+    error: BaseException = ValueError("m")
+
+    def execute(self, context: Any) -> None:
+        raise self.error
+
+
+class Handling(Raising):
+    """Made by a user from one of ours."""
+
+    def execute(self, context: Any) -> str:
+        try:
+            super().execute(context)
+        except ValueError:
+            return "handled"
+        return ""
+
+
+def test_what_is_handled_is_no_failure(heard: Heard) -> None:
+    made = Handling(task_id="t", allow_nested_operators=True)
+
+    assert made.execute({}) == "handled"
+    assert "ERROR" not in [level for level, _ in heard.said]
+
+
+class Changing(Raising):
+    def execute(self, context: Any) -> None:
+        try:
+            super().execute(context)
+        except ValueError as error:
+            raise AirflowFailException("changed") from error
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_last_words_count(heard: Heard, resumed: bool) -> None:
+    made = Changing(task_id="t", allow_nested_operators=True)
+
+    run = (lambda: made.resume_execution("execute", {}, {})) if resumed else (lambda: made.execute({}))
+
+    with pytest.raises(AirflowFailException):
+        run()
+
+    assert [text for level, text in heard.said if level == "ERROR"] == [
+        f"{FINAL} AirflowFailException: changed"
+    ]
+
+
+@pytest.mark.parametrize("error", [AirflowSkipException("s"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+def test_what_is_no_failure(heard: Heard, error: BaseException) -> None:
+    made = Raising(task_id="t", allow_nested_operators=True)
+    made.error = error
+
+    with pytest.raises(type(error)):
+        made.execute({})
+
+    assert "ERROR" not in [level for level, _ in heard.said]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (QianfanTaskFailedError("m"), f"{FINAL} QianfanTaskFailedError: m"),
+        (AirflowSensorTimeout("m"), f"{FINAL} AirflowSensorTimeout: m"),
+        (AirflowTaskTimeout("m"), f"{FOR_NOW} AirflowTaskTimeout: m"),
+        (ValueError("a\nb\x1b[31m\u202e"), f"{FOR_NOW} ValueError: a\\nb\\x1b[31m\\u202e"),
+        (RuntimeError("PUT http://user:hu3sh@host"), f"{FOR_NOW} RuntimeError: see the traceback"),
+        (ValueError("x" * 9000), f"{FOR_NOW} ValueError: {'x' * 4000}…"),
+    ],
+    ids=["verdict", "timeout", "execution_timeout", "escaped", "of others", "long"],
+)
+def test_reason(error: BaseException, told: str) -> None:
+    assert reason(error) == told
+
+
+def test_every_class_is_made_from_it() -> None:
+    for made, _ in (*SENSORS.values(), *OPERATORS.values()):
+        assert issubclass(made, ReasoningOperator)
