@@ -174,12 +174,14 @@ class QianfanSensor(Arguments, BaseSensorOperator):
 
     _wait: _Wait | None = None
     _resuming = False
+    _context: Context | None = None
+    """What ``execute`` was called with last: a subclass may hand a copy to ``execute`` or ``poke``."""
 
     def execute(self, context: Context) -> Any:
         """Wait as every sensor of Airflow's does."""
+        self._context = context
         if self._resuming and self._wait is not None:
-            self._wait.context = context  # a subclass or a decorator may have copied it on the way here
-            self._resuming = False
+            self._wait.context, self._resuming = context, False
         try:
             with running(self):
                 return super().execute(context)
@@ -205,8 +207,10 @@ class QianfanSensor(Arguments, BaseSensorOperator):
 
     def _take_a_look(self, context: Context) -> bool | PokeReturnValue:
         wait = self._wait
-        if wait is None or wait.context is not context:  # the first look of this run of execute
+        run = context if self._context is None else self._context
+        if wait is None or wait.context is not run:  # the first look of this run of execute
             wait = self._begin(context)
+            wait.context = run
         verdict, pause = None, 0.0
         try:
             verdict = self._look(wait)
