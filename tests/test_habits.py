@@ -149,7 +149,6 @@ class Word(str, Enum):  # noqa: UP042  as it was written before Python 3.11
     TASK = TASK
     MADE = MADE
     SERVICE = SERVICE
-    OTHER = "qianfan_other"
     SUCCEEDED = "succeeded"
     STRATEGY = "Quantization"
     UNITS = "deploymentComputeUnitList"
@@ -394,8 +393,14 @@ def upstream(value: Any) -> Any:
     return value
 
 
-def returning(name: str, value: Any) -> Any:
-    return upstream.override(task_id=f"{name}_upstream")(value)
+UPSTREAM: dict[str, Any] = {}
+
+
+def returning(value: Any) -> Any:
+    """Return what an upstream task returns: one in a DAG for all that want the same."""
+    if repr(value) not in UPSTREAM:
+        UPSTREAM[repr(value)] = upstream(value)
+    return UPSTREAM[repr(value)]
 
 
 def each_returning(name: str, values: list[Any]) -> Any:
@@ -425,7 +430,7 @@ def from_params(kind: Kind, template: str) -> str:
 UNSTRUCTURED = {name: None for name, kind in KINDS.items() if kind.structure is None}
 PARAMS = {
     **{kind.structure[0]: kind.structure[1] for kind in KINDS.values() if kind.structure},
-    **{key: value for kind in KINDS.values() for key, value in kind.arguments.items()},
+    **{f"{name}_{key}": value for name, kind in KINDS.items() for key, value in kind.arguments.items()},
     "conn": "qianfan_other",
     "nothing": None,
 }
@@ -434,7 +439,6 @@ HINT = ("failed", "render_template_as_native_obj=True", "tojson")
 LOST = ("failed", "came out as None")
 
 IN_A_RUN = {
-    "default_args: everything": InARun(plain, dag={"default_args": EVERYTHING}),
     "partial().expand()": InARun(
         lambda name, kind: mapped(name, kind, kind.key, [kind.arguments[kind.key]]),
         dag={"default_args": EVERYTHING},
@@ -442,28 +446,24 @@ IN_A_RUN = {
     "a literal None": InARun(lambda name, kind: plain(name, kind, **dict.fromkeys(kind.optional))),
     "a literal None in partial()": InARun(
         lambda name, kind: mapped(
-            name, kind, kind.key, returning(name, [kind.arguments[kind.key]]), **dict.fromkeys(kind.optional)
+            name, kind, kind.key, returning([kind.arguments[kind.key]]), **dict.fromkeys(kind.optional)
         )
     ),
-    "a literal None in expand()": InARun(
-        lambda name, kind: mapped(name, kind, "qianfan_conn_id", [None, "qianfan_default"])
-    ),
+    "a literal None in expand()": InARun(lambda name, kind: mapped(name, kind, "qianfan_conn_id", [None])),
     "an upstream's None": InARun(
-        lambda name, kind: plain(name, kind, **{kind.key: returning(name, None)}),
+        lambda name, kind: plain(name, kind, **{kind.key: returning(None)}),
         LOST,
         {"ModifyService": ("failed", "model_id=None"), "CreateService": ("failed", "model_id=None")},
     ),
     "an upstream's None, mapped": InARun(
-        lambda name, kind: mapped(name, kind, "qianfan_conn_id", returning(name, [None])), LOST
+        lambda name, kind: mapped(name, kind, "qianfan_conn_id", returning([None])), LOST
     ),
     "an upstream's None in a list or dict": InARun(
         lambda name, kind: (
             structured(
                 name,
                 kind,
-                [returning(name, None)]
-                if name == "List"
-                else {**kind.structure[1], "x": returning(name, None)},
+                [returning(None)] if name == "List" else {**kind.structure[1], "x": returning(None)},
             )
             if kind.structure
             else None
@@ -472,21 +472,23 @@ IN_A_RUN = {
         UNSTRUCTURED,
     ),
     "lazy sequences": InARun(lazy, but=UNSTRUCTURED),
-    "native rendering of a literal": InARun(plain, dag=NATIVE),
     "native rendering of a template": InARun(
         lambda name, kind: plain(
-            name, kind, **{argument: f"{{{{ params.{argument} }}}}" for argument in kind.arguments}
+            name, kind, **{argument: f"{{{{ params.{name}_{argument} }}}}" for argument in kind.arguments}
         ),
         dag=NATIVE,
     ),
-    "native rendering, mapped": InARun(
-        lambda name, kind: mapped(name, kind, kind.key, [kind.arguments[kind.key]]), dag=NATIVE
+    "native rendering of literals, and a templated connection, mapped": InARun(
+        lambda name, kind: mapped(
+            name, kind, kind.key, [kind.arguments[kind.key]], qianfan_conn_id="{{ params.conn }}"
+        ),
+        dag=NATIVE,
     ),
     "native rendering of None": InARun(
         lambda name, kind: plain(name, kind, qianfan_conn_id="{{ params.nothing }}"), LOST, dag=NATIVE
     ),
     "a number from upstream": InARun(
-        lambda name, kind: plain(name, kind, **{kind.key: returning(name, 7)}),
+        lambda name, kind: plain(name, kind, **{kind.key: returning(7)}),
         ("failed", "is not text, but of type int", "render_template_as_native_obj=True"),
     ),
     "JSON text": InARun(
@@ -497,16 +499,12 @@ IN_A_RUN = {
     "a templated connection": InARun(
         lambda name, kind: plain(name, kind, qianfan_conn_id="{{ params.conn }}"), dag={"params": PARAMS}
     ),
-    "a templated connection, mapped": InARun(
-        lambda name, kind: mapped(name, kind, "qianfan_conn_id", ["{{ params.conn }}"]),
-        dag={"params": PARAMS},
-    ),
-    "a callable for a template": InARun(
-        lambda name, kind: plain(name, kind, qianfan_conn_id=lambda context, jinja_env: "qianfan_other")
-    ),
-    "an enum: ids": InARun(
+    "an enum for an id, a callable for a template": InARun(
         lambda name, kind: plain(
-            name, kind, qianfan_conn_id=Word.OTHER, **{kind.key: Word(kind.arguments[kind.key])}
+            name,
+            kind,
+            qianfan_conn_id=lambda context, jinja_env: "qianfan_other",
+            **{kind.key: Word(kind.arguments[kind.key])},
         )
     ),
     "an enum: in a list or dict": InARun(
@@ -559,6 +557,7 @@ def outcomes(warm_airflow: None, server: EmulatorServer) -> Callable[[str], dict
         a_world(server)
 
         def build() -> None:
+            UPSTREAM.clear()
             for name, kind in KINDS.items():
                 if row.expected(name) is not None:
                     row.build(name, kind)
@@ -675,8 +674,10 @@ def other_connection(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) 
     a_world(emulator)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SENSORS)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("Gate", "poke"), ("Gate", "reschedule"), *((name, "deferrable") for name in SENSORS)],
+)
 def test_all_layers_of_a_sensor(
     name: str,
     mode: str,
@@ -711,3 +712,20 @@ def test_all_layers_of_a_sensor(
     assert first + layers_of("poke") + again + layers_of("poke") == LAYERS
     assert (["qianfan_other"] if mode == "deferrable" else []) == CONNECTIONS
     assert not AIRFLOW_3 or "cannot be called outside" not in dag_runner.log
+
+
+def test_a_copy_of_the_context_begins_no_new_wait(
+    other_connection: None, emulator: EmulatorServer, dag_runner: DagRunner
+) -> None:
+    emulator.world.divert(TASK, Step(status="running"))
+
+    def build() -> None:
+        arguments = {**KINDS["Gate"].arguments, "qianfan_conn_id": "qianfan_other"}
+        theirs(QianfanModelCompTaskSensor)(
+            task_id="t", theirs="x", timeout=2, poke_interval=1, deferrable=True, **arguments
+        )
+
+    outcome = dag_runner.run(build)["t"]
+
+    assert outcome.state == "failed"
+    assert type(outcome.error).__name__ == "AirflowSensorTimeout", outcome.error
