@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from airflow.sdk import (
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
         AirflowSkipException,
         AirflowTaskTimeout,
     )
+
+    _OPERATORS: str
 else:
     try:
         from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue
@@ -39,6 +44,8 @@ else:
             AirflowSkipException,
             AirflowTaskTimeout,
         )
+
+        _OPERATORS = "airflow.sdk.bases.operator"
     except ModuleNotFoundError:  # Airflow 2.11
         from airflow.configuration import conf
         from airflow.exceptions import (
@@ -54,6 +61,8 @@ else:
         from airflow.models import BaseOperator, BaseOperatorLink
         from airflow.sensors.base import BaseSensorOperator as _BaseSensorOperator
         from airflow.sensors.base import PokeReturnValue
+
+        _OPERATORS = "airflow.models.baseoperator"
 
         class BaseSensorOperator(_BaseSensorOperator):
             """A deferral that nobody ended in time is a timeout, and final, as it is on Airflow 3."""
@@ -82,10 +91,12 @@ __all__ = [
     "conf",
     "first_reschedule_date",
     "form_field",
-    "mapped_arguments",
+    "from_upstream",
     "mask_secret",
     "metrics",
     "read_connection",
+    "render_to_text",
+    "running",
     "task_state_of",
     "task_store",
 ]
@@ -105,16 +116,79 @@ def first_reschedule_date(context: Context) -> datetime | None:
     return found
 
 
-def mapped_arguments(operator: BaseOperator) -> frozenset[str]:
+def from_upstream(operator: BaseOperator, context: Context) -> frozenset[str]:
     """
-    Name the arguments that a task made by ``partial().expand()`` was given; none for any other task.
+    Name the arguments of a task made by ``partial().expand()`` that upstream tasks returned; none otherwise.
 
-    Airflow makes such a task from the values that upstream tasks returned. It is the only trace by which a
-    None that an upstream task returned can be told from an argument that was left out.
+    Airflow makes such a task from their values, when it runs. What is literally written in ``partial()`` or
+    ``expand()`` is not among them. What a subclass passes on under another name is, if a None was returned.
     """
     if not getattr(operator, "_BaseOperator__from_mapped", False):
         return frozenset()
-    return frozenset(getattr(operator, "_BaseOperator__init_kwargs", ()))
+    given: dict[str, Any] = getattr(operator, "_BaseOperator__init_kwargs", {})
+    dag = operator.get_dag()
+    mapped: Any = dag.task_dict.get(operator.task_id) if dag is not None else None
+    rows = getattr(getattr(mapped, "expand_input", None), "value", None)
+    if rows is None:
+        return frozenset(given)
+    written: frozenset[str] = getattr(operator, "_written", frozenset(given))
+    literal = set(_OF_EVERY_MAPPED_TASK)
+    if isinstance(rows, Mapping):  # expand()
+        literal |= {*mapped.partial_kwargs, *(name for name, row in rows.items() if not _is_xcom(row))}
+    elif not _is_xcom(rows) and not _is_xcom(row := rows[context["ti"].map_index]):
+        literal |= {*mapped.partial_kwargs, *row}  # expand_kwargs([{…}])
+    else:
+        strict = getattr(mapped, "_disallow_kwargs_override", True)
+        literal |= {name for name, value in mapped.partial_kwargs.items() if strict or value is not None}
+    returned = written.intersection(given) - literal
+    lost = any(given[name] is None for name in returned)
+    return frozenset(given) - literal if lost else returned
+
+
+_OF_EVERY_MAPPED_TASK = ("task_id", "dag", "task_group", "params", "start_date", "end_date")
+
+
+def _is_xcom(value: object) -> bool:
+    return hasattr(value, "resolve")
+
+
+@contextmanager
+def running(operator: BaseOperator) -> Iterator[None]:
+    """
+    Let ``execute`` of an operator be called by us, which Airflow takes for a mistake, and warns of.
+
+    So all that subclasses and decorators have put around it is called, too.
+    """
+    safeguard = import_module(_OPERATORS).ExecutorSafeguard
+    if hasattr(safeguard, "tracker"):
+        token = safeguard.tracker.set(operator)
+        try:
+            yield
+        finally:
+            safeguard.tracker.reset(token)
+        return
+    # Airflow 2.11 notes the classes that may be called.
+    local, sentinel = safeguard._sentinel, import_module(_OPERATORS)._sentinel
+    if not hasattr(local, "callers"):
+        local.callers = {}
+    methods = [vars(one)["execute"] for one in type(operator).__mro__ if "execute" in vars(one)]
+    keys = {f"{method.__qualname__.split('.')[0]}__sentinel" for method in methods}
+    local.callers.update(dict.fromkeys(keys, sentinel))
+    try:
+        yield
+    finally:
+        for key in keys:
+            local.callers.pop(key, None)
+
+
+def render_to_text(template: Any, context: Context) -> str:
+    """Render a template of Jinja, made by an environment without native types."""
+    try:
+        module = import_module("airflow.sdk.definitions.context")
+    except ModuleNotFoundError:  # Airflow 2.11
+        module = import_module("airflow.utils.helpers")
+    rendered: str = module.render_template_to_string(template, context)
+    return rendered
 
 
 def mask_secret(secret: str | None) -> None:

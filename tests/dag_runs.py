@@ -55,19 +55,25 @@ class DagRunner:
 
     :ivar log: Airflow's and our own log of the last run.
     :ivar state: what became of the last run as a whole.
-    :ivar dated: whether runs have a logical date. In Airflow 3 some have none, and no ``ds`` either.
     """
 
     def __init__(self, read_log: Callable[[], str]) -> None:
         self._read_log = read_log
         self.log = ""
         self.state = ""
-        self.dated = True
 
-    def run(self, build: Callable[[], Any], *, conf: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        build: Callable[[], Any],
+        *,
+        conf: dict[str, Any] | None = None,
+        default_args: dict[str, Any] | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
         """
         Run the DAG whose tasks ``build`` makes.
 
+        :param arguments: more of the DAG.
         :returns: the outcome of each task, by task id; of a mapped one, by index.
         """
         from airflow.providers.common.compat.sdk import DAG
@@ -87,7 +93,9 @@ class DagRunner:
                 "on_failure_callback": remember,
                 "on_retry_callback": remember,
                 "on_skipped_callback": remember,
+                **(default_args or {}),
             },
+            **arguments,
         )
         with dag:
             build()
@@ -99,13 +107,18 @@ class DagRunner:
         *,
         conf: dict[str, Any] | None = None,
         errors: dict[tuple[str, int], list[BaseException]] | None = None,
+        **arguments: Any,
     ) -> dict[str, Any]:
-        """Run a DAG."""
+        """
+        Run a DAG.
+
+        :param arguments: more of ``dag.test()``.
+        """
         if AIRFLOW_3:
             self._serialize(dag)
         self._read_log()
         with nullcontext() if AIRFLOW_3 else _contained_timeouts():
-            run = dag.test(run_conf=conf, **({} if self.dated else {"logical_date": None}))
+            run = dag.test(run_conf=conf, **arguments)
         self.log = self._read_log()
         self.state = str(run.state)
         outcomes: dict[str, Any] = {}

@@ -6,8 +6,10 @@ Checked before a request is made, and at a DAG file's parse, which pays for ever
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_qianfan.api.errors import clean
 
@@ -24,12 +26,58 @@ _LONGEST_NUMBER = 1024
 _Item = tuple[str, object, int]
 
 
-def check_json(name: str, value: object, *, skip: Callable[[object], bool] = lambda _: False) -> None:
+def plain_text(text: str) -> str:
+    """Return text as such: of an enum of text, its value."""
+    return str.__str__(text)
+
+
+def plain_values(value: Any) -> Any:
+    """
+    Return what :func:`check_json` has taken, with lists for all sequences, and dicts for all mappings.
+
+    What an upstream task that is mapped returned is such a sequence: Airflow reads it item by item.
+    """
+    if isinstance(value, str):
+        return plain_text(value)
+    if not _is_abstract(value):
+        return value
+    if isinstance(value, Mapping):
+        return {key: plain_values(part) for key, part in value.items()}
+    return [plain_values(part) for part in value]
+
+
+def read_if_text(name: str, value: object, shape: str) -> object:
+    """
+    Read a list or a dict that is JSON text, as a template renders to; return anything else as it is.
+
+    :param shape: what is wanted, such as ``a dict``.
+    :raises ValueError: if it is text that is not JSON.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError(
+            f"{name}={clean(repr(value))} is not {shape}, but text that is not JSON. A template renders to"
+            " text, with Python's quotes: write {{ … | tojson }}, with the tojson filter, or set"
+            " render_template_as_native_obj=True of the DAG."
+        ) from None
+
+
+def check_json(
+    name: str,
+    value: object,
+    *,
+    skip: Callable[[object], bool] = lambda _: False,
+    abstract: bool = False,
+) -> None:
     """
     Check that JSON can hold a value; a tuple is a list to it.
 
     :param name: what the value is called, such as ``config``; messages name the part that is wrong.
     :param skip: tells which parts are not known yet, such as templates at parse.
+    :param abstract: whether any sequence is a list, and any mapping a dict: :func:`plain_values` follows.
     :raises ValueError: naming what it cannot hold.
     """
     left: list[_Item] = [(name, value, 0)]
@@ -40,10 +88,10 @@ def check_json(name: str, value: object, *, skip: Callable[[object], bool] = lam
         if seen > _MOST_VALUES:
             raise ValueError(f"{name} holds more than {_MOST_VALUES} values. Pass less.")
         if not skip(item[1]):
-            left.extend(_parts(*item))
+            left.extend(_parts(*item, abstract))
 
 
-def _parts(name: str, value: object, depth: int) -> Iterator[_Item]:
+def _parts(name: str, value: object, depth: int, abstract: bool) -> Iterator[_Item]:
     """Check a value as such, and return what is in it."""
     if value is None or isinstance(value, bool):
         return
@@ -55,7 +103,7 @@ def _parts(name: str, value: object, depth: int) -> Iterator[_Item]:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}, which JSON cannot hold. Pass a number or text.")
-    elif isinstance(value, dict | list | tuple):
+    elif isinstance(value, dict | list | tuple) or (abstract and _is_abstract(value)):
         if depth >= DEEPEST:
             whole = clean(name.partition("[")[0])
             raise ValueError(f"{whole} is nested deeper than {DEEPEST} levels, or contains itself.")
@@ -65,10 +113,12 @@ def _parts(name: str, value: object, depth: int) -> Iterator[_Item]:
         raise ValueError(f"{clean(name)} is a {kind}, which JSON cannot hold. Pass {_instead(kind)}.")
 
 
-def _items(
-    name: str, value: dict[object, object] | list[object] | tuple[object, ...], depth: int
-) -> Iterator[_Item]:
-    if not isinstance(value, dict):
+def _is_abstract(value: object) -> TypeGuard[Sequence[object] | Mapping[object, object]]:
+    return isinstance(value, Sequence | Mapping) and not isinstance(value, bytes | bytearray | memoryview)
+
+
+def _items(name: str, value: Sequence[object] | Mapping[object, object], depth: int) -> Iterator[_Item]:
+    if not isinstance(value, Mapping):
         for number, part in enumerate(value):
             yield f"{name}[{number}]", part, depth
         return

@@ -7,10 +7,10 @@ They load nothing of what a creation does: every parse would pay for that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, cast
 
 from airflow_provider_qianfan.api.errors import clean
-from airflow_provider_qianfan.api.json_values import check_json
+from airflow_provider_qianfan.api.json_values import check_json, plain_values, read_if_text
 from airflow_provider_qianfan.api.model_compression import STRATEGIES
 from airflow_provider_qianfan.gate.selection import check_text, is_rendered_later
 
@@ -38,21 +38,24 @@ def check_if_exists(value: object) -> IfExists:
     raise ValueError(f"if_exists={clean(repr(value))} is neither 'adopt' nor 'fail'.")
 
 
-def check_config(config: object, *, rendered: bool = False) -> None:
+def check_config(config: object, *, rendered: bool = False) -> Mapping[str, Any]:
     """
     Check the config of a compression, as far as it is known before templates are rendered.
 
+    :param config: a mapping, or JSON text.
     :param rendered: whether they have been.
+    :returns: the config; once templates are rendered, in plain dicts and lists.
     :raises ValueError: if it cannot be meant, or cannot be sent.
     """
     if not rendered and is_rendered_later(config):
-        return
+        return cast("Mapping[str, Any]", config)
+    config = read_if_text("config", config, "a dict")
     if not isinstance(config, Mapping):
         raise ValueError(f"config={clean(repr(config))} is not a dict, such as {_CONFIG}.")
-    _check_parts("config", config, rendered=rendered)
+    config = _checked_parts("config", config, rendered=rendered)
     strategy = config.get("strategy")
     if not rendered and is_rendered_later(strategy):
-        return
+        return config
     if strategy not in STRATEGIES:
         raise ValueError(
             f"config={clean(repr(config))}: strategy is one of {', '.join(STRATEGIES)}, such as {_CONFIG}."
@@ -61,36 +64,43 @@ def check_config(config: object, *, rendered: bool = False) -> None:
         raise ValueError(f"config={clean(repr(config))}: Quantization needs a weight, such as {_CONFIG}.")
     if strategy == "Quantization" and (rendered or not is_rendered_later(config.get("weight"))):
         check_text("config['weight']", config.get("weight"))
+    return config
 
 
-def check_deployment_config(config: object, *, rendered: bool = False) -> None:
+def check_deployment_config(config: object, *, rendered: bool = False) -> Mapping[str, Any]:
     """
     Check the form of a ``deploymentConfig``, as far as it is known before templates are rendered.
 
+    :param config: a mapping, or JSON text; so are its compute units, a list.
     :param rendered: whether they have been.
+    :returns: the config; once templates are rendered, in plain dicts and lists.
     :raises ValueError: if it cannot be meant, cannot be sent, or would buy resources.
     """
     if not rendered and is_rendered_later(config):
-        return
+        return cast("Mapping[str, Any]", config)
+    config = read_if_text("deployment_config", config, "a dict")
     if not isinstance(config, Mapping):
         raise ValueError(f"deployment_config={clean(repr(config))} is not a dict, such as {_DEPLOYMENT}.")
-    _check_parts("deployment_config", config, rendered=rendered)
+    if rendered and isinstance(config.get(UNITS), str):
+        config = {**config, UNITS: read_if_text(f"deployment_config[{UNITS!r}]", config[UNITS], "a list")}
+    config = _checked_parts("deployment_config", config, rendered=rendered)
     for key in ("resourceConfig", "billing"):
         if key in config:
             raise ValueError(f"deployment_config: {key} {PAYING}")
     units = config.get(UNITS)
     if not rendered and is_rendered_later(units):
-        return
-    if not isinstance(units, list | tuple) or not units:
+        return config
+    if not isinstance(units, list) or not units:
         raise ValueError(
             f"deployment_config={clean(repr(config))}: {UNITS} names no compute unit. Write it as"
             f" {_DEPLOYMENT}."
         )
+    return config
 
 
-def _check_parts(argument: str, config: Mapping[object, object], *, rendered: bool) -> None:
+def _checked_parts(argument: str, config: Mapping[Any, Any], *, rendered: bool) -> dict[str, Any]:
     """Refuse by name what JSON cannot hold: the request would fail after it was noted."""
-    if rendered:
-        check_json(argument, dict(config))
-    else:
-        check_json(argument, dict(config), skip=is_rendered_later)
+    skip = (lambda _: False) if rendered else is_rendered_later
+    check_json(argument, config, skip=skip, abstract=True)
+    plain: dict[str, Any] = plain_values(config)
+    return plain

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.json_values import plain_text
 from airflow_provider_qianfan.api.times import parse_time
 from airflow_provider_qianfan.gate.wording import count_of, duration, name_of
 
@@ -120,8 +121,10 @@ class Selector:
 
 
 def is_rendered_later(value: object) -> bool:
-    """Tell whether a value is known only when the task runs: a template, or an upstream task's result."""
-    return hasattr(value, "resolve") or (isinstance(value, str) and ("{{" in value or "{%" in value))
+    """Tell whether a value is known only when the task runs: a template, a callable, an upstream's result."""
+    if isinstance(value, str):
+        return any(opening in value for opening in ("{{", "{%", "{#"))
+    return hasattr(value, "resolve") or callable(value)
 
 
 def check_literal(argument: str, value: object) -> None:
@@ -156,9 +159,17 @@ def check_text(argument: str, value: object) -> str:
     """
     Check an id or a name.
 
+    :returns: the text; of an enum of text, its value.
     :raises ValueError: if it is not text that can be meant, such as what an empty XCom renders to.
     """
-    if not isinstance(value, str) or value.strip().lower() in _NOT_A_VALUE:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(
+            f"{argument}={clean(repr(value))} is not text, but of type {type(value).__name__}. If it comes"
+            " from a template, native rendering (render_template_as_native_obj=True) made that of it: write"
+            " the template so that text comes out. If it comes from an upstream task, let that return text."
+            f" Or leave {argument} out."
+        )
+    if value is None or value.strip().lower() in _NOT_A_VALUE:
         raise ValueError(
             f"{argument}={clean(repr(value))} tells nothing. Pass the value itself, or leave {argument} out;"
             " if it comes from an upstream task, check what that task returned."
@@ -171,7 +182,7 @@ def check_text(argument: str, value: object) -> str:
             f"{argument}={clean(repr(value))} holds control characters, invisible ones or a lone surrogate."
             " Remove them; if it comes from an upstream task, check what that task returned."
         )
-    return value
+    return plain_text(value)
 
 
 def check_time(argument: str, value: object) -> datetime:
@@ -194,7 +205,7 @@ def check_time(argument: str, value: object) -> datetime:
         raise ValueError(
             f"{argument}={clean(repr(value))} is not a time. Write ISO 8601, such as"
             " 2026-01-31T08:00:00+08:00 (UTC if it"
-            " has no offset), or pass a date or datetime."
+            f" has no offset), or pass a date or datetime.{_how_a_number_came(value)}"
         )
     try:
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
@@ -202,12 +213,23 @@ def check_time(argument: str, value: object) -> datetime:
         raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
 
 
-def check_seconds(argument: str, value: float | timedelta) -> float:
+def _how_a_number_came(value: object) -> str:
+    if isinstance(value, str) or value is None:
+        return ""
+    return (
+        " If it comes from a template, native rendering (render_template_as_native_obj=True) made that of it."
+    )
+
+
+def check_seconds(argument: str, value: float | timedelta | None, default: float) -> float:
     """
     Read a span of time.
 
+    :param default: what None stands for: it was left out.
     :raises ValueError: if it is neither a number of seconds nor a timedelta, or is negative.
     """
+    if value is None:
+        return default
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
         raise ValueError(

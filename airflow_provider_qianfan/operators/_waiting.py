@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import conf, mapped_arguments
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
+from airflow_provider_qianfan._compat import conf
 from airflow_provider_qianfan._reasons import ReasoningOperator
-from airflow_provider_qianfan.gate.selection import (
-    check_literal,
-    check_rendered,
-    check_seconds,
-    check_text,
-)
+from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.selection import check_seconds
+
+DEFAULT_POKE_INTERVAL = 60.0
 
 
-class WaitingOperator(ReasoningOperator):
+class WaitingOperator(Arguments, ReasoningOperator):
     """
     Begin something and, if that is asked for, wait for it as the sensor does, which it makes for that.
 
@@ -29,49 +27,46 @@ class WaitingOperator(ReasoningOperator):
         # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
         output: Any
 
-    _OPTIONAL: tuple[str, ...]
-    """The templated arguments that may be left out."""
-
     def __init__(
         self,
         *,
-        settle: float | timedelta,
+        settle: float | timedelta | None,
         wait_for_completion: bool,
         deferrable: bool | None,
-        poke_interval: float | timedelta,
+        poke_interval: float | timedelta | None,
         timeout: float | timedelta | None,
-        max_unhealthy: float | timedelta,
-        auth_grace: float | timedelta,
-        qianfan_conn_id: str,
+        max_unhealthy: float | timedelta | None,
+        auth_grace: float | timedelta | None,
+        qianfan_conn_id: str | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.settle = check_seconds("settle", settle)
+        self.settle = check_seconds("settle", settle, DEFAULT_SETTLE)
         self.wait_for_completion = wait_for_completion
-        if deferrable and not wait_for_completion:
-            raise ValueError("deferrable=True needs wait_for_completion=True: there is nothing to wait for.")
+        deferrable = self._if_it_waits("deferrable", deferrable, "there is nothing to wait for", kwargs)
         if deferrable is None:
-            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+            configured = conf.getboolean("operators", "default_deferrable", fallback=False)
+            deferrable = wait_for_completion and configured
         self.deferrable = deferrable
-        self.poke_interval = check_seconds("poke_interval", poke_interval)
-        self.timeout = None if timeout is None else check_seconds("timeout", timeout)
-        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = check_seconds("auth_grace", auth_grace)
-        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
+        self.poke_interval = check_seconds("poke_interval", poke_interval, DEFAULT_POKE_INTERVAL)
+        self.timeout = None if timeout is None else check_seconds("timeout", timeout, 0.0)
+        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy, DEFAULT_MAX_UNHEALTHY)
+        self.auth_grace = check_seconds("auth_grace", auth_grace, DEFAULT_AUTH_GRACE)
+        self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
 
-    def _check_literals(self, required: Sequence[str]) -> None:
-        """Check at parse what is known then."""
-        self._given = tuple(argument for argument in self._OPTIONAL if getattr(self, argument) is not None)
-        for argument in (*required, *self._given):
-            check_literal(argument, getattr(self, argument))
+    def _if_it_waits(self, argument: str, value: bool | None, why: str, arguments: dict[str, Any]) -> Any:
+        """
+        Return what is asked for of the wait; False if there is none, and it is only inherited.
 
-    def _check_optional(self) -> None:
-        """Check at start what may be left out: to take a lost value for that would change what is meant."""
-        optional = {argument: getattr(self, argument) for argument in self._OPTIONAL}
-        check_rendered(optional, {*self._given, *mapped_arguments(self)})
-        for argument, value in optional.items():
-            if value is not None:
-                check_text(argument, value)
+        :param why: it makes no sense without a wait.
+        :param arguments: further ones of ``__init__``.
+        :raises ValueError: if there is no wait, and it is written on the task.
+        """
+        if not value or self.wait_for_completion:
+            return value
+        if not self._is_inherited(argument, value, arguments):
+            raise ValueError(f"{argument}=True needs wait_for_completion=True: {why}.")
+        return False
 
     def _for_the_sensor(self) -> dict[str, Any]:
         """Say what the sensor that waits has in common with this operator."""

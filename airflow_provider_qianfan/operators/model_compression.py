@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import mapped_arguments, task_store
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
+from airflow_provider_qianfan._compat import running, task_store
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
 from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.json_values import plain_text, read_if_text
 from airflow_provider_qianfan.api.model_compression import (
     FINISHED,
     STATUSES,
@@ -24,10 +25,7 @@ from airflow_provider_qianfan.gate.arguments import IfExists, check_config, chec
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import (
     Selector,
-    check_literal,
-    check_rendered,
     check_seconds,
-    check_text,
     is_rendered_later,
     matches,
 )
@@ -50,7 +48,7 @@ _ROWS_SHOWN = 20
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
-class QianfanListModelCompTasksOperator(ReasoningOperator):
+class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
     """
     List model compression tasks, newest first: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
 
@@ -67,12 +65,15 @@ class QianfanListModelCompTasksOperator(ReasoningOperator):
         (templated).
     :param limit: return the newest so many, default 100: the list is history, and an XCom is not the place
         for all of it. None for all.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanError: if the platform refuses or gives no answer.
     """
 
-    template_fields: Sequence[str] = ("source_model_id", "statuses", "name", "created_after")
+    _TEXTS = (*FILTERS, "qianfan_conn_id")
+    _STRUCTURES = ("statuses",)
+    _OPTIONAL = FILTERS
+    template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     ui_color = "#e3ecfc"
     operator_extra_links = (QianfanConsoleLink(),)
 
@@ -88,42 +89,31 @@ class QianfanListModelCompTasksOperator(ReasoningOperator):
         name: str | None = None,
         created_after: str | date | datetime | None = None,
         limit: int | None = 100,
-        qianfan_conn_id: str = "qianfan_default",
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source_model_id = source_model_id
-        self.statuses = statuses
+        self.statuses = statuses if statuses is None else _check_statuses(statuses)
         self.name = name
         self.created_after = created_after
         self.limit = limit
-        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
+        self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise ValueError(
                 f"limit={clean(repr(limit))} is not a number from 1 up. Leave it out for 100, or pass None"
                 " for all."
             )
-        self._given = tuple(
-            argument for argument in (*FILTERS, "statuses") if getattr(self, argument) is not None
-        )
-        for argument in FILTERS:
-            if argument in self._given:
-                check_literal(argument, getattr(self, argument))
-        if statuses is not None and not is_rendered_later(statuses):
-            parts = statuses if isinstance(statuses, list | tuple | set | frozenset) else ()
-            if not any(map(is_rendered_later, parts)):
-                _check_statuses(statuses)
+        self._check_literals()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """List the tasks."""
         # Loads what a DAG file's parse need not.
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        filters = {argument: getattr(self, argument) for argument in FILTERS}
-        given = {*self._given, *mapped_arguments(self)}
-        check_rendered({**filters, "statuses": self.statuses}, given)
-        selector = Selector.check(**filters)
-        statuses = None if self.statuses is None else _check_statuses(self.statuses)
+        self._check_arguments(context)
+        selector = Selector.check(**{argument: getattr(self, argument) for argument in FILTERS})
+        statuses = None if self.statuses is None else _check_statuses(self.statuses, rendered=True)
         hook = QianfanHook(self.qianfan_conn_id)
         try:
             tasks = hook.list_model_comp_tasks(selector.source_model_id)
@@ -192,7 +182,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
     :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
         unusable, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanModelNotReadyError: the source model was not made, or does not support compression. Final.
     :raises QianfanTaskExistsError: ``if_exists="fail"``. Final.
@@ -203,14 +193,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     With ``wait_for_completion`` it also raises what :class:`.QianfanModelCompTaskSensor` raises.
     """
 
-    template_fields: Sequence[str] = (
-        "name",
-        "source_model_id",
-        "model_set_id",
-        "config",
-        "description",
-        "nonce",
-    )
+    _TEXTS = ("name", "source_model_id", "model_set_id", "description", "nonce", "qianfan_conn_id")
+    _STRUCTURES = ("config",)
+    template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     template_fields_renderers = {"config": "json"}  # noqa: RUF012  Airflow's own form
     operator_extra_links = (QianfanConsoleLink(),)
     _OPTIONAL = ("description", "nonce")
@@ -229,17 +214,17 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         config: Mapping[str, Any],
         description: str | None = None,
         nonce: str | None = None,
-        if_exists: IfExists = "adopt",
-        settle: float | timedelta = DEFAULT_SETTLE,
+        if_exists: IfExists | None = "adopt",
+        settle: float | timedelta | None = DEFAULT_SETTLE,
         wait_for_completion: bool = False,
         wait_for_model_ready: bool = False,
         cancel_on_kill: bool = False,
         deferrable: bool | None = None,
-        poke_interval: float | timedelta = 60.0,
+        poke_interval: float | timedelta | None = 60.0,
         timeout: float | timedelta | None = None,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
-        qianfan_conn_id: str = "qianfan_default",
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -256,32 +241,30 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         self.name = name
         self.source_model_id = source_model_id
         self.model_set_id = model_set_id
-        self.config = config
+        self.config = check_config(config)
         self.description = description
         self.nonce = nonce
-        self.if_exists = check_if_exists(if_exists)
-        self.wait_for_model_ready = wait_for_model_ready
-        self.cancel_on_kill = cancel_on_kill
-        if wait_for_model_ready and not wait_for_completion:
-            raise ValueError("wait_for_model_ready=True needs wait_for_completion=True: it comes after that.")
-        if cancel_on_kill and not wait_for_completion:
-            raise ValueError("cancel_on_kill=True needs wait_for_completion=True: it ends with the waiting.")
-        self._check_literals(("name", "source_model_id", "model_set_id"))
-        check_config(config)
+        self.if_exists = check_if_exists("adopt" if if_exists is None else if_exists)
+        self.wait_for_model_ready = bool(
+            self._if_it_waits("wait_for_model_ready", wait_for_model_ready, "it comes after that", kwargs)
+        )
+        self.cancel_on_kill = bool(
+            self._if_it_waits("cancel_on_kill", cancel_on_kill, "it ends with the waiting", kwargs)
+        )
+        self._check_literals()
 
     def _wanted(self, context: Context) -> NewTask:
         """Make what is wanted from the rendered values."""
         from airflow_provider_qianfan.gate.creation import NewTask
         from airflow_provider_qianfan.gate.once import fingerprint
 
-        self._check_optional()
-        check_config(self.config, rendered=True)
+        self._check_arguments(context)
         ti = context["ti"]
         return NewTask(
-            name=check_text("name", self.name),
-            source_model_id=check_text("source_model_id", self.source_model_id),
-            model_set_id=check_text("model_set_id", self.model_set_id),
-            config=self.config,
+            name=self.name,
+            source_model_id=self.source_model_id,
+            model_set_id=self.model_set_id,
+            config=check_config(self.config, rendered=True),
             mark=fingerprint(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.nonce),
             description=self.description,
         )
@@ -308,7 +291,12 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         if not self.wait_for_completion:
             return task_id
         sensor = self._sensor(task_id, wanted.source_model_id)
-        return self._wait(lambda: unwrap(type(sensor).execute)(sensor, context))
+
+        def wait() -> Any:
+            with running(sensor):
+                return sensor.execute(context)
+
+        return self._wait(wait)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, as the sensor does. Creates nothing."""
@@ -403,7 +391,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             self.log.info("Cancelled, as this Airflow task is killed: %s.", name_of(task))
 
 
-class QianfanCancelModelCompTaskOperator(ReasoningOperator):
+class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
     """
     Cancel a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
 
@@ -418,14 +406,15 @@ class QianfanCancelModelCompTaskOperator(ReasoningOperator):
         has taken the order (default). It may have succeeded or failed meanwhile: see the XCom.
     :param poke_interval: seconds between two looks, default 10.
     :param timeout: seconds to wait, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanTaskNotFoundError: there is no such task. Final.
     :raises QianfanError: the platform refuses, gives no answer, or the task has not ended in time. Retried as
         ``retries`` say; a task that is being cancelled is not cancelled again.
     """
 
-    template_fields: Sequence[str] = ("model_comp_task_id",)
+    _TEXTS = ("model_comp_task_id", "qianfan_conn_id")
+    template_fields: Sequence[str] = _TEXTS
     ui_color = "#f5dcd7"
     operator_extra_links = (QianfanConsoleLink(),)
 
@@ -437,18 +426,18 @@ class QianfanCancelModelCompTaskOperator(ReasoningOperator):
         *,
         model_comp_task_id: str,
         wait_for_completion: bool = False,
-        poke_interval: float | timedelta = 10.0,
-        timeout: float | timedelta = 600.0,
-        qianfan_conn_id: str = "qianfan_default",
+        poke_interval: float | timedelta | None = 10.0,
+        timeout: float | timedelta | None = 600.0,
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model_comp_task_id = model_comp_task_id
         self.wait_for_completion = wait_for_completion
-        self.poke_interval = check_seconds("poke_interval", poke_interval)
-        self.timeout = check_seconds("timeout", timeout)
-        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
-        check_literal("model_comp_task_id", model_comp_task_id)
+        self.poke_interval = check_seconds("poke_interval", poke_interval, 10.0)
+        self.timeout = check_seconds("timeout", timeout, 600.0)
+        self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
+        self._check_literals()
 
     def execute(self, context: Context) -> None:
         """Cancel the task."""
@@ -456,7 +445,8 @@ class QianfanCancelModelCompTaskOperator(ReasoningOperator):
         from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        task_id = check_text("model_comp_task_id", self.model_comp_task_id)
+        self._check_arguments(context)
+        task_id = self.model_comp_task_id
         hook = QianfanHook(self.qianfan_conn_id)
         try:
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
@@ -479,15 +469,26 @@ class QianfanCancelModelCompTaskOperator(ReasoningOperator):
         try_to_push(context, "model_comp_task", dict(task.json), self.log)
 
 
-def _check_statuses(statuses: object) -> frozenset[str]:
-    if isinstance(statuses, str) or not isinstance(statuses, Sequence | set | frozenset):
+def _check_statuses(statuses: Any, *, rendered: bool = False) -> Any:
+    """
+    Check ``statuses``, as far as they are known before templates are rendered.
+
+    :param statuses: a sequence or a set, also one that Airflow reads item by item, or JSON text of a list.
+    :param rendered: whether they have been.
+    :returns: a list of them, unless a template stands for the whole.
+    """
+    if not rendered and is_rendered_later(statuses):
+        return statuses
+    listed = read_if_text("statuses", statuses, "a list of statuses")
+    if isinstance(listed, str | bytes) or not isinstance(listed, Sequence | set | frozenset):
         raise ValueError(f"statuses={clean(repr(statuses))} is not a list of statuses.")
-    wrong = [status for status in statuses if status not in STATUSES]
-    if wrong or not statuses:
+    listed = [plain_text(status) if isinstance(status, str) else status for status in listed]
+    known = listed if rendered else [status for status in listed if not is_rendered_later(status)]
+    if not listed or any(status not in STATUSES for status in known):
         raise ValueError(
-            f"statuses={clean(repr(statuses))}: choose from {', '.join(STATUSES)}, or leave it out for all."
+            f"statuses={clean(repr(listed))}: choose from {', '.join(STATUSES)}, or leave it out for all."
         )
-    return frozenset(statuses)
+    return listed
 
 
 def _table(tasks: Sequence[ModelCompTask]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import task_store
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
+from airflow_provider_qianfan._compat import running, task_store
 from airflow_provider_qianfan._xcoms import push
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.service import PROTOCOL_VERSIONS, check_name, check_url_suffix
@@ -43,6 +43,8 @@ class _DeployingOperator(WaitingOperator):
         try:
             return check_text("model_id", model_id)
         except ValueError as error:
+            if model_id is not None and not isinstance(model_id, str):
+                raise
             raise ValueError(
                 f"model_id={clean(repr(model_id))}: there is no model version to deploy. Nothing was sent. If"
                 " it comes from an upstream task, that task has pushed none: it may have been skipped."
@@ -65,8 +67,8 @@ class _DeployingOperator(WaitingOperator):
 
     def _wait(self, context: Context, service_id: str, model_id: str) -> Any:
         sensor = self._sensor(service_id, model_id)
-        # The undecorated one: Airflow takes a call of the decorated one for a mistake, and warns.
-        return unwrap(type(sensor).execute)(sensor, context)
+        with running(sensor):
+            return sensor.execute(context)
 
     def _sensor(self, service_id: str, model_id: str) -> QianfanServiceSensor:
         """Make the sensor that waits for the service; it says, pushes and raises what it always does."""
@@ -119,7 +121,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
     :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
         unusable, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanGateError: there is no such service or version, the version was not made, or the service
         has it and failed or was stopped. Final.
@@ -129,7 +131,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     With ``wait_for_completion`` it also raises what :class:`.QianfanServiceSensor` raises.
     """
 
-    template_fields: Sequence[str] = ("service_id", "model_id", "model_set_id")
+    _TEXTS = ("service_id", "model_id", "model_set_id", "qianfan_conn_id")
+    template_fields: Sequence[str] = _TEXTS
     _OPTIONAL = ("model_set_id",)
 
     def __init__(
@@ -138,14 +141,14 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         service_id: str,
         model_id: str,
         model_set_id: str | None = None,
-        settle: float | timedelta = DEFAULT_SETTLE,
+        settle: float | timedelta | None = DEFAULT_SETTLE,
         wait_for_completion: bool = False,
         deferrable: bool | None = None,
-        poke_interval: float | timedelta = 60.0,
+        poke_interval: float | timedelta | None = 60.0,
         timeout: float | timedelta | None = None,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
-        qianfan_conn_id: str = "qianfan_default",
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -162,7 +165,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         self.service_id = service_id
         self.model_id = model_id
         self.model_set_id = model_set_id
-        self._check_literals(("service_id", "model_id"))
+        self._check_literals()
 
     def execute(self, context: Context) -> Any:
         """Have the service updated, and wait for it if that is asked for."""
@@ -171,8 +174,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         from airflow_provider_qianfan.gate.once import Journal
 
         model_id = self._checked_model_id(self.model_id)
-        service_id = check_text("service_id", self.service_id)
-        self._check_optional()
+        self._check_arguments(context)
+        service_id = self.service_id
         ti = context["ti"]
 
         def remember(previous: Served) -> None:
@@ -240,7 +243,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
     :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
         unusable, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
     :raises QianfanResourceExistsError: ``if_exists="fail"``. Final.
     :raises QianfanResourceAmbiguousError: several services carry the mark. Final.
@@ -251,15 +254,9 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     With ``wait_for_completion`` it also raises what :class:`.QianfanServiceSensor` raises.
     """
 
-    template_fields: Sequence[str] = (
-        "name",
-        "url_suffix",
-        "model_id",
-        "deployment_config",
-        "model_set_id",
-        "description",
-        "nonce",
-    )
+    _TEXTS = ("name", "url_suffix", "model_id", "model_set_id", "description", "nonce", "qianfan_conn_id")
+    _STRUCTURES = ("deployment_config",)
+    template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     template_fields_renderers = {"deployment_config": "json"}  # noqa: RUF012  Airflow's own form
     _OPTIONAL = ("model_set_id", "description", "nonce")
 
@@ -274,15 +271,15 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         description: str | None = None,
         protocol_version: int | None = None,
         nonce: str | None = None,
-        if_exists: IfExists = "adopt",
-        settle: float | timedelta = DEFAULT_SETTLE,
+        if_exists: IfExists | None = "adopt",
+        settle: float | timedelta | None = DEFAULT_SETTLE,
         wait_for_completion: bool = False,
         deferrable: bool | None = None,
-        poke_interval: float | timedelta = 60.0,
+        poke_interval: float | timedelta | None = 60.0,
         timeout: float | timedelta | None = None,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
-        qianfan_conn_id: str = "qianfan_default",
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
         for argument in ("resource_config", "billing"):
@@ -302,19 +299,18 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         self.name = name
         self.url_suffix = url_suffix
         self.model_id = model_id
-        self.deployment_config = deployment_config
+        self.deployment_config = check_deployment_config(deployment_config)
         self.model_set_id = model_set_id
         self.description = description
         self.protocol_version = protocol_version
         self.nonce = nonce
-        self.if_exists = check_if_exists(if_exists)
-        self._check_literals(("name", "url_suffix", "model_id"))
-        check_deployment_config(deployment_config)
+        self.if_exists = check_if_exists("adopt" if if_exists is None else if_exists)
+        self._check_literals()
         for check, value in ((check_name, name), (check_url_suffix, url_suffix)):
             if not is_rendered_later(value):
                 check(value)
-        known = type(protocol_version) is int and protocol_version in PROTOCOL_VERSIONS
-        if protocol_version is not None and not known:
+        is_number = isinstance(protocol_version, int) and not isinstance(protocol_version, bool)
+        if protocol_version is not None and not (is_number and protocol_version in PROTOCOL_VERSIONS):
             raise ValueError(f"protocol_version={clean(repr(protocol_version))} is neither 1 nor 2.")
 
     def execute(self, context: Context) -> Any:
@@ -324,15 +320,14 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         from airflow_provider_qianfan.gate.once import Journal, create_once, fingerprint
 
         model_id = self._checked_model_id(self.model_id)
-        self._check_optional()
-        check_deployment_config(self.deployment_config, rendered=True)
+        self._check_arguments(context)
         ti = context["ti"]
         wanted = NewService(
-            name=check_name(check_text("name", self.name)),
-            url_suffix=check_url_suffix(check_text("url_suffix", self.url_suffix)),
+            name=check_name(self.name),
+            url_suffix=check_url_suffix(self.url_suffix),
             model_id=model_id,
             model_set_id=self.model_set_id,
-            deployment_config=self.deployment_config,
+            deployment_config=check_deployment_config(self.deployment_config, rendered=True),
             mark=fingerprint(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, self.nonce),
             description=self.description,
             protocol_version=self.protocol_version,

@@ -8,9 +8,9 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from inspect import unwrap
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import (
     AirflowRescheduleException,
     AirflowSensorTimeout,
@@ -19,6 +19,7 @@ from airflow_provider_qianfan._compat import (
     PokeReturnValue,
     conf,
     first_reschedule_date,
+    running,
 )
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import push, try_to_push
@@ -42,7 +43,7 @@ from airflow_provider_qianfan.gate.memory import (
     reworded,
     timeout_message,
 )
-from airflow_provider_qianfan.gate.selection import check_seconds, check_text
+from airflow_provider_qianfan.gate.selection import check_seconds
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ _RESCHEDULE_LAG = 15.0
 """Seconds that a busy scheduler may take to start a rescheduled look."""
 
 _DAY = 86400.0
+
+_LONGEST_INTERVAL = timedelta(hours=1)
+"""Of a deferrable wait whose author did not ask for both ``exponential_backoff`` and a deferral."""
+
+_LONGEST_WAIT = 100 * 365 * _DAY
+"""Seconds; Airflow cannot write down much later times, such as ``timedelta.max`` from now."""
 
 BACKSTOP = 600.0
 """Seconds after the deadline at which Airflow itself ends a deferral that no trigger has ended."""
@@ -76,11 +83,11 @@ class Opening:
     xcoms: Mapping[str, Any]
 
 
-class QianfanSensor(ReasoningOperator, BaseSensorOperator):
+class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     """
     Wait for the platform. What is waited for, and what comes of it, is said by the sensors made from this.
 
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which what is given by its id may be missing, default 120.
@@ -101,19 +108,19 @@ class QianfanSensor(ReasoningOperator, BaseSensorOperator):
     def __init__(
         self,
         *,
-        qianfan_conn_id: str = "qianfan_default",
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         deferrable: bool | None = None,
-        settle: float | timedelta = DEFAULT_SETTLE,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        settle: float | timedelta | None = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.qianfan_conn_id = check_text("qianfan_conn_id", qianfan_conn_id)
-        self.deferrable = self._choose_deferrable(deferrable)
-        self.settle = check_seconds("settle", settle)
-        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy)
-        self.auth_grace = check_seconds("auth_grace", auth_grace)
+        self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
+        self.deferrable = self._choose_deferrable(deferrable, kwargs)
+        self.settle = check_seconds("settle", settle, DEFAULT_SETTLE)
+        self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy, DEFAULT_MAX_UNHEALTHY)
+        self.auth_grace = check_seconds("auth_grace", auth_grace, DEFAULT_AUTH_GRACE)
 
     @abstractmethod
     def _target(self, context: Context) -> Target:
@@ -128,32 +135,63 @@ class QianfanSensor(ReasoningOperator, BaseSensorOperator):
 
         return QianfanTrigger(**arguments)
 
-    def _choose_deferrable(self, deferrable: bool | None) -> bool:
+    def _choose_deferrable(self, deferrable: bool | None, arguments: Mapping[str, Any]) -> bool:
+        """
+        Choose how to wait. What is written on the task counts; what is inherited gives way to it.
+
+        :param arguments: further ones of ``__init__``.
+        :raises ValueError: if what is written contradicts itself.
+        """
+        written = {
+            name: not self._is_inherited(name, value, arguments)
+            for name, value in {
+                "deferrable": deferrable,
+                "mode": self.mode,
+                "exponential_backoff": self.exponential_backoff,
+            }.items()
+        }
         if deferrable and self.reschedule:
-            raise ValueError(
-                "deferrable=True and mode='reschedule' contradict each other. Drop mode to wait in a"
-                " triggerer, or deferrable to wait by rescheduling."
-            )
+            if written["deferrable"] and written["mode"]:
+                raise ValueError(
+                    "deferrable=True and mode='reschedule' contradict each other. Drop mode to wait in a"
+                    " triggerer, or deferrable to wait by rescheduling."
+                )
+            if written["mode"]:
+                deferrable = False
+            else:
+                self.mode = "poke"  # as with Airflow's sensors, where a deferral leaves no mode to choose
         if deferrable is None:
+            written["deferrable"] = False
             deferrable = not self.reschedule and conf.getboolean(
                 "operators", "default_deferrable", fallback=False
             )
         if deferrable and self.exponential_backoff and self.max_wait is None:
-            raise ValueError(
-                "exponential_backoff=True needs max_wait with deferrable=True: without it, a wait of a day"
-                " would look again after another day. Set max_wait to the longest time between two looks."
-            )
+            if written["deferrable"] and written["exponential_backoff"]:
+                raise ValueError(
+                    "exponential_backoff=True needs max_wait with deferrable=True: without it, a wait of a"
+                    " day would look again after another day. Set max_wait to the longest time between two"
+                    " looks."
+                )
+            self.max_wait = _LONGEST_INTERVAL
+        if deferrable:
+            self.timeout = min(self.timeout, _LONGEST_WAIT)
         return deferrable
 
     # -- the wait ----------------------------------------------------------------------------------------
 
     _wait: _Wait | None = None
+    _resuming = False
+    _context: Context | None = None
+    """What ``execute`` was called with last: a subclass may hand a copy to ``execute`` or ``poke``."""
 
     def execute(self, context: Context) -> Any:
         """Wait as every sensor of Airflow's does."""
+        self._context = context
+        if self._resuming and self._wait is not None:
+            self._wait.context, self._resuming = context, False
         try:
-            # The undecorated one: Airflow takes a call of the decorated one for a mistake, and warns.
-            return unwrap(BaseSensorOperator.execute)(self, context)
+            with running(self):
+                return super().execute(context)
         except (AirflowTaskTimeout, _ExecutionTimeoutError) as timeout:
             told = str(timeout)
             if self._wait is not None:
@@ -176,8 +214,10 @@ class QianfanSensor(ReasoningOperator, BaseSensorOperator):
 
     def _take_a_look(self, context: Context) -> bool | PokeReturnValue:
         wait = self._wait
-        if wait is None or wait.context is not context:  # the first look of this run of execute
+        run = context if self._context is None else self._context
+        if wait is None or wait.context is not run:  # the first look of this run of execute
             wait = self._begin(context)
+            wait.context = run
         verdict, met, pause = None, None, 0.0
         try:
             verdict = self._look(wait)
@@ -221,7 +261,12 @@ class QianfanSensor(ReasoningOperator, BaseSensorOperator):
             resumed=True,
             triggerer_failed=failure_from_json(event.get("failed")),
         )
-        return unwrap(type(self).execute)(self, context)
+        self._resuming = True
+        try:
+            with running(self):  # all layers of execute, as on the first look
+                return self.execute(context)
+        finally:
+            self._resuming = False
 
     def _begin(self, context: Context) -> _Wait:
         now = time.time()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import check_literal, check_text
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class QianfanModelSensor(QianfanSensor):
 
     :param model_id: the model version, ``amv-…`` (templated). One that is not there for ``settle`` seconds is
         an error.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which the model version may be missing, default 120.
@@ -41,7 +41,8 @@ class QianfanModelSensor(QianfanSensor):
     :raises AirflowSensorTimeout: the time is up.
     """
 
-    template_fields: Sequence[str] = ("model_id",)
+    _TEXTS = ("model_id", "qianfan_conn_id")
+    template_fields: Sequence[str] = _TEXTS
     ui_color = "#d7e3fc"
     described_as = "model"
 
@@ -49,11 +50,11 @@ class QianfanModelSensor(QianfanSensor):
         self,
         *,
         model_id: str,
-        qianfan_conn_id: str = "qianfan_default",
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         deferrable: bool | None = None,
-        settle: float | timedelta = DEFAULT_SETTLE,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        settle: float | timedelta | None = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -65,12 +66,13 @@ class QianfanModelSensor(QianfanSensor):
             **kwargs,
         )
         self.model_id = model_id
-        check_literal("model_id", model_id)
+        self._check_literals()
 
     def _target(self, context: Context) -> Target:
         from airflow_provider_qianfan.gate.resource import MODEL, Resource
 
-        return Resource(MODEL, check_text("model_id", self.model_id))
+        self._check_arguments(context)
+        return Resource(MODEL, self.model_id)
 
     def _opening(self, verdict: Open) -> Opening:
         model = verdict.task

@@ -7,15 +7,13 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan._compat import mapped_arguments
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import (
     CRITERIA,
     Selector,
     check_if_several,
-    check_literal,
-    check_rendered,
 )
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.links import QianfanConsoleLink
@@ -50,7 +48,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         ``"fail"`` (default), or ``"newest"``, to let the newest count and warn.
     :param wait_for_model_ready: whether the produced model version has to be ``Ready``, too, before the gate
         opens. Default: the success of the task is enough.
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which a given task id may be missing, default 120.
@@ -72,7 +70,9 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     :raises AirflowSensorTimeout: the time is up.
     """
 
-    template_fields: Sequence[str] = CRITERIA
+    _TEXTS = (*CRITERIA, "qianfan_conn_id")
+    _OPTIONAL = CRITERIA
+    template_fields: Sequence[str] = _TEXTS
     described_as = "model_comp_task"
     ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
@@ -87,13 +87,13 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         model_comp_task_id: str | None = None,
         name: str | None = None,
         created_after: str | date | datetime | None = None,
-        if_several: IfSeveral = "fail",
+        if_several: IfSeveral | None = "fail",
         wait_for_model_ready: bool = False,
-        qianfan_conn_id: str = "qianfan_default",
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         deferrable: bool | None = None,
-        settle: float | timedelta = DEFAULT_SETTLE,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        settle: float | timedelta | None = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -108,19 +108,17 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         self.model_comp_task_id = model_comp_task_id
         self.name = name
         self.created_after = created_after
-        self.if_several = check_if_several(if_several)
+        self.if_several = check_if_several("fail" if if_several is None else if_several)
         self.wait_for_model_ready = wait_for_model_ready
         if source_model_id is None and model_comp_task_id is None:
             raise ValueError(
                 "Give source_model_id or model_comp_task_id: nothing else tells which task is meant."
             )
-        self._given = tuple(argument for argument in CRITERIA if getattr(self, argument) is not None)
-        for argument in self._given:
-            check_literal(argument, getattr(self, argument))
+        self._check_literals()
 
     def _target(self, context: Context) -> Selector:
+        self._check_arguments(context)
         values = {argument: getattr(self, argument) for argument in CRITERIA}
-        check_rendered(values, {*self._given, *mapped_arguments(self)})
         started = getattr(context.get("dag_run"), "start_date", None)
         selector = Selector.check(**values, if_several=self.if_several).starting(started)
         return replace(selector, model_ready=self.wait_for_model_ready)

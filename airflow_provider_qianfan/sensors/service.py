@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import check_literal, check_text
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class QianfanServiceSensor(QianfanSensor):
     :param service_id: the service, ``svco-…`` (templated). One that is not there for ``settle`` seconds is an
         error.
     :param model_id: the model version that it has to serve, ``amv-…`` (templated).
-    :param qianfan_conn_id: a connection of type ``qianfan``.
+    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which the service may be missing, default 120.
@@ -45,7 +45,8 @@ class QianfanServiceSensor(QianfanSensor):
     :raises AirflowSensorTimeout: the time is up.
     """
 
-    template_fields: Sequence[str] = ("service_id", "model_id")
+    _TEXTS = ("service_id", "model_id", "qianfan_conn_id")
+    template_fields: Sequence[str] = _TEXTS
     ui_color = "#d7e3fc"
     described_as = "service"
 
@@ -54,11 +55,11 @@ class QianfanServiceSensor(QianfanSensor):
         *,
         service_id: str,
         model_id: str,
-        qianfan_conn_id: str = "qianfan_default",
+        qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         deferrable: bool | None = None,
-        settle: float | timedelta = DEFAULT_SETTLE,
-        max_unhealthy: float | timedelta = DEFAULT_MAX_UNHEALTHY,
-        auth_grace: float | timedelta = DEFAULT_AUTH_GRACE,
+        settle: float | timedelta | None = DEFAULT_SETTLE,
+        max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
+        auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -71,14 +72,13 @@ class QianfanServiceSensor(QianfanSensor):
         )
         self.service_id = service_id
         self.model_id = model_id
-        check_literal("service_id", service_id)
-        check_literal("model_id", model_id)
+        self._check_literals()
 
     def _target(self, context: Context) -> Target:
         from airflow_provider_qianfan.gate.resource import SERVICE, Resource
 
-        service_id = check_text("service_id", self.service_id)
-        return Resource(SERVICE, service_id, check_text("model_id", self.model_id))
+        self._check_arguments(context)
+        return Resource(SERVICE, self.service_id, self.model_id)
 
     def _opening(self, verdict: Open) -> Opening:
         service, model_id = verdict.task, verdict.model_id

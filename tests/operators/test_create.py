@@ -642,7 +642,7 @@ def test_the_trigger_is_told(world: World, resume: Any, cancel_on_kill: bool) ->
         ({"model_set_id": " "}, "tells nothing"),
         ({"config": {"strategy": "Quantization"}}, "weight"),
         ({"config": {"strategy": "Pruning"}}, "strategy is one of Quantization, Sparsity"),
-        ({"description": 1}, "description=1 tells nothing"),
+        ({"description": 1}, "description=1 is not text"),
         ({"nonce": ""}, "nonce='' tells nothing"),
         ({"if_exists": "create"}, "neither 'adopt' nor 'fail'"),
         ({"settle": -1}, "settle=-1"),

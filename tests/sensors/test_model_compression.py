@@ -863,7 +863,7 @@ def test_no_secret_travels(emulator: EmulatorServer) -> None:
         ({"source_model_id": ""}, "source_model_id='' tells nothing"),
         ({"source_model_id": " "}, "tells nothing"),
         ({"source_model_id": "None"}, "tells nothing"),
-        ({"source_model_id": 7}, "tells nothing"),
+        ({"source_model_id": 7}, "is not text"),
         ({"model_comp_task_id": "null"}, "model_comp_task_id='null' tells nothing"),
         ({"name": ""}, "name='' tells nothing"),
         ({"created_after": "yesterday"}, "created_after='yesterday' is not a time. Write ISO 8601"),
