@@ -277,7 +277,7 @@ def _to_be_corrected(
     told = trouble[0].upper() + trouble[1:]
     if now - since >= limits.auth_grace or memory.health_of(run.observer).excused:
         lasts = duration(now - since)
-        raise reworded(error, f"{told} in {run.place}, now for {lasts} (auth_grace). {error}")
+        raise reworded(error, f"{told} in {run.place}, now for {lasts} (auth_grace). {error}") from None
     left = duration(limits.auth_grace - (now - since))
     text = f"{told}; reading the connection again, failing in {left} unless that helps. {error}"
     return _alarm(memory, trouble, logging.ERROR, text, now)

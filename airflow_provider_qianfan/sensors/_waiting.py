@@ -360,14 +360,14 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         :param met: what the worker's own look met; None if it was healthy.
         :raises QianfanError: ``failure``, and what the worker met.
         """
-        health = wait.memory.triggerer
+        health, told = wait.memory.triggerer, f"{failure}".rstrip(".")
         if met is None and not health.excused:
             wait.memory = wait.memory.with_health(Observer.TRIGGERER, replace(health, excused=True))
-            text = f"{failure} Meanwhile {wait.run.place} gets answers. The triggerer may try once more."
+            text = f"{told}. Meanwhile {wait.run.place} gets answers. The triggerer may try once more."
             lines = [Line(logging.ERROR, text)]
         else:
-            got = "gets answers" if met is None else f"got: {met}"
-            lines = self._unless_silent(reworded(failure, f"{failure} Meanwhile {wait.run.place} {got}."))
+            got = "gets answers" if met is None else f"got: {met}".rstrip(".")
+            lines = self._unless_silent(reworded(failure, f"{told}. Meanwhile {wait.run.place} {got}."))
         self._say(lines, quiet=False)
 
     def _unless_silent(self, final: QianfanError) -> list[Line]:

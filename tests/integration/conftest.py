@@ -13,6 +13,8 @@ import pytest
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from tests.integration.cells import MADE, MODES, SOURCE
+from tests.integration.eyes import EYES, MOVED
+from tests.integration.eyes_stage import environments, platforms
 from tests.integration.services import Services
 from tests.integration.stage import connection
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.emulator.world import World
     from tests.integration.cells import Cell
+    from tests.integration.eyes_stage import Platform
 
 HERE = Path(__file__).parent
 
@@ -43,8 +46,21 @@ def statsd() -> Iterator[socket.socket]:
 
 
 @pytest.fixture(scope="session")
+def two_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Platform]]:
+    """The platforms that a worker and a triggerer reach by ways of their own, by the gate's task id."""
+    gates = [*(eyes.task_id for eyes in EYES), *MOVED]
+    with platforms(gates, tmp_path_factory.mktemp("bundles")) as found:
+        for eyes in EYES:
+            found[eyes.task_id].prepare(eyes)
+        yield found
+
+
+@pytest.fixture(scope="session")
 def services(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[Cell], statsd: socket.socket
+    tmp_path_factory: pytest.TempPathFactory,
+    cells: list[Cell],
+    statsd: socket.socket,
+    two_ways: dict[str, Platform],
 ) -> Iterator[Services]:
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
@@ -58,7 +74,7 @@ def services(
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),
     }
-    with Services(home, environment) as running:
+    with Services(home, environment, environments=environments(two_ways)) as running:
         yield running
 
 

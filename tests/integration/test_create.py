@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from tests.integration.cells import MADE, SOURCE
 from tests.integration.moments import ANSWERS, ENDS, LIST_LAG, MOMENTS
+from tests.integration.services import wait_until
 from tests.integration.stage import connection
 
 if TYPE_CHECKING:
@@ -43,15 +43,6 @@ def platforms(services: Services, *task_ids: str) -> Iterator[dict[str, World]]:
             account = server.world.account
             services.call("POST", "/api/v2/connections", connection(task_id, server.url, account))
         yield worlds
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.1)
-    return result
 
 
 # -- the worker dies ---------------------------------------------------------------------------------------
