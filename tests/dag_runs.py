@@ -55,12 +55,14 @@ class DagRunner:
 
     :ivar log: Airflow's and our own log of the last run.
     :ivar state: what became of the last run as a whole.
+    :ivar dated: whether runs have a logical date. In Airflow 3 some have none, and no ``ds`` either.
     """
 
     def __init__(self, read_log: Callable[[], str]) -> None:
         self._read_log = read_log
         self.log = ""
         self.state = ""
+        self.dated = True
 
     def run(
         self,
@@ -107,18 +109,13 @@ class DagRunner:
         *,
         conf: dict[str, Any] | None = None,
         errors: dict[tuple[str, int], list[BaseException]] | None = None,
-        **arguments: Any,
     ) -> dict[str, Any]:
-        """
-        Run a DAG.
-
-        :param arguments: more of ``dag.test()``.
-        """
+        """Run a DAG."""
         if AIRFLOW_3:
             self._serialize(dag)
         self._read_log()
         with nullcontext() if AIRFLOW_3 else _contained_timeouts():
-            run = dag.test(run_conf=conf, **arguments)
+            run = dag.test(run_conf=conf, **({"logical_date": None} if AIRFLOW_3 and not self.dated else {}))
         self.log = self._read_log()
         self.state = str(run.state)
         outcomes: dict[str, Any] = {}

@@ -54,7 +54,8 @@ def test_python(
         if hasattr(task, "poke_interval"):
             task.poke_interval = 1
     # As a run that an asset has triggered: without a logical date, there is no {{ ds }} and the like.
-    outcomes = dag_runner.run_dag(dag, logical_date=None).values()
+    dag_runner.dated = False
+    outcomes = dag_runner.run_dag(dag).values()
     states = {
         each.state
         for outcome in outcomes
