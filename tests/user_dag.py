@@ -287,6 +287,8 @@ def watch(selector: dict[str, Any]) -> BaseTrigger:
         max_unhealthy=3600,
         auth_grace=600,
         longest_interval=None,
+        deferred_at=None,
+        called_in_vain=False,
     )
 
 

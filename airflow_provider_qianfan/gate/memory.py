@@ -65,6 +65,7 @@ class Health:
     :param unusable_since: since when its connection's settings, or its environment's, cannot be used.
     :param got: what it got instead, and where it runs.
     :param excused: whether its time was up when another observer got an answer. Its next failure is final.
+    :param again_at: when it was to look again; None if that is not planned.
     """
 
     healthy_at: float | None = None
@@ -73,6 +74,7 @@ class Health:
     unusable_since: float | None = None
     got: str = ""
     excused: bool = False
+    again_at: float | None = None
 
     @property
     def failing_since(self) -> float | None:
@@ -233,14 +235,18 @@ def after_failure(
     Remember a look that failed.
 
     Health counts by the observer's own clock: from its last healthy answer or from the beginning of its run,
-    whichever is later, until it gets an answer. A worker that looked an hour ago was not blind since then.
+    whichever is later, until it gets an answer. A worker that looked an hour ago was not blind since then,
+    and neither was one that failed an hour ago and was not needed until now.
 
     :param run: of which the look was a part.
     :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused or
         the settings were unusable before they ever worked or for longer than ``auth_grace``, or there was no
         healthy answer for ``max_unhealthy``.
     """
-    health = replace(memory.health_of(run.observer), got=f"{run.place}: {error}")
+    health = memory.health_of(run.observer)
+    if health.again_at is not None and run.began > health.again_at + HEARTBEAT:
+        health = Health(healthy_at=health.healthy_at)
+    health = replace(health, got=f"{run.place}: {error}")
     if isinstance(error, QianfanAuthError):
         since = memory.started if memory.forgetful else health.refused_since or now
         failing = memory.with_health(run.observer, replace(health, refused_since=since))

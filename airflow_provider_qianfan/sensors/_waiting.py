@@ -252,6 +252,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         event = event if isinstance(event, Mapping) else {}
         # As in the other modes a wait keeps the values it began with; templates have been rendered again.
         target = target_from_json(event.get("selector")) or self._target(context)
+        if isinstance(conn_id := event.get("qianfan_conn_id"), str):
+            self.qianfan_conn_id = conn_id
         memory = Memory.from_json(event.get("memory"), now=_first_start(context))
         self._wait = _Wait(
             context,
@@ -401,6 +403,10 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         now = time.time()
         longest = self.max_wait.total_seconds() if self.exponential_backoff and self.max_wait else None
         interval = interval_after(now - wait.memory.started, self.poke_interval, longest)
+        next_look = now + max(interval, pause)
+        health = wait.memory.worker
+        if health.failing_since is not None:
+            wait.memory = wait.memory.with_health(Observer.WORKER, replace(health, again_at=next_look))
         self.defer(
             trigger=self._trigger(
                 qianfan_conn_id=self.qianfan_conn_id,
@@ -408,7 +414,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
                 memory=wait.memory.to_json(),
                 poke_interval=self.poke_interval,
                 longest_interval=longest,
-                next_look=now + max(interval, pause),
+                next_look=next_look,
                 settle=self.settle,
                 max_unhealthy=self.max_unhealthy,
                 auth_grace=self.auth_grace,

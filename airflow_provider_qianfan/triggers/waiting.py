@@ -144,6 +144,7 @@ class QianfanTrigger(BaseTrigger):
         event = {
             "version": 1,
             "why": why,
+            "qianfan_conn_id": _sendable(self.qianfan_conn_id),
             "failed": watching.failed and _sendable(failure_to_json(watching.failed, watching.run)),
             "selector": _sendable(self.selector),
             "memory": _sendable(memory),

@@ -500,7 +500,7 @@ def test_configs(config: Any) -> None:
         ({"strategy": "quantization"}, "config={'strategy': 'quantization'}: strategy is one of"),
         ({"strategy": "Quantization"}, "Quantization needs a weight, such as"),
         ({"strategy": "Quantization", "weight": ""}, "tells nothing"),
-        ({"strategy": "Quantization", "weight": 8}, "tells nothing"),
+        ({"strategy": "Quantization", "weight": 8}, "is not text, but of type int"),
         ({"strategy": "Sparsity", "ratio": Decimal("0.5")}, r"config\['ratio'\] is a Decimal, which JSON"),
         ({"strategy": "{{ x }}", "since": date(2026, 1, 1)}, r"config\['since'\] is a date, .*isoformat"),
         ({"strategy": "Sparsity", "a": [{"b": {1}}]}, r"config\['a'\]\[0\]\['b'\] is a set"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from socket import gethostname
 
@@ -269,6 +270,18 @@ def test_a_blind_worker_is_not_excused_by_a_triggerer_that_sees() -> None:
         after_failure(memory, LOST, NOW + 86400 + 3600, LIMITS, resumed_again)
 
 
+@pytest.mark.parametrize(
+    ("late", "counts_on"), [(0, True), (600, True), (601, False)], ids=["in time", "queued", "not needed"]
+)
+def test_a_worker_that_was_not_needed_meanwhile_has_not_been_blind(late: float, counts_on: bool) -> None:
+    blind = Health(lost_since=NOW, refused_since=NOW, unusable_since=NOW, again_at=NOW + 3600)
+    memory = replace(SEES, worker=blind)
+    run = Run(Observer.WORKER, began=NOW + 3600 + late)
+    for error in (LOST, REFUSED, UNUSABLE):
+        with pytest.raises(type(error)) if counts_on else nullcontext():
+            after_failure(memory, error, run.began, LIMITS, run)
+
+
 @TO_BE_CORRECTED
 def test_the_grace_of_one_observer_is_not_that_of_the_other(error: QianfanError) -> None:
     memory, _ = after_failure(SEES, error, NOW + 86400, LIMITS, RESUMED)
@@ -434,6 +447,7 @@ UNSEEN = {
     "unusable_since": None,
     "got": "",
     "excused": False,
+    "again_at": None,
 }
 
 

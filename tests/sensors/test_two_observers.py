@@ -128,6 +128,7 @@ def test_a_blind_worker_does_not_come_back_sooner_and_sooner(
 
     assert resumed.trigger["next_look"] - now == pytest.approx(pause, abs=20)
     assert resumed.trigger["called_in_vain"] is True
+    assert resumed.memory.worker.again_at == resumed.trigger["next_look"]
 
 
 def test_a_blind_worker_fails_the_gate_although_the_triggerer_sees(blind: None) -> None:
