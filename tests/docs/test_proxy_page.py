@@ -6,7 +6,7 @@ import pytest
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint
-from airflow_provider_qianfan.gate.memory import Limits, Memory, after_failure
+from airflow_provider_qianfan.gate.memory import Limits, Memory, Observer, Run, after_failure
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, PROXY_VARIABLES, Route, find_route
 from tests.docs.pages import ROOT, code_spans, rows
 from tests.faults.test_environment import ROWS
@@ -92,15 +92,16 @@ def test_what_becomes_of_a_gate() -> None:
     wrong, down = QianfanConfigurationError("m"), QianfanTransientError("a", "r", sent=False)
     limits = Limits(max_unhealthy=3600.0, auth_grace=600.0)
     new, worked = Memory(started=0.0), Memory(started=0.0, last_healthy=1.0)
+    run = Run(Observer.WORKER, began=0.0)
 
-    after_failure(new, down, 2.0, limits)
-    failing, (line,) = after_failure(worked, wrong, 2.0, limits)
-    after_failure(failing, wrong, 601.0, limits)
+    after_failure(new, down, 2.0, limits, run)
+    failing, (line,) = after_failure(worked, wrong, 2.0, limits, run)
+    after_failure(failing, wrong, 601.0, limits, run)
 
     assert "failing in 10 minutes" in line.text
     for memory, now in ((new, 2.0), (failing, 602.0)):
         with pytest.raises(QianfanConfigurationError):
-            after_failure(memory, wrong, now, limits)
+            after_failure(memory, wrong, now, limits, run)
 
 
 def test_every_setting_is_on_the_page() -> None:
