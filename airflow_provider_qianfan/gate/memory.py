@@ -357,7 +357,8 @@ def _answers(memory: Memory, observer: Observer, now: float) -> str:
     health = memory.health_of(observer)
     if memory.last_healthy is None or health.healthy_at == memory.last_healthy or health.lost_since is None:
         return _last_answer(memory, now)
-    return f"none in this {observer} for {duration(now - health.lost_since)}; {_last_answer(memory, now)}"
+    none_for = duration(now - health.lost_since)
+    return f"none in this {observer} for {none_for}; elsewhere {_last_answer(memory, now)}"
 
 
 def _last_answer(memory: Memory, now: float) -> str:
