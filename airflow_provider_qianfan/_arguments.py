@@ -19,9 +19,11 @@ DEFAULT_CONNECTION = "qianfan_default"
 
 class Arguments:
     """
-    What all operators and sensors of this provider do with their arguments; goes before Airflow's base class.
+    Do what all operators and sensors of this provider do with their arguments.
 
-    A literal None is an argument that was left out. A None that an upstream task returned is an error.
+    This class goes before Airflow's base class.
+
+    A literal None counts as an argument that is left out. A None that an upstream task returned is an error.
     """
 
     _TEXTS: ClassVar[tuple[str, ...]]
@@ -59,9 +61,9 @@ class Arguments:
 
     def _check_literals(self) -> None:
         """
-        Check what is known at parse.
+        Check the arguments that are known at parse.
 
-        :raises ValueError: if it cannot be meant.
+        :raises ValueError: if one of them cannot be meant.
         """
         for argument in self._TEXTS:
             if isinstance(value := getattr(self, argument), str):
@@ -78,7 +80,7 @@ class Arguments:
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Render as Airflow does, for a mapped task, too, and give text back that came out as a number."""
+        """Render as Airflow does, also for a mapped task; then undo what native rendering made of text."""
         render = super()._do_render_template_fields  # type: ignore[misc]
         if parent is not self:
             render(parent, template_fields, context, jinja_env, seen_oids)
@@ -104,9 +106,11 @@ class Arguments:
 
     def _check_arguments(self, context: Context) -> None:
         """
-        Check what is known at start. To take a lost value for one left out would change what is meant.
+        Check the arguments once they are rendered.
 
-        :raises ValueError: if something came out as None, or cannot be meant.
+        If a lost value counted as left out, the task would do something else than its author meant.
+
+        :raises ValueError: if an argument came out as None, or cannot be meant.
         """
         values = {argument: getattr(self, argument) for argument in (*self._TEXTS, *self._STRUCTURES)}
         upstream = from_upstream(self, context)  # type: ignore[arg-type]

@@ -120,8 +120,9 @@ def from_upstream(operator: BaseOperator, context: Context) -> frozenset[str]:
     """
     Name the arguments of a task made by ``partial().expand()`` that upstream tasks returned; none otherwise.
 
-    Airflow makes such a task from their values, when it runs. What is literally written in ``partial()`` or
-    ``expand()`` is not among them. What a subclass passes on under another name is, if a None was returned.
+    Airflow makes such a task from their values, when it runs. Arguments that are literally written in
+    ``partial()`` or ``expand()`` are not among them. If a None was returned, the arguments that a subclass
+    passes on under another name are among them, too.
     """
     if not getattr(operator, "_BaseOperator__from_mapped", False):
         return frozenset()
@@ -155,9 +156,9 @@ def _is_xcom(value: object) -> bool:
 @contextmanager
 def running(operator: BaseOperator) -> Iterator[None]:
     """
-    Let ``execute`` of an operator be called by us, which Airflow takes for a mistake, and warns of.
+    Let us call ``execute`` of an operator, without Airflow's warning that this is a mistake.
 
-    So all that subclasses and decorators have put around it is called, too.
+    We call it so that everything that subclasses and decorators have put around it runs, too.
     """
     safeguard = import_module(_OPERATORS).ExecutorSafeguard
     if hasattr(safeguard, "tracker"):

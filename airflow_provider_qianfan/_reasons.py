@@ -36,10 +36,10 @@ _telling: ContextVar[bool] = ContextVar("airflow_provider_qianfan_telling", defa
 
 class ReasoningOperator(BaseOperator):
     """
-    What all operators and sensors of this provider are made from: if one fails, it writes why, once.
+    The base class of all operators and sensors of this provider: if one fails, it logs the reason, once.
 
-    Airflow enters a task by ``execute`` or by ``resume_execution``. The line is written where it leaves
-    these, so that it has the final words of the error. Skips, rescheduling and deferrals are no failures.
+    Airflow enters a task by ``execute`` or by ``resume_execution``. The line is logged when one of these
+    ends, so that it has the final text of the error. Skips, rescheduling and deferrals are no failures.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -64,7 +64,7 @@ def _reasoning(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
-    """Log why what is done within fails. One within another leaves that to the outer one."""
+    """Log the reason if the block fails. If blocks are nested, only the outermost logs."""
     if _telling.get():
         yield
         return
@@ -81,7 +81,7 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why a task fails; of errors that may quote a request or a password, only the class."""
+    """Say in one line why a task fails. If the error may hold a secret, name its class only."""
     told = clean(error, _LONGEST) if isinstance(error, _HOLD_NO_SECRET) else "see the traceback"
     fails = "This task fails, and is not tried again." if isinstance(error, _FINAL) else "This try fails."
     return f"{fails} {type(error).__name__}: {told}"

@@ -40,8 +40,8 @@ class Guard:
     Middleware that refuses what a web page of another site may have sent, and what is too long.
 
     :param names: see :func:`host_names`.
-    :param refused: is told of each request that is refused: method, path, status, and why in a few words.
-        What a client made up is in it as it came.
+    :param refused: is called for each request that is refused, with method, path, status, and the reason in a
+        few words. Text that the client sent is not escaped in these.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """
-    A request that was refused before either API saw it. What a client made up is in it as it came.
+    A request that was refused before either API saw it. Text that the client sent is not escaped here.
 
     :param time: world time.
     :param status: HTTP status of the answer.

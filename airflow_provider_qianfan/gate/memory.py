@@ -60,11 +60,11 @@ class Health:
     What one observer gets from the platform. All times are seconds since the epoch.
 
     :param healthy_at: when it last got a complete answer.
-    :param lost_since: since when it has got none; None while it gets one.
+    :param lost_since: since when it gets no answer; None while it gets answers.
     :param refused_since: since when its key is refused.
     :param unusable_since: since when its connection's settings, or its environment's, cannot be used.
-    :param got: what it got instead, and where it runs.
-    :param excused: whether its time was up when another observer got an answer. Its next failure is final.
+    :param got: where it runs, and its last error.
+    :param excused: whether its time was up while another observer got an answer. Its next failure is final.
     :param again_at: when it was to look again; None if that is not planned.
     """
 
@@ -234,9 +234,10 @@ def after_failure(
     """
     Remember a look that failed.
 
-    Health counts by the observer's own clock: from its last healthy answer or from the beginning of its run,
-    whichever is later, until it gets an answer. A worker that looked an hour ago was not blind since then,
-    and neither was one that failed an hour ago and was not needed until now.
+    ``max_unhealthy`` counts by the observer's own clock. It begins at the observer's last healthy answer, or
+    at the beginning of its run if that is later: a worker that did not look for an hour was not without
+    answers for an hour. A worker that failed, and was not
+    needed again until long after its next look was due, begins anew.
 
     :param run: of which the look was a part.
     :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused or
@@ -300,8 +301,8 @@ def failure_to_json(error: QianfanError, run: Run) -> dict[str, Any] | None:
     """
     Say to another observer what a run ended with.
 
-    :returns: plain JSON values; None for what is neither about the network, the key nor the settings, so that
-        the other has to see for itself.
+    :returns: plain JSON values; None if the error is not about the network, the key or the settings. Then the
+        other observer has to look for itself.
     """
     told = f"{error}" if run.place in str(error) else f"In {run.place}: {error}"
     if isinstance(error, QianfanAuthError):
@@ -328,7 +329,8 @@ def backoff(health: Health, now: float, limits: Limits) -> float:
     """
     Tell for how many seconds an observer that fails is left alone.
 
-    As long as it has failed, ten minutes at most, and no longer than it may go on failing. 0 if all is well.
+    It is left alone for as long as it has failed so far, for ten minutes at most, and never beyond the time
+    at which the wait fails. 0 if all is well.
     """
     if health.failing_since is None:
         return 0.0
@@ -349,8 +351,9 @@ def interval_after(elapsed: float, shortest: float, longest: float | None) -> fl
     Tell how many seconds may lie between two looks.
 
     :param elapsed: seconds since the first look.
-    :param shortest: seconds; the interval of a wait that does not slow down.
-    :param longest: seconds; each interval of one that does is as long as all before it together, up to this.
+    :param shortest: seconds; no interval is shorter.
+    :param longest: seconds; up to this, intervals grow: each is as long as all before it together. None: they
+        do not grow.
     """
     return shortest if longest is None else max(shortest, min(longest, elapsed))
 
@@ -360,7 +363,8 @@ def _answers(memory: Memory, observer: Observer, now: float) -> str:
     health = memory.health_of(observer)
     if memory.last_healthy is None or health.healthy_at == memory.last_healthy or health.lost_since is None:
         return _last_answer(memory, now)
-    return f"none in this {observer} for {duration(now - health.lost_since)}; {_last_answer(memory, now)}"
+    none_for = duration(now - health.lost_since)
+    return f"none in this {observer} for {none_for}; elsewhere {_last_answer(memory, now)}"
 
 
 def _last_answer(memory: Memory, now: float) -> str:
@@ -372,7 +376,7 @@ def _last_answer(memory: Memory, now: float) -> str:
 
 
 def timeout_message(memory: Memory, now: float, limit: str) -> str:
-    """Say what the wait ended with when its time was up; ``limit`` is the argument that said so."""
+    """Say what was known of the wait when its time was up; ``limit`` is the argument that limits it."""
     text = (
         f"Timed out after {duration(now - memory.started)} ({limit}); the gate stays shut."
         f" Last seen: {memory.state or 'nothing'}. Healthy answers: {_last_answer(memory, now)}."

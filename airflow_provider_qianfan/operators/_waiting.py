@@ -16,9 +16,9 @@ DEFAULT_POKE_INTERVAL = 60.0
 
 class WaitingOperator(Arguments, ReasoningOperator):
     """
-    Begin something and, if that is asked for, wait for it as the sensor does, which it makes for that.
+    Begin something and, if asked to, wait for it by means of the sensor that waits for such a thing.
 
-    What the parameters mean is said by the operators made from this.
+    The operators made from this say what the parameters mean.
     """
 
     ui_color = "#cfe8d5"

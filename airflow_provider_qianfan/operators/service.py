@@ -118,7 +118,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     :param deferrable: wait in a triggerer. Default: ``[operators] default_deferrable``.
     :param poke_interval: seconds between two looks, default 60.
     :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
+        worker and the triggerer have a clock each, for ``auth_grace``, too.
     :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
         unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
@@ -240,7 +241,8 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     :param deferrable: wait in a triggerer. Default: ``[operators] default_deferrable``.
     :param poke_interval: seconds between two looks, default 60.
     :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
+        worker and the triggerer have a clock each, for ``auth_grace``, too.
     :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
         unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).

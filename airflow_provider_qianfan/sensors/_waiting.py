@@ -85,17 +85,18 @@ class Opening:
 
 class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     """
-    Wait for the platform. What is waited for, and what comes of it, is said by the sensors made from this.
+    Wait for the platform. The classes made from this say what they wait for, and what they push.
 
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which what is given by its id may be missing, default 120.
     :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each. ``mode="reschedule"`` keeps no memory between two looks
-        and knows ``timeout`` only.
+        worker and the triggerer have a clock each. ``mode="reschedule"`` keeps no memory between two looks:
+        there ``timeout`` alone counts.
     :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
-        proxy or CA bundle be unusable, default 600; ``mode="reschedule"`` counts them from the first look.
+        proxy or CA bundle may be unusable, default 600. If deferrable, the worker and the triggerer have a
+        clock each. ``mode="reschedule"`` counts from the first look.
     """
 
     if TYPE_CHECKING:
@@ -354,9 +355,9 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def _heed(self, wait: _Wait, failure: QianfanError, met: QianfanError | None) -> None:
         """
-        End a wait for which the triggerer gets no answers, although the task itself may be well.
+        End a wait for which the triggerer gets no answers, although the platform's task may be well.
 
-        Once, a worker that sees the platform gives the triggerer one more look: it may have recovered.
+        If the worker gets an answer, the triggerer may try once more, one time only: it may have recovered.
 
         :param failure: what the triggerer's time was up with.
         :param met: what the worker's own look met; None if it was healthy.
@@ -446,9 +447,9 @@ class _Wait:
 
 class _ExecutionTimeoutError(BaseException):
     """
-    Takes an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would make it a skip.
+    Carry an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would make it a skip.
 
-    It would do so only if the time is up during a look, and not while the sensor sleeps.
+    Airflow would skip only if the time is up during a look, and not while the sensor sleeps.
     """
 
 

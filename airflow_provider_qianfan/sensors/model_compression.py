@@ -52,7 +52,8 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which a given task id may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
+        worker and the triggerer have a clock each, for ``auth_grace``, too.
         ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
     :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
         proxy or CA bundle be unusable, default 600; ``mode="reschedule"`` counts them from the first look.

@@ -34,7 +34,8 @@ class QianfanServiceSensor(QianfanSensor):
     :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
         default_deferrable``, unless ``mode="reschedule"`` is given.
     :param settle: seconds for which the service may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600.
+    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
+        worker and the triggerer have a clock each, for ``auth_grace``, too.
     :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
         unusable, default 600.
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.

@@ -44,9 +44,9 @@ SHORTEST_INTERVAL = 1.0
 
 EXECUTOR_LAG = 20.0
 """
-Seconds for which the triggerers keep a wait at least, from the deferral. Until the scheduler has heard that
-the worker which deferred has ended, it takes a task that resumes for one that was killed, and fails its try
-(https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3.3.2 and before).
+Seconds after the deferral in which no triggerer calls the sensor. The scheduler first has to hear that the
+worker which deferred has ended. Until then it takes a task that resumes for one that was killed, and fails
+its try (https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3.3.2 and before).
 """
 
 _MOVED = 60.0
@@ -60,22 +60,23 @@ class QianfanTrigger(BaseTrigger):
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
 
-    Whatever it sees, its event comes no sooner than 20 seconds after the deferral, unless the deadline does:
-    Airflow may take a task that resumes sooner for one that was killed.
+    Its event comes no sooner than 20 seconds after the deferral, or at the deadline if that is earlier. If a
+    task resumes sooner, Airflow may take it for one that was killed.
 
-    It decides nothing: its one event says "look again", and the sensor looks for itself. So it may meet
-    a sensor of an older or newer version: keyword arguments it does not know are ignored, and all have
-    defaults.
+    The trigger decides nothing: its one event says "look again", and the sensor looks for itself. The sensor
+    may be of an older or newer version. So the trigger ignores keyword arguments that it does not know, and
+    all that it knows have defaults.
 
     :param qianfan_conn_id: a connection of type ``qianfan``.
     :param selector: what is meant, as JSON.
     :param memory: what the wait remembers, its deadline among it, as JSON.
-    :param poke_interval: seconds, at least 1; no later than this after an answer comes the next.
+    :param poke_interval: seconds, at least 1; the longest time between two answers, unless intervals grow.
     :param next_look: when to look first, in seconds since the epoch. Default: after one interval.
     :param settle: seconds for which what is given by its id may be missing.
-    :param max_unhealthy: seconds without a healthy answer after which the sensor is called.
-    :param auth_grace: seconds after which the sensor is called if the key is refused, or if the settings
-        cannot be used.
+    :param max_unhealthy: after so many seconds without a healthy answer in this triggerer, the sensor is
+        called.
+    :param auth_grace: if the key is refused, or the settings cannot be used, the sensor is called after so
+        many seconds.
     :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
     :param deferred_at: when the sensor deferred, in seconds since the epoch. Default: when it is run first.
     :param called_in_vain: whether the sensor was called before, and found that the wait goes on. It is not

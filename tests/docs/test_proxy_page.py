@@ -72,7 +72,7 @@ def test_which_bundle(row: list[str]) -> None:
     assert str(way(given).bundle) == expected.strip("`")
 
 
-@pytest.mark.parametrize("row", table("the end of the message"), ids=lambda row: row[0])
+@pytest.mark.parametrize("row", table("the message has"), ids=lambda row: row[0])
 def test_what_test_says(row: list[str]) -> None:
     given, expected = row
 
@@ -93,6 +93,7 @@ def test_what_becomes_of_a_gate() -> None:
     run = Run(Observer.WORKER, began=0.0)
     limits = Limits(max_unhealthy=3600.0, auth_grace=600.0)
     new, worked = Memory(started=0.0), Memory(started=0.0, last_healthy=1.0)
+    run = Run(Observer.WORKER, began=0.0)
 
     after_failure(new, down, 2.0, limits, run)
     failing, (line,) = after_failure(worked, wrong, 2.0, limits, run)
