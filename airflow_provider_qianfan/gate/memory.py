@@ -236,8 +236,8 @@ def after_failure(
 
     ``max_unhealthy`` counts by the observer's own clock. It begins at the observer's last healthy answer, or
     at the beginning of its run if that is later: a worker that did not look for an hour was not without
-    answers for an hour. A worker that failed, and was not
-    needed again until long after its next look was due, begins anew.
+    answers for an hour. A worker that failed, and was not needed again until long after its next look was
+    due, begins anew.
 
     :param run: of which the look was a part.
     :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused or
