@@ -729,3 +729,20 @@ def test_a_copy_of_the_context_begins_no_new_wait(
 
     assert outcome.state == "failed"
     assert type(outcome.error).__name__ == "AirflowSensorTimeout", outcome.error
+
+
+def test_a_poke_that_forgets_its_return_is_told(
+    other_connection: None, emulator: EmulatorServer, dag_runner: DagRunner
+) -> None:
+    class Forgetful(QianfanModelCompTaskSensor):
+        def poke(self, context: Any) -> Any:
+            super().poke(context)
+
+    def build() -> None:
+        arguments = {**KINDS["Gate"].arguments, "qianfan_conn_id": "qianfan_other"}
+        Forgetful(task_id="t", timeout=20, poke_interval=0.4, **arguments)
+
+    outcome = dag_runner.run(build)["t"]
+
+    assert outcome.state == "failed"
+    assert "did not return what super().poke() had returned. Return it." in str(outcome.error)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import (
+    AirflowFailException,
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowTaskTimeout,
@@ -219,12 +220,18 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         if wait is None or wait.context is not run:  # the first look of this run of execute
             wait = self._begin(context)
             wait.context = run
+        if wait.opened:
+            raise AirflowFailException(
+                "The gate had opened, and was asked again: a poke() of a subclass did not return what"
+                " super().poke() had returned. Return it."
+            )
         verdict, met, pause = None, None, 0.0
         try:
             verdict = self._look(wait)
         except QianfanError as error:
             met, pause = error, self._outlast(wait, error)
         if isinstance(verdict, Open):
+            wait.opened = True
             return self._open(context, verdict)
         if isinstance(verdict, Fail):
             self._fail(context, verdict)
@@ -443,6 +450,7 @@ class _Wait:
     resumed: bool = False
     quiet: bool = False
     triggerer_failed: QianfanError | None = None
+    opened: bool = False
 
 
 class _ExecutionTimeoutError(BaseException):
