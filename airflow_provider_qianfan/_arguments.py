@@ -45,6 +45,7 @@ class Arguments:
     def __new__(cls, *_: Any, **arguments: Any) -> Self:
         """Take note of what is written on the task, before Airflow mixes in what is inherited."""
         task = super().__new__(cls)
+        # Empty, although there is always a task_id, if a mixin's __new__ does not hand them on.
         object.__setattr__(task, "_written", frozenset(arguments))
         return task
 
@@ -117,7 +118,7 @@ class Arguments:
         given: dict[str, Any] = getattr(self, "_BaseOperator__init_kwargs", {})
         mapped = {
             name: given.get(name)
-            for name in upstream & self._written & self._own_parameters()
+            for name in upstream & (self._written or upstream) & self._own_parameters()
             if name not in values
         }
         lost = dict.fromkeys(self._lost)

@@ -132,7 +132,7 @@ def from_upstream(operator: BaseOperator, context: Context) -> frozenset[str]:
     rows = getattr(getattr(mapped, "expand_input", None), "value", None)
     if rows is None:
         return frozenset(given)
-    written: frozenset[str] = getattr(operator, "_written", frozenset(given))
+    written: frozenset[str] = getattr(operator, "_written", None) or frozenset(given)
     literal = set(_OF_EVERY_MAPPED_TASK)
     if isinstance(rows, Mapping):  # expand()
         literal |= {*mapped.partial_kwargs, *(name for name, row in rows.items() if not _is_xcom(row))}

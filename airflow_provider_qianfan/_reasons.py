@@ -29,7 +29,10 @@ _LONGEST = 4000
 
 _FINAL = (AirflowFailException, AirflowSensorTimeout)
 _NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)
-_HOLD_NO_SECRET = (QianfanError, AirflowException, AirflowTaskTimeout, ValueError)
+_NO_FAILURES_BY_NAME = ("DownstreamTasksSkipped", "DagRunTriggerException")
+"""Airflow 3 has them. A subclass of a user's may raise them."""
+
+_HOLD_NO_SECRET = (QianfanError, AirflowException, AirflowTaskTimeout)
 
 _telling: ContextVar[bool] = ContextVar("airflow_provider_qianfan_telling", default=False)
 
@@ -74,7 +77,8 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
     except _NO_FAILURES:
         raise
     except (Exception, AirflowTaskTimeout) as error:
-        log.error("%s", reason(error))  # noqa: TRY400  the traceback is Airflow's
+        if type(error).__name__ not in _NO_FAILURES_BY_NAME:
+            log.error("%s", reason(error))  # noqa: TRY400  the traceback is Airflow's
         raise
     finally:
         _telling.reset(token)
@@ -82,6 +86,8 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Say in one line why a task fails. If the error may hold a secret, name its class only."""
-    told = clean(error, _LONGEST) if isinstance(error, _HOLD_NO_SECRET) else "see the traceback"
+    # Subclasses of ValueError are foreign: a library's may quote a URL with a password.
+    ours = isinstance(error, _HOLD_NO_SECRET) or type(error) is ValueError
+    told = clean(error, _LONGEST) if ours else "see the traceback"
     fails = "This task fails, and is not tried again." if isinstance(error, _FINAL) else "This try fails."
     return f"{fails} {type(error).__name__}: {told}"

@@ -746,3 +746,32 @@ def test_a_poke_that_forgets_its_return_is_told(
 
     assert outcome.state == "failed"
     assert "did not return what super().poke() had returned. Return it." in str(outcome.error)
+
+
+class Deaf:
+    """A mixin whose ``__new__`` does not hand its arguments on."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return super().__new__(cls)
+
+
+def test_a_none_of_an_upstream_task_is_found_also_if_it_is_not_known_what_is_written(
+    other_connection: None, emulator: EmulatorServer, dag_runner: DagRunner
+) -> None:
+    """Taken for one that was left out, it would let another task open the gate."""
+
+    class Mixed(Deaf, QianfanModelCompTaskSensor):
+        pass
+
+    def build() -> None:
+        @task
+        def names() -> list[Any]:
+            return [None]
+
+        arguments = {**KINDS["Gate"].arguments, "qianfan_conn_id": "qianfan_other"}
+        Mixed.partial(task_id="t", timeout=20, poke_interval=0.4, **arguments).expand(name=names())
+
+    outcome = dag_runner.run(build)["t"][0]
+
+    assert outcome.state == "failed"
+    assert "name" in str(outcome.error)

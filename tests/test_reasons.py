@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan._compat import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -341,7 +342,15 @@ def test_the_last_words_count(heard: Heard, resumed: bool) -> None:
     ]
 
 
-@pytest.mark.parametrize("error", [AirflowSkipException("s"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
+class DownstreamTasksSkipped(AirflowException):
+    """By the name that Airflow 3 gives to what a branch raises."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AirflowSkipException("s"), KeyboardInterrupt(), SystemExit(1), DownstreamTasksSkipped("s")],
+    ids=repr,
+)
 def test_what_is_no_failure(heard: Heard, error: BaseException) -> None:
     made = Raising(task_id="t", allow_nested_operators=True)
     made.error = error
@@ -360,9 +369,10 @@ def test_what_is_no_failure(heard: Heard, error: BaseException) -> None:
         (AirflowTaskTimeout("m"), f"{FOR_NOW} AirflowTaskTimeout: m"),
         (ValueError("a\nb\x1b[31m\u202e"), f"{FOR_NOW} ValueError: a\\nb\\x1b[31m\\u202e"),
         (RuntimeError("PUT http://user:hu3sh@host"), f"{FOR_NOW} RuntimeError: see the traceback"),
+        (UnicodeEncodeError("ascii", "hu3sh", 0, 1, "m"), f"{FOR_NOW} UnicodeEncodeError: see the traceback"),
         (ValueError("x" * 9000), f"{FOR_NOW} ValueError: {'x' * 4000}…"),
     ],
-    ids=["verdict", "timeout", "execution_timeout", "escaped", "of others", "long"],
+    ids=["verdict", "timeout", "execution_timeout", "escaped", "of others", "of a library", "long"],
 )
 def test_reason(error: BaseException, told: str) -> None:
     assert reason(error) == told

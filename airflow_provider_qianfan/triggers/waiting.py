@@ -52,6 +52,9 @@ its try (https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3
 _MOVED = 60.0
 """Seconds after the deferral; a run that begins later is taken for one that moved here."""
 
+_PATIENCE = 60.0
+"""Seconds at most that a deadline is told late: Airflow ends the deferral ten minutes after it."""
+
 
 class QianfanTrigger(BaseTrigger):
     """
@@ -133,20 +136,23 @@ class QianfanTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until a look is worthwhile or the deadline is there, then yield one event."""
-        watching = _Watching(self)
+        watching, failed, memory = None, None, self.memory
         try:
+            watching = _Watching(self)
             why = await watching.until_a_look_is_worthwhile()
+            failed = watching.failed and failure_to_json(watching.failed, watching.run)
         except Exception:
             # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
-            await watching.until_it_is_safe()
-        memory = watching.memory.to_json()
+            await (asyncio.sleep(EXECUTOR_LAG) if watching is None else watching.until_it_is_safe())
+        if watching is not None:
+            memory = watching.memory.to_json()
         event = {
             "version": 1,
             "why": why,
             "qianfan_conn_id": _sendable(self.qianfan_conn_id),
-            "failed": watching.failed and _sendable(failure_to_json(watching.failed, watching.run)),
+            "failed": _sendable(failed),
             "selector": _sendable(self.selector),
             "memory": _sendable(memory),
         }
@@ -214,7 +220,7 @@ class _Watching:
         left = self._memory.expired_at - time.time()
         if left <= 0:
             # The worker that deferred had time left, by its clock; do not send it back and forth.
-            await asyncio.sleep(self._shortest)
+            await asyncio.sleep(min(self._shortest, _PATIENCE))
             return "the deadline is reached"
         limit = asyncio.timeout(left if left < math.inf else None)
         try:

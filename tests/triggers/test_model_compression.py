@@ -214,6 +214,30 @@ def test_a_deadline_that_is_over_by_this_clock_is_not_told_at_once(emulator: Emu
     assert time.time() - now >= 0.9
 
 
+def test_a_deadline_that_is_over_is_told_before_airflow_ends_the_deferral(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_PATIENCE", 0.5)
+    now = time.time()
+
+    event = fire(trigger(memory=Memory(started=now - 9, deadline=now - 5).to_json(), poke_interval=86400.0))
+
+    assert event["why"] == "the deadline is reached"
+
+
+@pytest.mark.parametrize("interval", [None, "60", [60], {}])
+def test_an_interval_that_is_none_does_not_fail_the_task(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, interval: Any
+) -> None:
+    monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.1)
+    made = trigger(poke_interval=interval)
+
+    event = fire(made)
+
+    assert event["why"] == "watching failed"
+    assert event["memory"] == made.memory
+
+
 def test_memory_travels_on(emulator: EmulatorServer) -> None:
     emulator.world.add_task(
         SOURCE,
