@@ -65,7 +65,13 @@ else:
         _OPERATORS = "airflow.models.baseoperator"
 
         class BaseSensorOperator(_BaseSensorOperator):
-            """A deferral that nobody ended in time is a timeout, and final, as it is on Airflow 3."""
+            """As on Airflow 3, None is the default timeout, and a deferral that nobody ended is a timeout, too."""
+
+            @staticmethod
+            def _coerce_timeout(timeout):
+                if timeout is None:
+                    timeout = conf.getfloat("sensors", "default_timeout")
+                return _BaseSensorOperator._coerce_timeout(timeout)
 
             def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
                 try:
