@@ -65,7 +65,7 @@ else:
         _OPERATORS = "airflow.models.baseoperator"
 
         class BaseSensorOperator(_BaseSensorOperator):
-            """As on Airflow 3, None is the default timeout, and a deferral that nobody ended is a timeout, too."""
+            """As on Airflow 3, None is the default timeout, and an abandoned deferral has timed out."""
 
             @staticmethod
             def _coerce_timeout(timeout):
