@@ -194,7 +194,7 @@ ROWS = (
         trouble("QianfanTransientError"),
         RUNS,
         ({"server_error": 502},),
-        arguments={"max_unhealthy": 15, "timeout": 40},
+        arguments={"max_unhealthy": 15, "timeout": 90},
         # It keeps no memory.
         but={"reschedule": timeout("nothing", "not known, as nothing is remembered between two looks")},
     ),
@@ -235,7 +235,7 @@ ROWS = (
         "timeout after a look that changed nothing",
         timeout(RUNNING_SEEN),
         ({"timeline": [RUNNING, DENIED]},),
-        arguments={"timeout": 35},
+        arguments={"timeout": 48},
     ),
     Row(
         "execution_timeout",
@@ -248,7 +248,7 @@ ROWS = (
         "execution_timeout after a look that changed nothing",
         execution_timeout(RUNNING_SEEN),
         ({"timeline": [RUNNING, DENIED]},),
-        arguments={"execution_timeout": 35, "timeout": 50},
+        arguments={"execution_timeout": 48, "timeout": 65},
         but={"reschedule": timeout(RUNNING_SEEN)},
     ),
     Row("success before the last look", OPEN, SUCCEEDS, arguments={"timeout": 25, "poke_interval": 30}),
