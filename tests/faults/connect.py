@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import selectors
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 import time
@@ -141,20 +143,46 @@ def _v6(stream: object) -> tuple[int, bytes]:
 
 def pipe(client: socket.socket, proxy: Proxy) -> None:
     """Have a client talk to what is behind the proxy."""
+
+    def back(data: bytes) -> bool:
+        if proxy.cut_when():
+            reset(client)
+            return False
+        client.sendall(data)
+        return True
+
     with contextlib.suppress(OSError), socket.create_connection(proxy.target) as behind:
-        threading.Thread(target=_copy, args=(client, behind), daemon=True).start()
-        while data := behind.recv(65536):
-            if proxy.cut_when():
-                reset(client)
-                return
-            client.sendall(data)
+        relay(client, behind, back)
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+def relay(client: socket.socket, behind: socket.socket, back: Callable[[bytes], bool]) -> None:
+    """
+    Pass on what each side says, until the client has no more to say.
+
+    One thread does both directions. Of two threads, one would still write to the number of a socket that the
+    other has closed, and that may be another connection's by then; and two must not share a TLS session.
+
+    :param back: passes on to the client what the server says. False: this was the end.
+    """
+    with selectors.DefaultSelector() as ready:
+        ready.register(client, selectors.EVENT_READ)
+        ready.register(behind, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                source = key.fileobj
+                assert isinstance(source, socket.socket)
+                data = source.recv(65536)
+                while isinstance(source, ssl.SSLSocket) and source.pending():
+                    data += source.recv(65536)
+                if source is client:
+                    if not data:
+                        return
+                    behind.sendall(data)
+                elif not data:
+                    ready.unregister(behind)
+                    socket.socket.shutdown(client, socket.SHUT_WR)  # SSLSocket's would read no more
+                elif not back(data):
+                    return
 
 
 def reset(sock: socket.socket) -> None:

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.faults.connect import relay
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -66,25 +68,14 @@ class _Pipe(socketserver.BaseRequestHandler):
             self.server.context.wrap_socket(self.request, server_side=True) as client,
             socket.create_connection(self.server.target) as behind,
         ):
-            back = threading.Thread(target=self._answer, args=(behind, client), daemon=True)
-            back.start()
-            _copy(client, behind)
+            relay(client, behind, lambda data: self._back(client, data))
 
-    def _answer(self, behind: socket.socket, client: ssl.SSLSocket) -> None:
-        with contextlib.suppress(OSError):
-            while data := behind.recv(65536):
-                if self.server.break_when():
-                    socket.socket.send(client, b"HTTP/1.1 400 Bad Request\r\n\r\n")  # past TLS
-                    return
-                client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
+    def _back(self, client: ssl.SSLSocket, data: bytes) -> bool:
+        if self.server.break_when():
+            socket.socket.send(client, b"HTTP/1.1 400 Bad Request\r\n\r\n")  # past TLS
+            return False
+        client.sendall(data)
+        return True
 
 
 def _self_signed(folder: Path) -> tuple[Path, Path]:
