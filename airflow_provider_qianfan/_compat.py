@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
+
+def _get(name: str, *modules: str) -> Any:
+    """Return what the first of these modules has that has it. Newer Airflows' modules come first."""
+    for module in modules:
+        if _is_there(module) and hasattr(found := import_module(module), name):
+            return getattr(found, name)
+    raise ImportError(f"This provider needs Airflow 2.11 or newer: none of {modules} has {name}.")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package that it would be in is not there either
+        return False
+
+
+if TYPE_CHECKING:
     from airflow.sdk import (
         BaseHook,
         BaseOperator,
@@ -30,59 +48,97 @@ if TYPE_CHECKING:
         AirflowSkipException,
         AirflowTaskTimeout,
     )
-
-    _OPERATORS: str
 else:
-    try:
-        from airflow.sdk import BaseHook, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue
-        from airflow.sdk.configuration import conf
-        from airflow.sdk.exceptions import (
-            AirflowException,
-            AirflowFailException,
-            AirflowRescheduleException,
-            AirflowSensorTimeout,
-            AirflowSkipException,
-            AirflowTaskTimeout,
-        )
+    _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
+    AirflowException = _get("AirflowException", *_EXCEPTIONS)
+    AirflowFailException = _get("AirflowFailException", *_EXCEPTIONS)
+    AirflowRescheduleException = _get("AirflowRescheduleException", *_EXCEPTIONS)
+    AirflowSensorTimeout = _get("AirflowSensorTimeout", *_EXCEPTIONS)
+    AirflowSkipException = _get("AirflowSkipException", *_EXCEPTIONS)
+    AirflowTaskTimeout = _get("AirflowTaskTimeout", *_EXCEPTIONS)
+    _TaskDeferralError = _get("TaskDeferralError", *_EXCEPTIONS)
+    BaseHook = _get("BaseHook", "airflow.sdk", "airflow.hooks.base")
+    BaseOperator = _get("BaseOperator", "airflow.sdk", "airflow.models")
+    BaseOperatorLink = _get("BaseOperatorLink", "airflow.sdk", "airflow.models")
+    PokeReturnValue = _get("PokeReturnValue", "airflow.sdk", "airflow.sensors.base")
+    _BaseSensorOperator = _get("BaseSensorOperator", "airflow.sdk", "airflow.sensors.base")
+    conf = _get("conf", "airflow.sdk.configuration", "airflow.configuration")
 
-        _OPERATORS = "airflow.sdk.bases.operator"
-    except ModuleNotFoundError:  # Airflow 2.11
-        from airflow.configuration import conf
-        from airflow.exceptions import (
-            AirflowException,
-            AirflowFailException,
-            AirflowRescheduleException,
-            AirflowSensorTimeout,
-            AirflowSkipException,
-            AirflowTaskTimeout,
-            TaskDeferralError,
-        )
-        from airflow.hooks.base import BaseHook
-        from airflow.models import BaseOperator, BaseOperatorLink
-        from airflow.sensors.base import BaseSensorOperator as _BaseSensorOperator
-        from airflow.sensors.base import PokeReturnValue
+    class BaseSensorOperator(_BaseSensorOperator):
+        """As in the newest Airflow: None is the default timeout, and an abandoned deferral has timed out."""
 
-        _OPERATORS = "airflow.models.baseoperator"
+        @staticmethod
+        def _coerce_timeout(timeout):
+            if timeout is None:  # Airflow before 3.3
+                timeout = conf.getfloat("sensors", "default_timeout")
+            return _BaseSensorOperator._coerce_timeout(timeout)
 
-        class BaseSensorOperator(_BaseSensorOperator):
-            """As on Airflow 3, None is the default timeout, and an abandoned deferral has timed out."""
+        def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except _TaskDeferralError as error:
+                if str(error) != "Trigger/execution timeout":  # the words of Airflow 2.11's scheduler
+                    raise
+                raise AirflowSensorTimeout(str(error)) from error
 
-            @staticmethod
-            def _coerce_timeout(timeout):
-                if timeout is None:
-                    timeout = conf.getfloat("sensors", "default_timeout")
-                return _BaseSensorOperator._coerce_timeout(timeout)
 
-            def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
-                try:
-                    return super().resume_execution(next_method, next_kwargs, context)
-                except TaskDeferralError as error:
-                    if str(error) != "Trigger/execution timeout":  # the scheduler's words
-                        raise
-                    raise AirflowSensorTimeout(str(error)) from error
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """
+    Something that not every supported Airflow can do, or has us do.
 
+    :param name: what it is, to a user; Markdown.
+    :param lacking: the supported versions of Airflow that cannot do it.
+    :param without: what is different on them; Markdown.
+    :param is_there: tells whether the installed Airflow can.
+    """
+
+    name: str
+    lacking: tuple[str, ...]
+    without: str
+    is_there: Callable[[], bool]
+
+
+def _trigger_is_told() -> bool:
+    return hasattr(import_module("airflow.triggers.base").BaseTrigger, "on_kill")
+
+
+NOTES = Feature(
+    "notes from try to try, of the operators that create or modify",
+    ("2.11", "3.0", "3.1", "3.2"),
+    "each try but the first looks during the whole `settle` before it creates or modifies anything",
+    lambda: hasattr(import_module("airflow.sdk.execution_time.context"), "TaskStateStoreAccessor"),
+)
+KILL = Feature(
+    "`cancel_on_kill` while the task is deferred",
+    ("2.11", "3.0", "3.1", "3.2"),
+    "ending a deferred task does not cancel its compression",
+    _trigger_is_told,
+)
+FORM = Feature(
+    "labels and further fields in the connection's form",
+    ("3.0",),
+    "install `apache-airflow-providers-fab`, or write the fields into *Extra* as JSON",
+    lambda: _is_there("airflow.sdk.bases.hook") or _is_there("flask_appbuilder"),
+)
+DAGS = Feature(
+    "the example DAGs",
+    ("2.11",),
+    "import `dag` and `task` from `airflow.decorators`",
+    lambda: _is_there("airflow.sdk"),
+)
+TIMEOUT = Feature(
+    "`timeout` counts per try in reschedule mode",
+    ("2.11",),
+    "it counts from the first try",
+    lambda: _is_there("airflow.sdk.execution_time.task_runner"),
+)
+FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT)
+"""What ``docs/versions.md`` shows; on each Airflow a test compares it with what is there."""
 
 __all__ = [
+    "FEATURES",
+    "KILL",
     "AirflowException",
     "AirflowFailException",
     "AirflowRescheduleException",
@@ -166,7 +222,9 @@ def running(operator: BaseOperator) -> Iterator[None]:
 
     We call it so that everything that subclasses and decorators have put around it runs, too.
     """
-    safeguard = import_module(_OPERATORS).ExecutorSafeguard
+    name = "airflow.sdk.bases.operator"
+    module = import_module(name if _is_there(name) else "airflow.models.baseoperator")
+    safeguard = module.ExecutorSafeguard
     if hasattr(safeguard, "tracker"):
         token = safeguard.tracker.set(operator)
         try:
@@ -175,7 +233,7 @@ def running(operator: BaseOperator) -> Iterator[None]:
             safeguard.tracker.reset(token)
         return
     # Airflow 2.11 notes the classes that may be called.
-    local, sentinel = safeguard._sentinel, import_module(_OPERATORS)._sentinel
+    local, sentinel = safeguard._sentinel, module._sentinel
     if not hasattr(local, "callers"):
         local.callers = {}
     methods = [vars(one)["execute"] for one in type(operator).__mro__ if "execute" in vars(one)]
@@ -190,11 +248,8 @@ def running(operator: BaseOperator) -> Iterator[None]:
 
 def render_to_text(template: Any, context: Context) -> str:
     """Render a template of Jinja, made by an environment without native types."""
-    try:
-        module = import_module("airflow.sdk.definitions.context")
-    except ModuleNotFoundError:  # Airflow 2.11
-        module = import_module("airflow.utils.helpers")
-    rendered: str = module.render_template_to_string(template, context)
+    render = _get("render_template_to_string", "airflow.sdk.definitions.context", "airflow.utils.helpers")
+    rendered: str = render(template, context)
     return rendered
 
 
@@ -202,11 +257,13 @@ def mask_secret(secret: str | None) -> None:
     """Have Airflow replace ``secret`` by stars wherever it is logged."""
     if not secret:
         return
-    try:
-        masker = import_module("airflow.sdk.log")
-    except ModuleNotFoundError:  # Airflow 2.11
-        masker = import_module("airflow.utils.log.secrets_masker")
-    masker.mask_secret(secret)
+    mask = _get(
+        "mask_secret",
+        "airflow.sdk.log",
+        "airflow.sdk.execution_time.secrets_masker",
+        "airflow.utils.log.secrets_masker",
+    )
+    mask(secret)
 
 
 def form_field(label: str, description: str, *, secret: bool) -> Any:
@@ -232,10 +289,8 @@ def _kept_secret(field: Any, **attributes: Any) -> Any:
 
 def metrics() -> Any:
     """Return Airflow's metrics as a triggerer has set them up; the task SDK's are not set up there."""
-    try:
-        module = import_module("airflow.observability.stats")
-    except ModuleNotFoundError:  # Airflow before 3.2
-        module = import_module("airflow.stats")
+    name = "airflow.observability.stats"
+    module = import_module(name if _is_there(name) else "airflow.stats")
     return module if hasattr(module, "incr") else module.Stats
 
 

@@ -17,10 +17,14 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import Param, dag, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_qianfan.operators.service import QianfanModifyServiceOperator
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
+
+try:
+    from airflow.sdk.exceptions import AirflowSkipException
+except ImportError:  # Airflow 3.0 and 3.1
+    from airflow.exceptions import AirflowSkipException  # type: ignore[no-redef]
 
 log = logging.getLogger(__name__)
 

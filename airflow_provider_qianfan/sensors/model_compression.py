@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
+from airflow_provider_qianfan._compat import KILL
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import (
@@ -135,4 +136,6 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     def _trigger(self, **arguments: Any) -> QianfanTrigger:
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
+        if self.cancel_on_kill and not KILL.is_there():
+            self.log.warning("cancel_on_kill: on this Airflow, %s. Airflow 3.3 can do it.", KILL.without)
         return QianfanModelCompTaskTrigger(cancel_on_kill=self.cancel_on_kill, **arguments)
