@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ os.environ |= {
 (HOME / "dags").mkdir()
 
 from airflow_provider_qianfan.emulator.server import EmulatorServer  # noqa: E402
+from airflow_provider_qianfan.gate import look, once  # noqa: E402
+from airflow_provider_qianfan.triggers import waiting  # noqa: E402
 from tests.dag_runs import AIRFLOW_3, DagRunner  # noqa: E402
 
 # For Airflow 3: its log's format, its killed triggers, the samples and DAGs to copy, its services.
@@ -72,10 +75,19 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """An Airflow database."""
-    airflow = Path(sys.executable).parent / "airflow"
-    subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True, timeout=120)
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An Airflow database. In a parallel run one process makes it, and the others copy it."""
+    made = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        made = made.parent
+    with (made / "airflow.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "airflow.db").exists():
+            airflow = Path(sys.executable).parent / "airflow"
+            subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True, timeout=120)
+            shutil.copy(HOME / "airflow.db", made)
+        elif not (HOME / "airflow.db").exists():
+            shutil.copy(made / "airflow.db", HOME)
 
 
 @pytest.fixture
@@ -99,7 +111,16 @@ def warm_airflow(airflow_db: None) -> None:
 
 
 @pytest.fixture
-def dag_runner(warm_airflow: None, capfd: pytest.CaptureFixture[str]) -> DagRunner:
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause for a tenth of what production does, wherever a test would only wait for the end of a pause."""
+    monkeypatch.setattr(once, "LOOK_AGAIN", 0.5)
+    monkeypatch.setattr(look, "DETAIL_PAUSE", 0.2)
+    monkeypatch.setattr(waiting, "SHORTEST_INTERVAL", 0.1)
+    monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "0.1")
+
+
+@pytest.fixture
+def dag_runner(warm_airflow: None, in_a_hurry: None, capfd: pytest.CaptureFixture[str]) -> DagRunner:
     """Runs DAGs on real Airflow, in this process."""
     return DagRunner(lambda: "".join(capfd.readouterr()))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext, suppress
+import sys
+import time
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from importlib import metadata
+from datetime import datetime
+from functools import cache
+from importlib import import_module, metadata
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -14,10 +18,20 @@ import pendulum
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-AIRFLOW_3 = metadata.version("apache-airflow").startswith("3.")
+AIRFLOW = tuple(map(int, metadata.version("apache-airflow").split(".")[:2]))
+AIRFLOW_3 = AIRFLOW >= (3, 0)
 """The other one is 2.11."""
+DAGBAG = "airflow.dag_processing.dagbag" if AIRFLOW >= (3, 2) else "airflow.models.dagbag"
 
 _numbers = count()
+
+
+@cache
+def _api_server() -> Any:
+    """Make the API that tasks talk to, once: before Airflow 3.3 each start of a task makes one, in 3 s."""
+    from airflow.sdk.execution_time import supervisor
+
+    return supervisor.in_process_api_server()
 
 
 @contextmanager
@@ -32,6 +46,58 @@ def _contained_timeouts() -> Iterator[None]:
 
     _run_task = dag._run_task
     with patch.object(dag, "_run_task", run_task):
+        yield
+
+
+def _telling(module: str) -> Callable[..., None]:
+    """Have callbacks be told the error, as workers do, and since Airflow 3.3 ``dag.test()``."""
+    finalize = import_module(module).finalize
+
+    def told(ti: Any, state: Any, context: Any, log: Any, error: BaseException | None = None) -> None:
+        context["exception"] = error
+        finalize(ti, state, context, log, error)
+
+    return told
+
+
+def _dated() -> Callable[..., Any]:
+    """Have Airflow 3.0's ``dag.test()`` tell a sensor a date, as workers do, where it tells a text."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    first = RuntimeTaskInstance.get_first_reschedule_date
+
+    def get_first_reschedule_date(self: Any, context: Any) -> Any:
+        told = first(self, context)
+        return datetime.fromisoformat(told) if isinstance(told, str) else told
+
+    return get_first_reschedule_date
+
+
+@contextmanager
+def _hasty() -> Iterator[None]:
+    """
+    Have ``dag.test()`` look more often than each second whether a task may run by now.
+
+    It does not look through the DAGs folder either, in which there is nothing: that takes as
+    long as a task.
+    """
+
+    def sleep_less(seconds: float) -> None:
+        in_the_loop = sys._getframe(1).f_code.co_name == "test"
+        sleep(0.1 if in_the_loop else seconds)
+
+    sleep = time.sleep
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(time, "sleep", sleep_less))
+        if (3, 0) <= AIRFLOW < (3, 3):
+            api, at = _api_server(), "airflow.sdk.execution_time"
+            stack.enter_context(patch(f"{at}.supervisor.in_process_api_server", lambda: api))
+            stack.enter_context(patch(f"{at}.task_runner.finalize", _telling(f"{at}.task_runner")))
+        if AIRFLOW == (3, 0):
+            where = f"{at}.task_runner.RuntimeTaskInstance.get_first_reschedule_date"
+            stack.enter_context(patch(where, _dated()))
+        if AIRFLOW >= (3, 1):
+            stack.enter_context(patch(f"{DAGBAG}.sync_bag_to_db"))
         yield
 
 
@@ -111,10 +177,10 @@ class DagRunner:
         errors: dict[tuple[str, int], list[BaseException]] | None = None,
     ) -> dict[str, Any]:
         """Run a DAG."""
-        if AIRFLOW_3:
+        if AIRFLOW >= (3, 1):
             self._serialize(dag)
         self._read_log()
-        with nullcontext() if AIRFLOW_3 else _contained_timeouts():
+        with _hasty(), nullcontext() if AIRFLOW_3 else _contained_timeouts():
             run = dag.test(run_conf=conf, **({"logical_date": None} if AIRFLOW_3 and not self.dated else {}))
         self.log = self._read_log()
         self.state = str(run.state)
@@ -133,15 +199,15 @@ class DagRunner:
         """Store the DAG as the DAG processor would: it only knows DAGs from files."""
         from airflow import settings
         from airflow.dag_processing.bundles.manager import DagBundlesManager
-        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
+        dagbag = import_module(DAGBAG)
         with settings.Session() as session:
             DagBundlesManager().sync_bundles_to_db(session=session)
             session.commit()
-        bag = DagBag(settings.DAGS_FOLDER)
+        bag = dagbag.DagBag(settings.DAGS_FOLDER)
         bag.dags[dag.dag_id] = dag
         dag.relative_fileloc = f"{dag.dag_id}.py"
-        sync_bag_to_db(bag, "dags-folder", None)
+        dagbag.sync_bag_to_db(bag, "dags-folder", None)
 
     @staticmethod
     def _xcoms(run: Any, ti: Any) -> dict[str, Any]:

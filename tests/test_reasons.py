@@ -48,7 +48,7 @@ FINAL, FOR_NOW = "This task fails, and is not tried again.", "This try fails."
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False, "poke_interval": 0.2},
     "reschedule": {"mode": "reschedule", "poke_interval": 0.2},
-    "deferrable": {"deferrable": True, "poke_interval": 1},
+    "deferrable": {"deferrable": True, "poke_interval": 0.2},
 }
 SENSORS: dict[str, tuple[type, dict[str, Any]]] = {
     "gate": (QianfanModelCompTaskSensor, {"source_model_id": SOURCE}),
@@ -81,12 +81,12 @@ OPERATORS: dict[str, tuple[type, dict[str, Any]]] = {
 def world(emulator: EmulatorServer) -> World:
     """A platform on which all that is waited for begins well, and fails."""
     world = emulator.world
-    world.add_task(SOURCE, task_id=TASK, timeline=(Step(status="running"), Step(after=1, status="failed")))
-    world.add_model(MODEL, timeline=(ModelStep(status="Creating"), ModelStep(after=1, status="Fail")))
+    world.add_task(SOURCE, task_id=TASK, timeline=(Step(status="running"), Step(after=0.4, status="failed")))
+    world.add_model(MODEL, timeline=(ModelStep(status="Creating"), ModelStep(after=0.4, status="Fail")))
     world.add_service(
         MODEL,
         service_id=SERVICE,
-        timeline=(ServiceStep(run_status="Deploying"), ServiceStep(after=1, run_status="Failed")),
+        timeline=(ServiceStep(run_status="Deploying"), ServiceStep(after=0.4, run_status="Failed")),
     )
     return world
 
@@ -148,7 +148,7 @@ def test_an_operator_that_waits(world: World, dag_runner: DagRunner, kind: str, 
     """Says it once, although the sensor that it makes fails, too; and with the operator's own words."""
     made, arguments = OPERATORS[kind]
     world.scenario = world.scenario.__class__(
-        created_tasks=CreatedTasks(timeline=(Step(status="running"), Step(after=1, status="failed")))
+        created_tasks=CreatedTasks(timeline=(Step(status="running"), Step(after=0.4, status="failed")))
     )
     world.add_model(SOURCE)
     if kind != "create":
@@ -263,7 +263,7 @@ def test_a_success_has_none(emulator: EmulatorServer, dag_runner: DagRunner, mod
     """Although it is deferred, or rescheduled, by an exception."""
     emulator.world.add_task(
         SOURCE,
-        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made00000001")),
+        timeline=(Step(status="running"), Step(after=0.4, status="succeeded", model_id="amv-made00000001")),
     )
 
     outcome = dag_runner.run(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_qianfan._xcoms import plain
-from tests.dag_runs import AIRFLOW_3
+from tests.dag_runs import AIRFLOW
 
-if AIRFLOW_3:
+if AIRFLOW >= (3, 2):
     from airflow.sdk.serde import deserialize, serialize
 else:
     from airflow.serialization.serde import deserialize, serialize

@@ -31,9 +31,9 @@ def load_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         dag = import_module(name).DAG
         for task in dag.tasks:
             if hasattr(task, "poke_interval"):
-                task.poke_interval = 1
+                task.poke_interval = 0.2
             elif "poke_interval" in getattr(task, "partial_kwargs", {}):  # one that will be mapped
-                task.partial_kwargs["poke_interval"] = 1
+                task.partial_kwargs["poke_interval"] = 0.2
         return dag
 
     return load

@@ -7,6 +7,8 @@ import re
 import runpy
 import shlex
 from configparser import ConfigParser
+from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,10 +17,11 @@ import yaml
 
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint
 from airflow_provider_qianfan.emulator.__main__ import _parser
-from airflow_provider_qianfan.emulator.scenario import load
+from airflow_provider_qianfan.emulator.scenario import CreatedTasks, Step, load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.hooks._route import find_route
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from tests.dag_runs import DAGBAG
 from tests.docs.pages import ROOT, Block, all_blocks
 from tests.docs.test_proxy_page import NAMES
 
@@ -39,6 +42,8 @@ def test_python(
 ) -> None:
     emulator.world.add_task("amv-xxxxxxxxxxxx", status="succeeded", model_id="amv-made")
     emulator.world.add_task("amv-xxxxxxxxxxxx", task_id="amva-xxxxxxxxxxxx", created=-86400)
+    quick = (Step(status="creating"), Step(status="succeeded", model_id="amv-made", after=0.4))
+    emulator.world.scenario = replace(emulator.world.scenario, created_tasks=CreatedTasks(timeline=quick))
     emulator.world.add_model("amv-xxxxxxxxxxxx")
     emulator.world.add_service("amv-xxxxxxxxxxxx", service_id="svco-xxxxxxxxxxxx")
     file = tmp_path / "sample_dag.py"
@@ -47,12 +52,10 @@ def test_python(
     if "@dag" not in block.code:
         return
 
-    from airflow.dag_processing.dagbag import DagBag
-
-    (dag,) = DagBag(tmp_path).dags.values()
+    (dag,) = import_module(DAGBAG).DagBag(tmp_path).dags.values()
     for task in dag.tasks:
         if hasattr(task, "poke_interval"):
-            task.poke_interval = 1
+            task.poke_interval = 0.2
     # As a run that an asset has triggered: without a logical date, there is no {{ ds }} and the like.
     dag_runner.dated = False
     outcomes = dag_runner.run_dag(dag).values()

@@ -153,7 +153,7 @@ def test_a_list_that_has_become_short_is_noticed(platform: Platform) -> None:
     platform.fill({"a": 1, "b": 1, "other": 5000})
     platform.take(*of("a", "b"))
     for task_id in [task for task in platform.world.tasks if "other" in task]:
-        platform.world.remove_task(task_id)
+        del platform.world.tasks[task_id]
 
     platform.clock += MEASURED_FOR
     platform.take(*of("a", "b"))

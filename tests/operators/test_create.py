@@ -21,6 +21,7 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskNotFoundError,
     QianfanTransientError,
 )
+from airflow_provider_qianfan.gate import once
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 from tests.dag_runs import AIRFLOW_3
@@ -46,7 +47,7 @@ def operator(cls: Any = QianfanCreateModelCompTaskOperator, **arguments: Any) ->
         "model_set_id": SET,
         "config": CONFIG,
         "settle": 3,
-        "poke_interval": 1,
+        "poke_interval": 0.3,
         "retry_delay": SOON,
     }
     return cls(**{**usual, **arguments})
@@ -54,11 +55,11 @@ def operator(cls: Any = QianfanCreateModelCompTaskOperator, **arguments: Any) ->
 
 @pytest.fixture
 def world(emulator: EmulatorServer) -> World:
-    """A platform with one model version that can be compressed; a compression takes two seconds."""
+    """A platform with one model version that can be compressed; a compression takes a moment."""
     emulator.world.add_model(SOURCE)
     emulator.world.scenario = emulator.world.scenario.__class__(
         created_tasks=emulator.world.scenario.created_tasks.__class__(
-            timeline=(Step(status="running"), Step(status="succeeded", model_id=MADE, after=2))
+            timeline=(Step(status="running"), Step(status="succeeded", model_id=MADE, after=0.8))
         )
     )
     return emulator.world
@@ -403,8 +404,9 @@ def test_a_crash_before_the_id_is_known(
 
 
 def test_an_older_airflow_waits_in_every_later_try(
-    world: World, dag_runner: DagRunner, no_store: None
+    world: World, dag_runner: DagRunner, no_store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(once, "LOOK_AGAIN", 5.0)
     start = time.monotonic()
     created(dag_runner.run(lambda: dying("before", settle=2))["compress"], world)
 
@@ -418,8 +420,6 @@ def test_a_task_that_is_there_is_adopted(world: World, create: Any, dag_runner: 
     def leave_one(call: Any) -> None:
         world.on_call = None
         world.add_task(SOURCE, task_id="amva-left", description=marks[-1])
-
-    from airflow_provider_qianfan.gate import once
 
     marks: list[str] = []
     real = once.fingerprint
@@ -474,7 +474,7 @@ def test_waits_as_the_sensor_does(world: World, create: Any, mode: dict[str, Any
 
 
 def test_waits_for_the_produced_model_too(world: World, create: Any, mode: dict[str, Any]) -> None:
-    late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=2))
+    late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=0.8))
     world.on_call = lambda call: (
         call.action == CREATE
         and world.divert(
@@ -486,7 +486,7 @@ def test_waits_for_the_produced_model_too(world: World, create: Any, mode: dict[
     outcome = create(wait_for_model_ready=True, **mode)
 
     assert outcome.xcoms["return_value"] == MADE
-    assert (world.now - began).total_seconds() > 3
+    assert (world.now - began).total_seconds() > 2
 
 
 def test_the_compression_fails(
@@ -602,6 +602,9 @@ def test_values_are_kept_over_a_deferral(world: World, resume: Any) -> None:
 
 @pytest.mark.parametrize("cancel_on_kill", [False, True])
 def test_execution_timeout_kills(world: World, create: Any, cancel_on_kill: bool) -> None:
+    goes_on = world.scenario.created_tasks.__class__(timeline=(Step(status="running"),))
+    world.scenario = world.scenario.__class__(created_tasks=goes_on)
+
     outcome = create(
         wait_for_completion=True,
         deferrable=False,

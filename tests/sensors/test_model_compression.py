@@ -86,7 +86,7 @@ def shut(outcome: Outcome, error: type[BaseException], state: str = "failed") ->
     return str(outcome.error)
 
 
-def finishing(*, after: float = 1.0, **step: Any) -> tuple[Step, ...]:
+def finishing(*, after: float = 0.4, **step: Any) -> tuple[Step, ...]:
     """A timeline that waits first."""
     return Step(status="running"), Step(after=after, **step)
 
@@ -576,7 +576,7 @@ def test_an_unknown_status_is_waited_out(emulator: EmulatorServer, gate: Any, da
         SOURCE,
         timeline=(
             Step(status="running", set={"status": "paused"}),
-            Step(after=1, status="succeeded", model_id=MADE),
+            Step(after=0.4, status="succeeded", model_id=MADE),
         ),
     )
 

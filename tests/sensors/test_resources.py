@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tests.dag_runs import DagRunner, Outcome
 
 MODEL_ID, OLD, NEW, SOURCE = "amv-model", "amv-old", "amv-new", "amv-source000001"
-CREATING = (ModelStep(status="Creating"), ModelStep(status="Ready", after=1.5))
+CREATING = (ModelStep(status="Creating"), ModelStep(status="Ready", after=0.5))
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"deferrable": False, "poke_interval": 0.2},
     "reschedule": {"mode": "reschedule", "poke_interval": 0.2},
-    "deferrable": {"deferrable": True, "poke_interval": 1},
+    "deferrable": {"deferrable": True, "poke_interval": 0.2},
 }
 
 
@@ -50,7 +50,7 @@ def test_a_model_version_becomes_ready(emulator: EmulatorServer, run: Any) -> No
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_a_model_version_that_fails(emulator: EmulatorServer, run: Any, soft_fail: bool) -> None:
     emulator.world.add_model(
-        MODEL_ID, timeline=(ModelStep(status="Creating"), ModelStep(status="Fail", after=1.5))
+        MODEL_ID, timeline=(ModelStep(status="Creating"), ModelStep(status="Fail", after=0.5))
     )
 
     outcome = run(QianfanModelSensor, model_id=MODEL_ID, soft_fail=soft_fail)
@@ -104,7 +104,7 @@ def test_a_service_of_the_other_spelling(emulator: EmulatorServer, run: Any) -> 
 @pytest.mark.parametrize("status", ["Failed", "Stopped"])
 def test_a_service_that_ends(emulator: EmulatorServer, run: Any, status: Any) -> None:
     service = emulator.world.add_service(
-        NEW, timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status=status, after=1.5))
+        NEW, timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status=status, after=0.5))
     )
 
     outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW)
@@ -126,7 +126,7 @@ def test_a_service_that_serves_another_version_keeps_it_shut(emulator: EmulatorS
 def test_the_gate_opens_when_the_produced_version_is_ready(emulator: EmulatorServer, run: Any) -> None:
     finishing = (
         Step(status="running"),
-        Step(after=1, status="succeeded", model_id=NEW, model_timeline=CREATING),
+        Step(after=0.4, status="succeeded", model_id=NEW, model_timeline=CREATING),
     )
     emulator.world.add_task(SOURCE, timeline=finishing)
     began = emulator.world.now
@@ -136,7 +136,7 @@ def test_the_gate_opens_when_the_produced_version_is_ready(emulator: EmulatorSer
     assert outcome.state == "success"
     assert outcome.xcoms["modelId"] == NEW
     assert outcome.xcoms["model_comp_task"]["status"] == "succeeded"
-    assert (emulator.world.now - began).total_seconds() > 2.5
+    assert (emulator.world.now - began).total_seconds() > 0.9
 
 
 def test_the_trigger_watches_the_produced_version(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
