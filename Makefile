@@ -1,22 +1,11 @@
 # `make` lists what there is. Everything lives in $(VENV); nothing is installed outside of it.
 # A second Python, side by side:  make test PYTHON=python3.13 VENV=.venv313
-# The oldest Airflow, side by side:  make test AIRFLOW=2.11
+# Every other Airflow:  make test-matrix
 
-AIRFLOW ?= 3.3
 ARGS ?=
 
-# Its venv, its versions, and the newest Python that it is tested with.
-ifeq ($(AIRFLOW),3.3)
 VENV ?= .venv
-LOCK := requirements.lock
-NEWEST_PYTHON := 13
-else ifeq ($(AIRFLOW),2.11)
-VENV ?= .venv-2.11
-LOCK := requirements-2.11.lock
-NEWEST_PYTHON := 12
-else
-$(error AIRFLOW is 3.3 or 2.11)
-endif
+LOCK := requirements/airflow-3.3.lock
 
 # The first Python that Airflow and the lock are tested with; failing that, a newer one.
 PYTHON ?= $(shell \
@@ -24,7 +13,7 @@ PYTHON ?= $(shell \
 		$$python -c '$(TESTED)' 2>/dev/null && echo $$python && exit; \
 	done; \
 	python3 -c '$(NEW_ENOUGH)' 2>/dev/null && echo python3)
-TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(NEWEST_PYTHON)))
+TESTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 NEW_ENOUGH = import sys; sys.exit(sys.version_info < (3, 11))
 
 BIN := $(VENV)/bin
@@ -61,7 +50,7 @@ $(INSTALLED): $(LOCK) setup.cfg
 		fi; \
 		$$python -m venv --clear $(VENV); \
 	fi
-	@echo "Installing Airflow $(AIRFLOW) and the tools into $(VENV) (about a minute, once)"
+	@echo "Installing Airflow 3.3 and the tools into $(VENV) (about a minute, once)"
 	@$(BIN)/python $(INSTALL) --requirement $(LOCK)
 	@$(BIN)/python $(INSTALL) --no-deps --editable .
 	@touch $@
@@ -80,7 +69,7 @@ smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only
 
 .PHONY: test
 test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only those)
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by case; prints it as tables
@@ -112,6 +101,7 @@ mutants: $(INSTALLED) ## change the gate's code everywhere: which changes do its
 .PHONY: lint
 lint: $(INSTALLED) ## look for mistakes
 	@$(BIN)/python -m ruff check $(ARGS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 .PHONY: format
 format: $(INSTALLED) ## format the code and sort its imports
@@ -126,28 +116,16 @@ format-check: $(INSTALLED) ## is the code formatted?
 typecheck: $(INSTALLED) ## mypy, strict, on the package, the DAGs to copy and a user's DAG
 	@$(BIN)/python -m mypy $(ARGS)
 
-.PHONY: test-2.11
-test-2.11: ## the tests on Airflow 2.11
-	@$(MAKE) --no-print-directory test AIRFLOW=2.11
+.PHONY: test-matrix
+test-matrix: dist ## every Airflow on every Python; prints the table (ARGS="-s airflow-3.1 -- tests": only these)
+	@$(BIN)/python -m nox $(ARGS); status=$$?; $(BIN)/python scripts/matrix.py; exit $$status
 
 .PHONY: wheel
-wheel: dist ## build the wheel, and try it in a clean venv beside the locked Airflow
-	@set -e; \
-	clean=$$(mktemp -d); \
-	trap 'rm -rf "$$clean"' EXIT; \
-	trap 'exit 130' INT TERM; \
-	echo "Installing $$(echo dist/*.whl) into a clean venv, beside Airflow $(AIRFLOW)"; \
-	$(BIN)/python -m venv "$$clean/venv"; \
-	"$$clean/venv/bin/python" $(INSTALL) \
-		--constraint $(LOCK) apache-airflow dist/*.whl; \
-	export AIRFLOW_HOME="$$clean/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False; \
-	"$$clean/venv/bin/airflow" providers get airflow-provider-qianfan; \
-	"$$clean/venv/bin/python" scripts/check_wheel.py dist/*.whl; \
-	if [ $(AIRFLOW) = 3.3 ]; then \
-		cp tests/user_dag.py dags/*.py "$$clean"; \
-		cd "$$clean"; \
-		$(abspath $(BIN))/python -m mypy --strict --python-executable venv/bin/python *.py; \
-	fi
+wheel: dist ## build the wheel, and install it beside each Airflow as that was released
+	@$(BIN)/python -m nox --tags wheel
+	@clean=$$(mktemp -d); cp tests/user_dag.py dags/*.py "$$clean"; cd "$$clean"; \
+		$(abspath $(BIN))/python -m mypy --strict --python-executable $(abspath .nox/wheel-3-3/bin/python) *.py; \
+		status=$$?; rm -rf "$$clean"; exit $$status
 
 .PHONY: docs
 docs: $(INSTALLED) ## build the documentation in build/docs, and check its links, without a network
@@ -155,10 +133,6 @@ docs: $(INSTALLED) ## build the documentation in build/docs, and check its links
 	@AIRFLOW_HOME=$(CURDIR)/build/docs-airflow $(BIN)/python -m sphinx -n -W --keep-going -q -j auto \
 		-d build/doctrees docs build/docs $(ARGS)
 	@$(BIN)/python scripts/check_links.py build/docs
-
-.PHONY: wheel-2.11
-wheel-2.11: ## the same beside Airflow 2.11
-	@$(MAKE) --no-print-directory wheel AIRFLOW=2.11
 
 .PHONY: dist
 dist: $(INSTALLED) ## build the wheel, the same bytes wherever and whenever, and the source distribution
@@ -170,8 +144,8 @@ BENCH_VENV ?= .venv-bench
 
 $(BENCH_VENV)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	@$(BIN)/python -m venv --clear $(BENCH_VENV)
-	@$(BENCH_VENV)/bin/python $(INSTALL) --requirement requirements.lock
-	@$(BENCH_VENV)/bin/python $(INSTALL) --constraint requirements.lock --requirement benchmarks/requirements.txt
+	@$(BENCH_VENV)/bin/python $(INSTALL) --requirement $(LOCK)
+	@$(BENCH_VENV)/bin/python $(INSTALL) --constraint $(LOCK) --requirement benchmarks/requirements.txt
 	@$(BENCH_VENV)/bin/python $(INSTALL) --no-deps --editable .
 	@touch $@
 
@@ -186,15 +160,10 @@ bench: $(BENCH_VENV)/.installed $(BENCH_VENV)-sdk/.installed ## measure us besid
 
 .PHONY: lock
 lock: $(INSTALLED) ## bring the locks up to setup.cfg (ARGS=--upgrade: newest of everything)
-	@$(BIN)/python $(INSTALL) uv
-	@set -e; for pin in 3.3.2=requirements.lock 2.11.2=requirements-2.11.lock; do \
-		echo "apache-airflow==$${pin%=*}" | $(BIN)/uv pip compile --quiet --no-config \
-			--universal --python-version 3.11 --extra dev \
-			--custom-compile-command "make lock" --output-file $${pin#*=} $(ARGS) setup.cfg -; \
-	done
+	@$(BIN)/python -m nox --session lock -- $(ARGS)
 
 .PHONY: clean
 clean: ## remove everything that make made, the venv too
-	@rm -rf $(VENV) .venv-2.11 $(BENCH_VENV) $(BENCH_VENV)-sdk build dist mutants *.egg-info
+	@rm -rf $(VENV) .nox $(BENCH_VENV) $(BENCH_VENV)-sdk build dist mutants *.egg-info
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -57,15 +57,28 @@ def problems(wheel: Path) -> list[str]:
 
 def missing_fields(connection_type: dict[str, Any]) -> list[str]:
     """Name the fields of the connection's form that this Airflow does not draw, or not as described."""
-    from airflow.providers_manager import ProvidersManager
+    from airflow_provider_qianfan._compat import FORM
 
-    kind, manager = connection_type["connection-type"], ProvidersManager()
-    drawn, fields = manager.connection_form_widgets, connection_type["conn-fields"]
+    if not FORM.is_there():
+        return []
+    kind, fields = connection_type["connection-type"], connection_type["conn-fields"]
+    drawn, behaviour = form(kind)
     found = [f"the form lacks {name}" for name in fields if f"extra__{kind}__{name}" not in drawn]
-    behaviour = manager.field_behaviours.get(kind) or {}
     if behaviour.get("relabeling") != connection_type["ui-field-behaviour"]["relabeling"]:
         found.append(f"the form is labelled {behaviour.get('relabeling')}")
     return found
+
+
+def form(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Ask Airflow for the fields that a form has, and for how the standard ones are shown."""
+    try:
+        service = importlib.import_module("airflow.api_fastapi.core_api.services.ui.connections")
+    except ModuleNotFoundError:  # Airflow 2.11
+        manager = importlib.import_module("airflow.providers_manager").ProvidersManager()
+        drawn, behaviours = manager.connection_form_widgets, manager.field_behaviours
+    else:
+        _, drawn, behaviours = service.HookMetaService._get_hooks_with_mocked_fab()
+    return dict(drawn), dict(behaviours).get(kind) or {}
 
 
 if __name__ == "__main__":

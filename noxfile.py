@@ -1,0 +1,218 @@
+"""
+The matrix: this provider on every Airflow and every Python that it supports. ``make test-matrix`` runs it.
+
+========================  ==================================================================================
+session                   what it does
+========================  ==================================================================================
+``airflow-3.1-3.12``      the tests on Airflow 3.1 and Python 3.12, from ``requirements/airflow-3.1.lock``
+``lowest``                the tests at the lowest version of everything that ``setup.cfg`` allows
+``newest``                the tests at the newest version of everything, whatever the locks say
+``following``             the tests on the next Airflow, if there is a pre-release of it; may fail
+``wheel-3.1``             installs the wheel beside the Airflow of a release, and moves nothing of it
+========================  ==================================================================================
+
+What follows ``--`` chooses parts of the tests (:data:`PARTS`); ``-- ci`` chooses what ``.ci/run`` runs today.
+Each session works in a virtual environment of its own, made by uv, or by venv and pip where there is no uv.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nox
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """
+    A supported Airflow.
+
+    :param newest: its newest release.
+    :param by: the day by which that was on the index.
+    :param pythons: those from 3.11 on that it supports.
+    :param bounds: what it breaks without, today.
+    """
+
+    newest: str
+    by: str
+    pythons: tuple[str, ...]
+    bounds: tuple[str, ...] = ()
+
+
+AIRFLOWS = {
+    "2.11": Airflow("2.11.2", "2026-04-01", ("3.11", "3.12")),
+    "3.0": Airflow("3.0.6", "2025-09-01", ("3.11", "3.12"), ("fastapi<0.118",)),
+    "3.1": Airflow("3.1.8", "2026-03-15", ("3.11", "3.12", "3.13")),
+    "3.2": Airflow(
+        "3.2.2", "2026-06-01", ("3.11", "3.12", "3.13"), ("cadwyn<7.2", "fastapi<0.138", "svcs<26")
+    ),
+    "3.3": Airflow("3.3.2", "2026-10-01", ("3.11", "3.12", "3.13")),
+}
+
+PARTS = {
+    "quick": (
+        *("-n", "4", "tests/test_compat.py", "tests/test_upgrades.py", "tests/test_imports.py"),
+        *("tests/hooks/test_qianfan.py", "tests/sensors/test_resources.py", "tests/operators/test_cancel.py"),
+    ),
+    "tests": ("-n", "4", "--dist", "worksteal"),
+    "faults": ("-n", "3", "-m", "faults"),
+    "integration": ("tests/integration", "-m", "integration", "-o", "faulthandler_timeout=0"),
+}
+"""pytest's arguments: a selection, and those of ``make test``, ``test-faults``, ``test-integration``."""
+
+RESULTS = Path("build", "matrix").absolute()
+
+nox.options.default_venv_backend = "uv|venv"
+for pythons in sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.*/bin")):
+    os.environ["PATH"] += f":{pythons}"  # pyenv shows one Python at a time
+
+
+def parts(session: nox.Session) -> list[str]:
+    """Tell what to run in a session; skip it if that is nothing."""
+    if "ci" in session.posargs:
+        chosen = parts_today().get(session.name, [])
+    else:
+        chosen = [part for part in PARTS if part in session.posargs] or ["tests", "faults", "integration"]
+    if session.name.startswith(("airflow-2.11", "lowest")):  # there is no test of its services
+        chosen = [part for part in chosen if part != "integration"]
+    if not chosen:
+        session.skip("nothing to run")
+    return chosen
+
+
+def parts_today() -> dict[str, list[str]]:
+    """Choose what continuous integration runs: Airflow 3.3 and Python 3.11 are tested without this file."""
+    cells = [f"airflow-{airflow}-{python}" for airflow in AIRFLOWS for python in AIRFLOWS[airflow].pythons]
+    in_turn = [cell for cell in cells if cell not in ("airflow-3.3-3.11", "airflow-2.11-3.11")]
+    chosen = in_turn[datetime.now(UTC).timetuple().tm_yday % len(in_turn)]
+    others = [f"airflow-{airflow}-3.11" for airflow in AIRFLOWS]
+    return {
+        **{cell: ["quick"] for cell in others},
+        "airflow-3.3-3.11": [],
+        "airflow-2.11-3.11": ["tests"],
+        chosen: ["tests", "integration"],
+    }
+
+
+def run(session: nox.Session, *chosen: str) -> None:
+    """Run parts of the tests, all of them also if one fails; ``scripts/matrix.py`` makes the table of it."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for part in chosen:
+        report = RESULTS / f"{session.name}.{part}.xml"
+        report.unlink(missing_ok=True)
+        try:
+            session.run(
+                *("python", "-m", "pytest", f"--junitxml={report}", "--cov", "--cov-report=", *PARTS[part]),
+                env={"COVERAGE_FILE": str(report.with_suffix(".coverage"))},
+            )
+        except nox.command.CommandFailed:
+            failed.append(part)
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
+
+
+def cell(session: nox.Session, airflow: str) -> None:
+    """Run the tests on an Airflow."""
+    chosen = parts(session)
+    session.install("--requirement", f"requirements/airflow-{airflow}.lock")
+    session.install("--no-deps", "--editable", ".")
+    run(session, *chosen)
+
+
+def wheel(session: nox.Session, airflow: str) -> None:
+    """Install the wheel beside what an Airflow was released with: nothing else may change."""
+    pins = f"requirements/release-{airflow}.lock"
+    session.install("--requirement", pins)
+    before = installed(session)
+    session.install("--constraint", pins, *map(str, Path("dist").glob("*.whl")))
+    after = installed(session)
+    ours = {package for package in after if package.startswith("airflow-provider-qianfan")}
+    if moved := sorted((before ^ after) - ours):
+        session.error(f"the wheel moves {moved}")
+    session.run("airflow", "providers", "get", "airflow-provider-qianfan", env=at_home(session))
+    (built,) = Path("dist").glob("*.whl")
+    session.run("python", "scripts/check_wheel.py", str(built), env=at_home(session))
+
+
+def installed(session: nox.Session) -> set[str]:
+    """List the packages of a session, and their versions."""
+    code = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    return set(str(session.run("python", "-c", code, silent=True)).split())
+
+
+def at_home(session: nox.Session) -> dict[str, str]:
+    """Give Airflow a folder of its own, that is new."""
+    home = Path(session.create_tmp()).absolute()
+    shutil.rmtree(home)
+    return {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+
+
+def lock(session: nox.Session) -> None:
+    """Bring the locks up to ``setup.cfg``; ``-- --upgrade`` moves to the newest of everything."""
+    session.install("uv")
+    folder = Path(session.create_tmp())
+    for name, airflow in AIRFLOWS.items():
+        wanted = folder / f"airflow-{name}.in"
+        wanted.write_text("\n".join((f"apache-airflow=={airflow.newest}", *airflow.bounds)))
+        resolve(session, f"airflow-{name}", "--extra", "dev", "setup.cfg", str(wanted), *session.posargs)
+        wanted.write_text(f"apache-airflow=={airflow.newest}")
+        resolve(session, f"release-{name}", "--exclude-newer", airflow.by, str(wanted))
+    resolve(session, "lowest", "--resolution", "lowest-direct", "--extra", "test", "setup.cfg")
+
+
+def resolve(session: nox.Session, name: str, *arguments: str) -> None:
+    """Write a lock."""
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "--no-config", "--universal", "--python-version", "3.11"),
+        *("--custom-compile-command", "make lock", "--output-file", f"requirements/{name}.lock"),
+        *arguments,
+    )
+
+
+def lowest(session: nox.Session) -> None:
+    """Run the tests at the lowest version of everything."""
+    chosen = parts(session)
+    session.install("--requirement", "requirements/lowest.lock")
+    session.install("--no-deps", "--editable", ".")
+    run(session, *chosen)
+
+
+def newest(session: nox.Session) -> None:
+    """Run the tests at the newest version of everything."""
+    chosen = parts(session)
+    session.install("--upgrade", "--editable", ".[test]")
+    run(session, *chosen)
+
+
+def following(session: nox.Session) -> None:
+    """Run the tests on the next Airflow, if there is a pre-release of it."""
+    chosen = parts(session)
+    newest_of_all = max(AIRFLOWS.values(), key=lambda airflow: tuple(map(int, airflow.newest.split("."))))
+    major, minor, _ = newest_of_all.newest.split(".")
+    session.install("--pre", f"apache-airflow>={major}.{int(minor) + 1}.0a0", "--editable", ".[test]")
+    run(session, *chosen)
+
+
+def declare() -> None:
+    """Declare a session for each Airflow, and one more for each of its wheels."""
+    for name, of in AIRFLOWS.items():
+
+        def test(session: nox.Session, name: str = name) -> None:
+            cell(session, name)
+
+        def install(session: nox.Session, name: str = name) -> None:
+            wheel(session, name)
+
+        nox.session(python=list(of.pythons), name=f"airflow-{name}", tags=["tests"])(test)
+        nox.session(python="3.11", name=f"wheel-{name}", tags=["wheel"])(install)
+    for function in (lowest, newest, following):
+        nox.session(python="3.11", name=function.__name__, tags=["tests"])(function)
+    nox.session(name="lock", default=False)(lock)
+
+
+declare()

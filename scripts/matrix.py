@@ -1,0 +1,106 @@
+"""
+Make the table of what passed where, from the reports that the sessions of ``noxfile.py`` left.
+
+It is kept in ``docs/matrix.json``, a cell at a time, printed, and written into ``docs/versions.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from airflow_provider_qianfan._compat import FEATURES
+
+ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "build" / "matrix"
+RESULTS = ROOT / "docs" / "matrix.json"
+PAGE = ROOT / "docs" / "versions.md"
+AIRFLOWS = ("2.11", "3.0", "3.1", "3.2", "3.3")
+PARTS = ("tests", "faults", "integration")
+
+
+def read(report: Path) -> dict[str, Any]:
+    """Count what a report of pytest tells."""
+    (suite,) = ElementTree.parse(report).getroot()  # noqa: S314  we wrote it
+    reasons = Counter(skipped.get("message", "") for skipped in suite.iter("skipped"))
+    failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+    return {
+        "passed": int(suite.get("tests", 0)) - failed - sum(reasons.values()),
+        "failed": failed,
+        "skipped": dict(sorted(reasons.items())),
+        "seconds": round(float(suite.get("time", 0))),
+        "on": suite.get("timestamp", "")[:10],
+    }
+
+
+def collect(results: dict[str, Any]) -> None:
+    """Take over what there is to take over."""
+    for report in sorted(REPORTS.glob("*.xml")):
+        cell, _, part = report.stem.rpartition(".")
+        if part in PARTS:
+            results.setdefault(cell, {})[part] = read(report)
+
+
+def in_words(result: dict[str, Any] | None) -> str:
+    """Write a cell of the table."""
+    if result is None:
+        return "–"
+    counts = {**result, "skipped": sum(result["skipped"].values())}
+    said = [f"{counts[what]:,} {what}" for what in ("passed", "failed", "skipped") if counts[what]]
+    return f"{', '.join(said)}; {result['seconds']} s"
+
+
+def by_version(cell: str) -> list[int]:
+    """Sort 3.10 behind 3.9, and cells without a version last."""
+    return [int(number) for number in re.findall(r"\d+", cell)] or [99]
+
+
+def matrix(results: dict[str, Any]) -> str:
+    """Write the table of what passed where, and why something was skipped."""
+    lines = [f"| Airflow, Python | {' | '.join(PARTS)} | on |", "|" + "---|" * (len(PARTS) + 2)]
+    why: dict[str, set[str]] = {}
+    for cell in sorted(results, key=by_version):
+        name = re.sub(r"airflow-(.*)-(.*)", r"\1, \2", cell)
+        parts = results[cell]
+        day = max(part["on"] for part in parts.values())
+        lines.append(f"| {name} | {' | '.join(in_words(parts.get(part)) for part in PARTS)} | {day} |")
+        for part in parts.values():
+            for reason in part["skipped"]:
+                why.setdefault(reason, set()).add(name)
+    lines += ["", *(f"- Skipped on {'; '.join(sorted(why[reason]))}: {reason}" for reason in sorted(why))]
+    return "\n".join(lines).rstrip()
+
+
+def features() -> str:
+    """Write the table of what not every Airflow can do."""
+    lines = [f"| | {' | '.join(AIRFLOWS)} | without it |", "|" + "---|" * (len(AIRFLOWS) + 2)]
+    for feature in FEATURES:
+        there = ["–" if airflow in feature.lacking else "✓" for airflow in AIRFLOWS]
+        lines.append(f"| {feature.name} | {' | '.join(there)} | {feature.without} |")
+    return "\n".join(lines)
+
+
+def page(text: str, tables: dict[str, str]) -> str:
+    """Put the tables between their marks."""
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: made by make test-matrix -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + table + end + rest.partition(end)[2]
+    return text
+
+
+def main() -> None:
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    collect(results)
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    tables = {"features": features(), "matrix": matrix(results)}
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    print(tables["matrix"])
+
+
+if __name__ == "__main__":
+    main()

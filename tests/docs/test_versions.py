@@ -1,0 +1,36 @@
+"""What the documentation and the workflow say of the supported Airflows is what the matrix says."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.docs.pages import ROOT
+
+
+def test_the_tables_are_those_of_the_last_run() -> None:
+    matrix = runpy.run_path(str(ROOT / "scripts" / "matrix.py"))
+    results = json.loads(matrix["RESULTS"].read_text(encoding="utf-8"))
+    text = matrix["PAGE"].read_text(encoding="utf-8")
+
+    tables = {"features": matrix["features"](), "matrix": matrix["matrix"](results)}
+
+    assert matrix["page"](text, tables) == text
+
+
+def test_the_workflow_has_each_session() -> None:
+    pytest.importorskip("nox")
+    command = [sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), "--list", "--json"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, cwd=ROOT).stdout
+    sessions = {each["session"] for each in json.loads(listed) if "tests" in each["tags"]}
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+
+    named = set(workflow["jobs"]["airflows"]["strategy"]["matrix"]["session"])
+
+    # Airflow 3.3 on Python 3.11 is what the other jobs run on.
+    assert named | {"airflow-3.3-3.11", "following"} == sessions
