@@ -36,7 +36,11 @@ class Arguments:
     """The texts that may be left out."""
 
     _written: frozenset[str]
-    """Names of the arguments in the call that made this task: all others are inherited, or defaults."""
+    """
+    Names of the arguments in the call that made this task: all others are inherited, or defaults.
+
+    Empty, although there is always a ``task_id``, if they are not known.
+    """
 
     _given: tuple[str, ...] = ()
     _lost: tuple[str, ...] = ()
@@ -45,8 +49,10 @@ class Arguments:
     def __new__(cls, *_: Any, **arguments: Any) -> Self:
         """Take note of what is written on the task, before Airflow mixes in what is inherited."""
         task = super().__new__(cls)
-        # Empty, although there is always a task_id, if a mixin's __new__ does not hand them on.
-        object.__setattr__(task, "_written", frozenset(arguments))
+        before = cls.__mro__[: cls.__mro__.index(Arguments)]
+        # A mixin's __new__ may not hand all of them on: then it is not known what is written.
+        known = not any("__new__" in vars(one) for one in before)
+        object.__setattr__(task, "_written", frozenset(arguments if known else ()))
         return task
 
     def _is_inherited(self, argument: str, value: object, arguments: Mapping[str, Any]) -> bool:
@@ -135,10 +141,15 @@ class Arguments:
 
     @classmethod
     def _own_parameters(cls) -> frozenset[str]:
-        """Name the parameters of the class of ours that a user's class is made from."""
+        """Name the parameters of our classes, and of Airflow's sensor, that a user's class is made from."""
         package = __name__.partition(".")[0]
-        ours = next(one for one in cls.__mro__ if one.__module__.partition(".")[0] == package)
-        return frozenset(inspect.signature(vars(ours)["__init__"]).parameters)
+        return frozenset(
+            name
+            for one in cls.__mro__
+            if one.__module__.partition(".")[0] == package or one.__name__ == "BaseSensorOperator"
+            if "__init__" in vars(one)
+            for name in inspect.signature(vars(one)["__init__"]).parameters
+        )
 
 
 class _Rendering:

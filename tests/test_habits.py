@@ -755,12 +755,20 @@ class Deaf:
         return super().__new__(cls)
 
 
+class HalfDeaf:
+    """A mixin whose ``__new__`` hands on one of its arguments."""
+
+    def __new__(cls, *_: Any, task_id: Any = None, **__: Any) -> Any:
+        return super().__new__(cls, task_id=task_id)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("mixin", [Deaf, HalfDeaf])
 def test_a_none_of_an_upstream_task_is_found_also_if_it_is_not_known_what_is_written(
-    other_connection: None, emulator: EmulatorServer, dag_runner: DagRunner
+    other_connection: None, emulator: EmulatorServer, dag_runner: DagRunner, mixin: Any
 ) -> None:
     """Taken for one that was left out, it would let another task open the gate."""
 
-    class Mixed(Deaf, QianfanModelCompTaskSensor):
+    class Mixed(mixin, QianfanModelCompTaskSensor):  # type: ignore[misc]
         pass
 
     def build() -> None:
@@ -775,3 +783,23 @@ def test_a_none_of_an_upstream_task_is_found_also_if_it_is_not_known_what_is_wri
 
     assert outcome.state == "failed"
     assert "name" in str(outcome.error)
+
+
+@pytest.mark.parametrize("argument", ["timeout", "max_wait", "soft_fail", "mode"])
+def test_a_none_for_an_argument_of_airflows_sensor_is_found(
+    emulator: EmulatorServer, dag_runner: DagRunner, argument: str
+) -> None:
+    """Taken for one that was left out, it would wait for a week."""
+
+    def build() -> None:
+        @task
+        def values() -> list[Any]:
+            return [{argument: None}]
+
+        arguments = {**KINDS["Gate"].arguments, "poke_interval": 0.4}
+        QianfanModelCompTaskSensor.partial(task_id="t", **arguments).expand_kwargs(values())
+
+    outcome = dag_runner.run(build)["t"][0]
+
+    assert outcome.state == "failed"
+    assert argument in str(outcome.error)
