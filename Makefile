@@ -1,4 +1,4 @@
-# `make` lists what there is. Everything lives in $(VENV); nothing is installed outside of it.
+# `make` lists what there is. Everything lives in $(VENV) and, for other Airflows, in .nox.
 # A second Python, side by side:  make test PYTHON=python3.13 VENV=.venv313
 # Every other Airflow:  make test-matrix
 
@@ -118,7 +118,7 @@ typecheck: $(INSTALLED) ## mypy, strict, on the package, the DAGs to copy and a 
 
 .PHONY: test-matrix
 test-matrix: dist ## every Airflow on every Python; prints the table (ARGS="-s airflow-3.1 -- tests": only these)
-	@$(BIN)/python -m nox $(ARGS); status=$$?; $(BIN)/python scripts/matrix.py; exit $$status
+	@$(BIN)/python -m nox $(ARGS); status=$$?; $(BIN)/python scripts/matrix.py || status=1; exit $$status
 
 .PHONY: wheel
 wheel: dist ## build the wheel, and install it beside each Airflow as that was released

@@ -5,10 +5,10 @@ The matrix: this provider on every Airflow and every Python that it supports. ``
 session                   what it does
 ========================  ==================================================================================
 ``airflow-3.1-3.12``      the tests on Airflow 3.1 and Python 3.12, from ``requirements/airflow-3.1.lock``
-``lowest``                the tests at the lowest version of everything that ``setup.cfg`` allows
+``lowest``                the tests at the lowest versions that ``setup.cfg`` allows: Airflow 2.11.0
 ``newest``                the tests at the newest version of everything, whatever the locks say
-``following``             the tests on the next Airflow, if there is a pre-release of it; may fail
-``wheel-3.1``             installs the wheel beside the Airflow of a release, and moves nothing of it
+``following``             the tests on a pre-release of the next Airflow; may fail
+``wheel-3.1``             installs the wheel beside Airflow; fails if that changes a package of Airflow's
 ========================  ==================================================================================
 
 What follows ``--`` chooses parts of the tests (:data:`PARTS`); ``-- ci`` chooses what ``.ci/run`` runs today.
@@ -32,9 +32,9 @@ class Airflow:
     A supported Airflow.
 
     :param newest: its newest release.
-    :param by: the day by which that was on the index.
-    :param pythons: those from 3.11 on that it supports.
-    :param bounds: what it breaks without, today.
+    :param by: a day on which that was on the index. ``requirements/release-*.lock`` has nothing newer.
+    :param pythons: the Pythons that both it and we support.
+    :param bounds: limits on its dependencies; without them it breaks today.
     """
 
     newest: str
@@ -67,48 +67,54 @@ PARTS = {
 RESULTS = Path("build", "matrix").absolute()
 
 nox.options.default_venv_backend = "uv|venv"
+nox.options.error_on_missing_interpreters = True
+nox.options.download_python = "never"
 for pythons in sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.*/bin")):
     os.environ["PATH"] += f":{pythons}"  # pyenv shows one Python at a time
 
 
+IN_CI = {
+    "airflow-2.11-3.11": ["tests"],
+    **{f"airflow-{airflow}-3.11": ["quick"] for airflow in ("3.0", "3.1", "3.2")},
+}
+"""What ``.ci/run`` runs of the other Airflows; day by day one of :data:`IN_TURN` in full."""
+
+IN_TURN = ("airflow-3.1-3.11", "airflow-3.2-3.11")
+
+
 def parts(session: nox.Session) -> list[str]:
-    """Tell what to run in a session; skip it if that is nothing."""
+    """Return the parts to run. If there are none, skip the session."""
+    if unknown := set(session.posargs) - {*PARTS, "ci"}:
+        session.error(f"not a part: {', '.join(sorted(unknown))}. The parts are {', '.join(PARTS)}")
     if "ci" in session.posargs:
-        chosen = parts_today().get(session.name, [])
+        in_turn = IN_TURN[datetime.now(UTC).timetuple().tm_yday % len(IN_TURN)]
+        chosen = ["tests"] if session.name == in_turn else IN_CI.get(session.name, [])
     else:
         chosen = [part for part in PARTS if part in session.posargs] or ["tests", "faults", "integration"]
-    if session.name.startswith(("airflow-2.11", "lowest")):  # there is no test of its services
+    if session.name.startswith(("airflow-2.11", "lowest")):  # the integration tests need Airflow 3
         chosen = [part for part in chosen if part != "integration"]
     if not chosen:
         session.skip("nothing to run")
+    for part in chosen:  # what an earlier run left is no result of this one
+        report(session, part).unlink(missing_ok=True)
     return chosen
 
 
-def parts_today() -> dict[str, list[str]]:
-    """Choose what continuous integration runs: Airflow 3.3 and Python 3.11 are tested without this file."""
-    cells = [f"airflow-{airflow}-{python}" for airflow in AIRFLOWS for python in AIRFLOWS[airflow].pythons]
-    in_turn = [cell for cell in cells if cell not in ("airflow-3.3-3.11", "airflow-2.11-3.11")]
-    chosen = in_turn[datetime.now(UTC).timetuple().tm_yday % len(in_turn)]
-    others = [f"airflow-{airflow}-3.11" for airflow in AIRFLOWS]
-    return {
-        **{cell: ["quick"] for cell in others},
-        "airflow-3.3-3.11": [],
-        "airflow-2.11-3.11": ["tests"],
-        chosen: ["tests", "integration"],
-    }
+def report(session: nox.Session, part: str) -> Path:
+    """Tell where the report of a part is."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    return RESULTS / f"{session.name}.{part}.xml"
 
 
 def run(session: nox.Session, *chosen: str) -> None:
-    """Run parts of the tests, all of them also if one fails; ``scripts/matrix.py`` makes the table of it."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    """Run each part, even if an earlier one fails. ``scripts/matrix.py`` makes the table from the reports."""
     failed = []
     for part in chosen:
-        report = RESULTS / f"{session.name}.{part}.xml"
-        report.unlink(missing_ok=True)
+        xml = report(session, part)
         try:
             session.run(
-                *("python", "-m", "pytest", f"--junitxml={report}", "--cov", "--cov-report=", *PARTS[part]),
-                env={"COVERAGE_FILE": str(report.with_suffix(".coverage"))},
+                *("python", "-m", "pytest", f"--junitxml={xml}", "--cov", "--cov-report=", *PARTS[part]),
+                env={"COVERAGE_FILE": str(xml.with_suffix(".coverage"))},
             )
         except nox.command.CommandFailed:
             failed.append(part)
@@ -125,7 +131,7 @@ def cell(session: nox.Session, airflow: str) -> None:
 
 
 def wheel(session: nox.Session, airflow: str) -> None:
-    """Install the wheel beside what an Airflow was released with: nothing else may change."""
+    """Install the wheel beside what an Airflow was released with: no other package may change."""
     pins = f"requirements/release-{airflow}.lock"
     session.install("--requirement", pins)
     before = installed(session)
@@ -133,7 +139,7 @@ def wheel(session: nox.Session, airflow: str) -> None:
     after = installed(session)
     ours = {package for package in after if package.startswith("airflow-provider-qianfan")}
     if moved := sorted((before ^ after) - ours):
-        session.error(f"the wheel moves {moved}")
+        session.error(f"installing the wheel changes other packages: {moved}")
     session.run("airflow", "providers", "get", "airflow-provider-qianfan", env=at_home(session))
     (built,) = Path("dist").glob("*.whl")
     session.run("python", "scripts/check_wheel.py", str(built), env=at_home(session))
@@ -146,14 +152,14 @@ def installed(session: nox.Session) -> set[str]:
 
 
 def at_home(session: nox.Session) -> dict[str, str]:
-    """Give Airflow a folder of its own, that is new."""
+    """Give Airflow a new, empty folder."""
     home = Path(session.create_tmp()).absolute()
     shutil.rmtree(home)
     return {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
 
 
 def lock(session: nox.Session) -> None:
-    """Bring the locks up to ``setup.cfg``; ``-- --upgrade`` moves to the newest of everything."""
+    """Write the locks again from ``setup.cfg``; ``-- --upgrade`` moves dependencies to their newest."""
     session.install("uv")
     folder = Path(session.create_tmp())
     for name, airflow in AIRFLOWS.items():
@@ -162,7 +168,7 @@ def lock(session: nox.Session) -> None:
         resolve(session, f"airflow-{name}", "--extra", "dev", "setup.cfg", str(wanted), *session.posargs)
         wanted.write_text(f"apache-airflow=={airflow.newest}")
         resolve(session, f"release-{name}", "--exclude-newer", airflow.by, str(wanted))
-    resolve(session, "lowest", "--resolution", "lowest-direct", "--extra", "test", "setup.cfg")
+    resolve(session, "lowest", "--upgrade", "--resolution", "lowest-direct", "--extra", "test", "setup.cfg")
 
 
 def resolve(session: nox.Session, name: str, *arguments: str) -> None:
@@ -175,7 +181,7 @@ def resolve(session: nox.Session, name: str, *arguments: str) -> None:
 
 
 def lowest(session: nox.Session) -> None:
-    """Run the tests at the lowest version of everything."""
+    """Run the tests at the lowest versions that ``setup.cfg`` allows."""
     chosen = parts(session)
     session.install("--requirement", "requirements/lowest.lock")
     session.install("--no-deps", "--editable", ".")
@@ -194,7 +200,10 @@ def following(session: nox.Session) -> None:
     chosen = parts(session)
     newest_of_all = max(AIRFLOWS.values(), key=lambda airflow: tuple(map(int, airflow.newest.split("."))))
     major, minor, _ = newest_of_all.newest.split(".")
-    session.install("--pre", f"apache-airflow>={major}.{int(minor) + 1}.0a0", "--editable", ".[test]")
+    try:
+        session.install("--pre", f"apache-airflow>={major}.{int(minor) + 1}.0a0", "--editable", ".[test]")
+    except nox.command.CommandFailed:
+        session.skip("there is no pre-release of the next Airflow, or it cannot be installed")
     run(session, *chosen)
 
 

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
 
 def _get(name: str, *modules: str) -> Any:
-    """Return what the first of these modules has that has it. Newer Airflows' modules come first."""
+    """Return the name from the first module that has it. The modules of newer Airflows come first."""
     for module in modules:
-        if _is_there(module) and hasattr(found := import_module(module), name):
-            return getattr(found, name)
-    raise ImportError(f"This provider needs Airflow 2.11 or newer: none of {modules} has {name}.")
+        if _has(name, module):
+            return getattr(import_module(module), name)
+    raise ImportError(
+        f"This provider does not know this Airflow: none of {modules} has {name}. It supports Airflow 2.11"
+        " and newer. If your Airflow is newer than this provider, upgrade the provider."
+    )
+
+
+def _has(name: str, module: str) -> bool:
+    return _is_there(module) and hasattr(import_module(module), name)
 
 
 def _is_there(module: str) -> bool:
@@ -65,7 +72,7 @@ else:
     conf = _get("conf", "airflow.sdk.configuration", "airflow.configuration")
 
     class BaseSensorOperator(_BaseSensorOperator):
-        """As in the newest Airflow: None is the default timeout, and an abandoned deferral has timed out."""
+        """As in Airflow 3.3: None is the default timeout, and a deferral that nobody ends has timed out."""
 
         @staticmethod
         def _coerce_timeout(timeout):
@@ -85,11 +92,11 @@ else:
 @dataclass(frozen=True, slots=True)
 class Feature:
     """
-    Something that not every supported Airflow can do, or has us do.
+    A feature that some supported Airflows lack.
 
     :param name: what it is, to a user; Markdown.
     :param lacking: the supported versions of Airflow that cannot do it.
-    :param without: what is different on them; Markdown.
+    :param without: what happens there, or what to do; Markdown.
     :param is_there: tells whether the installed Airflow can.
     """
 
@@ -99,24 +106,20 @@ class Feature:
     is_there: Callable[[], bool]
 
 
-def _trigger_is_told() -> bool:
-    return hasattr(import_module("airflow.triggers.base").BaseTrigger, "on_kill")
-
-
 NOTES = Feature(
-    "notes from try to try, of the operators that create or modify",
+    "a try of an operator knows what earlier tries have sent",
     ("2.11", "3.0", "3.1", "3.2"),
-    "each try but the first looks during the whole `settle` before it creates or modifies anything",
-    lambda: hasattr(import_module("airflow.sdk.execution_time.context"), "TaskStateStoreAccessor"),
+    "before a later try sends anything, it looks for what was sent before, during the whole `settle`",
+    lambda: _has("TaskStateStoreAccessor", "airflow.sdk.execution_time.context"),
 )
 KILL = Feature(
     "`cancel_on_kill` while the task is deferred",
     ("2.11", "3.0", "3.1", "3.2"),
     "ending a deferred task does not cancel its compression",
-    _trigger_is_told,
+    lambda: hasattr(import_module("airflow.triggers.base").BaseTrigger, "on_kill"),
 )
 FORM = Feature(
-    "labels and further fields in the connection's form",
+    "the connection's form has our labels and fields",
     ("3.0",),
     "install `apache-airflow-providers-fab`, or write the fields into *Extra* as JSON",
     lambda: _is_there("airflow.sdk.bases.hook") or _is_there("flask_appbuilder"),
@@ -124,13 +127,13 @@ FORM = Feature(
 DAGS = Feature(
     "the example DAGs",
     ("2.11",),
-    "import `dag` and `task` from `airflow.decorators`",
+    "import `dag`, `task`, `task_group` from `airflow.decorators`, and `Param` from `airflow.models.param`",
     lambda: _is_there("airflow.sdk"),
 )
 TIMEOUT = Feature(
-    "`timeout` counts per try in reschedule mode",
+    "in reschedule mode, each try has the whole `timeout`",
     ("2.11",),
-    "it counts from the first try",
+    "all tries share one `timeout`",
     lambda: _is_there("airflow.sdk.execution_time.task_runner"),
 )
 FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT)

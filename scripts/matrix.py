@@ -1,7 +1,8 @@
 """
-Make the table of what passed where, from the reports that the sessions of ``noxfile.py`` left.
+Make the table of test results.
 
-It is kept in ``docs/matrix.json``, a cell at a time, printed, and written into ``docs/versions.md``.
+The sessions of ``noxfile.py`` leave reports. This script moves them into ``docs/matrix.json``, prints the
+table, and writes it into ``docs/versions.md``. Cells without a new report stay as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PARTS = ("tests", "faults", "integration")
 
 
 def read(report: Path) -> dict[str, Any]:
-    """Count what a report of pytest tells."""
+    """Count the results in a report of pytest."""
     (suite,) = ElementTree.parse(report).getroot()  # noqa: S314  we wrote it
     reasons = Counter(skipped.get("message", "") for skipped in suite.iter("skipped"))
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -38,11 +39,12 @@ def read(report: Path) -> dict[str, Any]:
 
 
 def collect(results: dict[str, Any]) -> None:
-    """Take over what there is to take over."""
+    """Move the reports into the results. Those of a selection do not count."""
     for report in sorted(REPORTS.glob("*.xml")):
         cell, _, part = report.stem.rpartition(".")
         if part in PARTS:
             results.setdefault(cell, {})[part] = read(report)
+        report.unlink()
 
 
 def in_words(result: dict[str, Any] | None) -> str:
@@ -54,19 +56,19 @@ def in_words(result: dict[str, Any] | None) -> str:
     return f"{', '.join(said)}; {result['seconds']} s"
 
 
-def by_version(cell: str) -> list[int]:
-    """Sort 3.10 behind 3.9, and cells without a version last."""
-    return [int(number) for number in re.findall(r"\d+", cell)] or [99]
+def by_version(cell: str) -> tuple[list[int], str]:
+    """Sort 3.10 after 3.9; cells without a version come last."""
+    return [int(number) for number in re.findall(r"\d+", cell)] or [99], cell
 
 
 def matrix(results: dict[str, Any]) -> str:
-    """Write the table of what passed where, and why something was skipped."""
+    """Write the table of results, and the reasons for skips."""
     lines = [f"| Airflow, Python | {' | '.join(PARTS)} | on |", "|" + "---|" * (len(PARTS) + 2)]
     why: dict[str, set[str]] = {}
     for cell in sorted(results, key=by_version):
         name = re.sub(r"airflow-(.*)-(.*)", r"\1, \2", cell)
         parts = results[cell]
-        day = max(part["on"] for part in parts.values())
+        day = min(part["on"] for part in parts.values())
         lines.append(f"| {name} | {' | '.join(in_words(parts.get(part)) for part in PARTS)} | {day} |")
         for part in parts.values():
             for reason in part["skipped"]:
@@ -76,8 +78,8 @@ def matrix(results: dict[str, Any]) -> str:
 
 
 def features() -> str:
-    """Write the table of what not every Airflow can do."""
-    lines = [f"| | {' | '.join(AIRFLOWS)} | without it |", "|" + "---|" * (len(AIRFLOWS) + 2)]
+    """Write the table of features that some Airflows lack."""
+    lines = [f"| | {' | '.join(AIRFLOWS)} | where it is missing |", "|" + "---|" * (len(AIRFLOWS) + 2)]
     for feature in FEATURES:
         there = ["–" if airflow in feature.lacking else "✓" for airflow in AIRFLOWS]
         lines.append(f"| {feature.name} | {' | '.join(there)} | {feature.without} |")
@@ -88,7 +90,9 @@ def page(text: str, tables: dict[str, str]) -> str:
     """Put the tables between their marks."""
     for name, table in tables.items():
         begin, end = f"<!-- {name}: made by make test-matrix -->\n", f"\n<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
+        before, found, rest = text.partition(begin)
+        if not found or end not in rest:
+            raise ValueError(f"{PAGE} has no place for {name}")
         text = before + begin + table + end + rest.partition(end)[2]
     return text
 

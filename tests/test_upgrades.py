@@ -1,5 +1,5 @@
 """
-A wait that began on another version goes on.
+A wait survives a change of the provider's version.
 
 ``tests/upgrades`` has what each version leaves in Airflow's database for a deferred wait: its trigger, and
 the event that the trigger gives. A release adds a file with ``python -m tests.test_upgrades``. The file of a
@@ -158,7 +158,8 @@ def defer_again(sensor: Any, event: dict[str, Any]) -> tuple[str, dict[str, Any]
 
 @pytest.mark.parametrize("name", SENSORS)
 def test_this_version_has_a_file_that_is_true(name: str, emulator: EmulatorServer) -> None:
-    (file,) = [file for file in FILES if file.stem == __version__]
+    file = FOLDER / f"{__version__}.json"
+    assert file.exists(), "run python -m tests.test_upgrades"
     kept = json.loads(file.read_text(encoding="utf-8"))["waits"][name]
     prepare(emulator, ended=False)
 
@@ -168,4 +169,5 @@ def test_this_version_has_a_file_that_is_true(name: str, emulator: EmulatorServe
 
 
 if __name__ == "__main__":
-    (FOLDER / f"{__version__}.json").write_text(json.dumps(capture(), indent=1) + "\n", encoding="utf-8")
+    with (FOLDER / f"{__version__}.json").open("x", encoding="utf-8") as new:  # never one that is there
+        new.write(json.dumps(capture(), indent=1) + "\n")

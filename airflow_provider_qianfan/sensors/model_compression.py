@@ -137,5 +137,8 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
         if self.cancel_on_kill and not KILL.is_there():
-            self.log.warning("cancel_on_kill: on this Airflow, %s. Airflow 3.3 can do it.", KILL.without)
+            self.log.warning(
+                "cancel_on_kill: if somebody ends this task while it is deferred, its compression goes on."
+                " From Airflow 3.3 on, it is cancelled."
+            )
         return QianfanModelCompTaskTrigger(cancel_on_kill=self.cancel_on_kill, **arguments)

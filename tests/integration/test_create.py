@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan._compat import KILL
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from tests.integration.cells import MADE, SOURCE
@@ -107,6 +108,11 @@ def test_one_compression_wherever_the_worker_dies(deaths: Deaths, moment: str) -
 # -- a user ends it ----------------------------------------------------------------------------------------
 
 
+def is_told(task_id: str) -> bool:
+    """Tell whether Airflow says that the task was ended: to a trigger only from 3.3 on."""
+    return "deferred" not in task_id or KILL.is_there()
+
+
 @pytest.fixture(scope="module")
 def ended(services: Services) -> Iterator[dict[str, World]]:
     """Two tasks are marked as failed while they wait; one is cleared, and then succeeds."""
@@ -128,7 +134,7 @@ def ended(services: Services) -> Iterator[dict[str, World]]:
             "dag_run_id": services.get(run)["dag_run_id"],
         }
         services.call("POST", f"{run.partition('/dagRuns')[0]}/clearTaskInstances", clear)
-        wait_until(lambda: all(worlds[task_id].count(CANCEL) for task_id in ENDS[:2]))
+        wait_until(lambda: all(worlds[task_id].count(CANCEL) for task_id in ENDS[:2] if is_told(task_id)))
         cleared = worlds["cleared_when_deferred"]
         wait_until(lambda: states()["cleared_when_deferred"] == "deferred")
         (task_id,) = cleared.tasks
@@ -143,8 +149,9 @@ def test_a_task_that_is_marked_as_failed_cancels_its_compression(ended: dict[str
     world = ended[end]
     (task_id,) = world.tasks
 
-    assert world.count(CANCEL) == 1
-    assert (world.describe_task(task_id) or {})["status"] in ("stopping", "stopped")
+    assert world.count(CANCEL) == is_told(end)
+    status = (world.describe_task(task_id) or {})["status"]
+    assert status in ("stopping", "stopped") if is_told(end) else status == "running"
 
 
 def test_a_task_that_is_cleared_goes_on_with_the_same_compression(ended: dict[str, World]) -> None:
