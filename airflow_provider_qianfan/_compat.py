@@ -320,18 +320,11 @@ async def task_state_of(ti: Any) -> str | None:
 
 async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     """
-    Read a connection and its extra in a triggerer.
+    Read a connection and its extra in a triggerer, in a thread.
 
     Before Airflow 3.3.2 ``aget_connection`` and ``extra_dejson`` mask secrets by a synchronous call to the
-    triggerer's supervisor, which can dead-lock when others are under way on the same event loop; there a
-    thread reads it.
+    triggerer's supervisor, which can dead-lock when others are under way on the same event loop.
     """
-    from airflow.models.connection import Connection as _Connection
-
-    if hasattr(BaseHook, "aget_connection") and hasattr(_Connection, "aextra_dejson"):
-        connection = await BaseHook.aget_connection(conn_id)
-        return connection, await connection.aextra_dejson()
-
     from asgiref.sync import sync_to_async
 
     def read() -> tuple[Connection, dict[str, Any]]:

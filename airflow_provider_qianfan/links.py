@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL_TEMPLATE = "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list"
 """The account's models. Which page of the console shows one model compression task is not documented."""
+
+log = logging.getLogger(__name__)
 
 _PLACEHOLDERS = ("source_model_id", "model_comp_task_id")
 
@@ -33,7 +36,8 @@ class QianfanConsoleLink(BaseOperatorLink):
         """
         Return the URL. Airflow shows it on the task's details.
 
-        :raises ValueError: if the template cannot be meant. Airflow logs it; the task is not affected.
+        If the template cannot be meant, the log says so, and the link leads to the default page. On Airflow
+        3.0 an error would end a task's process before its callbacks run, and fail a task that was skipped.
         """
         template: str = conf.get("qianfan", "console_url_template", fallback=DEFAULT_URL_TEMPLATE)
         values = {name: _escaped(getattr(operator, name, None)) for name in _PLACEHOLDERS}
@@ -42,10 +46,13 @@ class QianfanConsoleLink(BaseOperatorLink):
         except (LookupError, ValueError, AttributeError):
             url = ""
         if not url.startswith(("https://", "http://")):
-            raise ValueError(
-                f"[qianfan] console_url_template={clean(template)!r} is not a template of a web address."
-                f" It may contain {' and '.join(f'{{{name}}}' for name in _PLACEHOLDERS)}, no other braces."
+            log.error(
+                "[qianfan] console_url_template=%r is not a template of a web address. It may contain %s, and"
+                " no other braces. The link leads to the default page.",
+                clean(template),
+                " and ".join(f"{{{name}}}" for name in _PLACEHOLDERS),
             )
+            return DEFAULT_URL_TEMPLATE
         return url
 
 
