@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
@@ -37,14 +38,25 @@ DEFAULT_AUTH_GRACE = 600.0
 _HOST = clean(gethostname(), 80)
 _ACTION = "Waiting for a model compression task"
 _NOTES_KEPT = 50
-_KINDS: dict[str, tuple[type, ...]] = {
-    "float": (int, float),
-    "float | None": (int, float),
-    "bool": (bool,),
-    "str": (str,),
-    "Mapping[str, float]": (dict,),
-    "Health": (dict,),
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether it can be a time."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
+_FITS: dict[str, Callable[[object], bool]] = {
+    "float": _is_number,
+    "float | None": _is_number,
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "Health": lambda value: isinstance(value, dict),
 }
+"""What can be meant, by the type of a field."""
 
 
 class Observer(StrEnum):
@@ -159,9 +171,7 @@ def _known(cls: type[Memory | Health], value: object) -> dict[str, Any]:
     """Take what is known here, and can be meant, from what any version wrote."""
     given = value if isinstance(value, Mapping) else {}
     return {
-        each.name: given[each.name]
-        for each in fields(cls)
-        if isinstance(given.get(each.name), _KINDS[str(each.type)])
+        each.name: given[each.name] for each in fields(cls) if _FITS[str(each.type)](given.get(each.name))
     }
 
 

@@ -476,3 +476,23 @@ def test_when_a_memory_expires(deadline: float | None, expired_at: float) -> Non
 
 def test_the_documented_limits() -> None:
     assert Limits() == Limits(max_unhealthy=3600, auth_grace=600)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"started": 10**400},
+        {"started": True},
+        {"deadline": float("nan")},
+        {"deadline": float("inf")},
+        {"spoke": 10**400},
+        {"noted": {"k": "x"}},
+        {"noted": {"k": 10**400}},
+        {"worker": {"healthy_at": True}},
+        {"triggerer": {"lost_since": 10**400}},
+    ],
+    ids=str,
+)
+def test_what_can_be_no_time_is_left_out(wrong: dict[str, object]) -> None:
+    """A wait of another version goes on; arithmetic with it would fail the task."""
+    assert Memory.from_json(wrong, now=NOW) == Memory(started=NOW)
