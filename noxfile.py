@@ -55,7 +55,15 @@ AIRFLOWS = {
 
 PARTS = {
     "quick": (
-        *("-n", "4", "tests/test_compat.py", "tests/test_upgrades.py", "tests/test_imports.py"),
+        *(
+            "-n",
+            "4",
+            "--cov",
+            "--cov-report=",
+            "tests/test_compat.py",
+            "tests/test_upgrades.py",
+            "tests/test_imports.py",
+        ),
         *("tests/hooks/test_qianfan.py", "tests/sensors/test_resources.py", "tests/operators/test_cancel.py"),
     ),
     "tests": ("-n", "4", "--dist", "worksteal"),
@@ -113,7 +121,7 @@ def run(session: nox.Session, *chosen: str) -> None:
         xml = report(session, part)
         try:
             session.run(
-                *("python", "-m", "pytest", f"--junitxml={xml}", "--cov", "--cov-report=", *PARTS[part]),
+                *("python", "-m", "pytest", f"--junitxml={xml}", *PARTS[part]),
                 env={"COVERAGE_FILE": str(xml.with_suffix(".coverage"))},
             )
         except nox.command.CommandFailed:

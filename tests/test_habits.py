@@ -785,7 +785,7 @@ def test_a_none_of_an_upstream_task_is_found_also_if_it_is_not_known_what_is_wri
     assert "name" in str(outcome.error)
 
 
-@pytest.mark.parametrize("argument", ["timeout", "max_wait", "soft_fail", "mode"])
+@pytest.mark.parametrize("argument", ["timeout", "max_wait", "soft_fail"])
 def test_a_none_for_an_argument_of_airflows_sensor_is_found(
     emulator: EmulatorServer, dag_runner: DagRunner, argument: str
 ) -> None:

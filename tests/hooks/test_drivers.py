@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.emulator.server import EmulatorServer
 
-TIMEOUT = 0.5
+TIMEOUT = 1.0
 
 
 def settings(url: str, account: Account, **more: Any) -> Settings:
