@@ -72,7 +72,7 @@ def test_another_end(world: World, cancel: Any) -> None:
     world.on_call = lambda call: (
         call.action == CANCEL
         and world.divert(
-            "amva-1", Step(status="stopping"), Step(status="succeeded", model_id="amv-made", after=0.4)
+            "amva-1", Step(status="stopping"), Step(status="succeeded", model_id="amv-made", after=1)
         )
     )
 

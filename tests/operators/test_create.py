@@ -59,7 +59,7 @@ def world(emulator: EmulatorServer) -> World:
     emulator.world.add_model(SOURCE)
     emulator.world.scenario = emulator.world.scenario.__class__(
         created_tasks=emulator.world.scenario.created_tasks.__class__(
-            timeline=(Step(status="running"), Step(status="succeeded", model_id=MADE, after=0.8))
+            timeline=(Step(status="running"), Step(status="succeeded", model_id=MADE, after=1.5))
         )
     )
     return emulator.world
@@ -486,7 +486,7 @@ def test_waits_for_the_produced_model_too(world: World, create: Any, mode: dict[
     outcome = create(wait_for_model_ready=True, **mode)
 
     assert outcome.xcoms["return_value"] == MADE
-    assert (world.now - began).total_seconds() > 2
+    assert (world.now - began).total_seconds() > 1.7
 
 
 def test_the_compression_fails(

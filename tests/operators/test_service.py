@@ -79,7 +79,7 @@ def create(**arguments: Any) -> QianfanCreateServiceOperator:
 def world(emulator: EmulatorServer) -> World:
     """A platform with one service and a version to update it to, which takes a moment."""
     world = emulator.world
-    world.behaviour.update_seconds = 0.4
+    world.behaviour.update_seconds = 1
     world.add_model(OLD, model_set_id=OLD_SET)
     world.add_model(NEW, model_set_id=NEW_SET)
     world.add_service(OLD, service_id=SERVICE, model_set_id=OLD_SET, name="chat")
@@ -92,7 +92,7 @@ def empty(world: World) -> World:
     world.remove_service(SERVICE)
     world.scenario = world.scenario.__class__(
         created_services=CreatedServices(
-            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Serving", after=0.4))
+            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Serving", after=1))
         )
     )
     return world
@@ -638,7 +638,7 @@ def test_it_waits_until_the_service_serves(empty: World, created: Any, waiting: 
 def test_the_new_service_fails(empty: World, created: Any, waiting: dict[str, Any]) -> None:
     empty.scenario = empty.scenario.__class__(
         created_services=CreatedServices(
-            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Failed", after=0.4))
+            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Failed", after=1))
         )
     )
 

@@ -86,7 +86,7 @@ def shut(outcome: Outcome, error: type[BaseException], state: str = "failed") ->
     return str(outcome.error)
 
 
-def finishing(*, after: float = 0.4, **step: Any) -> tuple[Step, ...]:
+def finishing(*, after: float = 1.0, **step: Any) -> tuple[Step, ...]:
     """A timeline that waits first."""
     return Step(status="running"), Step(after=after, **step)
 
@@ -572,13 +572,13 @@ def test_a_success_without_a_usable_model(emulator: EmulatorServer, look: Any, m
 
 
 def test_an_unknown_status_is_waited_out(emulator: EmulatorServer, gate: Any, dag_runner: DagRunner) -> None:
-    emulator.world.add_task(
-        SOURCE,
-        timeline=(
-            Step(status="running", set={"status": "paused"}),
-            Step(after=0.4, status="succeeded", model_id=MADE),
-        ),
-    )
+    task_id = emulator.world.add_task(SOURCE, timeline=(Step(status="running", set={"status": "paused"}),))
+
+    def go_on(call: Any) -> None:
+        emulator.world.on_call = None
+        emulator.world.divert(task_id, Step(after=0.5, status="succeeded", model_id=MADE))
+
+    emulator.world.on_call = go_on
 
     assert opened(gate())
     assert "undocumented status 'paused'" in dag_runner.log
