@@ -194,7 +194,7 @@ ROWS = (
         trouble("QianfanTransientError"),
         RUNS,
         ({"server_error": 502},),
-        arguments={"max_unhealthy": 15, "timeout": 90},
+        arguments={"max_unhealthy": 15, "timeout": 200},
         # It keeps no memory.
         but={"reschedule": timeout("nothing", "not known, as nothing is remembered between two looks")},
     ),
