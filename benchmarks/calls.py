@@ -160,7 +160,7 @@ def _unshared() -> Result:
                 await asyncio.sleep(4 * INTERVAL)
                 return began
 
-        asyncio.run(_wait(UNSHARED, [world]))
+        asyncio.run(_wait(UNSHARED, [world], [together]))
         began = asyncio.run(steps())
         alone = sum(2 * INTERVAL <= call.time - began < 3 * INTERVAL for call in apart.calls())
         calls = _steady(together.calls())
