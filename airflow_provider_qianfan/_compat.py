@@ -63,7 +63,6 @@ else:
     AirflowSensorTimeout = _get("AirflowSensorTimeout", *_EXCEPTIONS)
     AirflowSkipException = _get("AirflowSkipException", *_EXCEPTIONS)
     AirflowTaskTimeout = _get("AirflowTaskTimeout", *_EXCEPTIONS)
-    _TaskDeferralError = _get("TaskDeferralError", *_EXCEPTIONS)
     BaseHook = _get("BaseHook", "airflow.sdk", "airflow.hooks.base")
     BaseOperator = _get("BaseOperator", "airflow.sdk", "airflow.models")
     BaseOperatorLink = _get("BaseOperatorLink", "airflow.sdk", "airflow.models")
@@ -72,21 +71,13 @@ else:
     conf = _get("conf", "airflow.sdk.configuration", "airflow.configuration")
 
     class BaseSensorOperator(_BaseSensorOperator):
-        """As in Airflow 3.3: None is the default timeout, and a deferral that nobody ends has timed out."""
+        """As in Airflow 3.3, None is the default timeout."""
 
         @staticmethod
         def _coerce_timeout(timeout):
             if timeout is None:  # Airflow before 3.3
                 timeout = conf.getfloat("sensors", "default_timeout")
             return _BaseSensorOperator._coerce_timeout(timeout)
-
-        def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
-            try:
-                return super().resume_execution(next_method, next_kwargs, context)
-            except _TaskDeferralError as error:
-                if str(error) != "Trigger/execution timeout":  # the words of Airflow 2.11's scheduler
-                    raise
-                raise AirflowSensorTimeout(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +145,7 @@ __all__ = [
     "BaseSensorOperator",
     "PokeReturnValue",
     "conf",
+    "deferral_timed_out",
     "first_reschedule_date",
     "form_field",
     "from_upstream",
@@ -179,6 +171,12 @@ def first_reschedule_date(context: Context) -> datetime | None:
     first_try = (ti.max_tries or 0) - (ti.task.retries or 0) + 1
     found: datetime | None = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
     return found
+
+
+def deferral_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
+    """Tell whether Airflow has ended a deferral because no trigger had ended it by its timeout."""
+    words = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3's, 2.11's
+    return next_method == "__fail__" and (next_kwargs or {}).get("error") in words
 
 
 def from_upstream(operator: BaseOperator, context: Context) -> frozenset[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_qianfan._compat import (
     AirflowException,
@@ -15,6 +16,8 @@ from airflow_provider_qianfan._compat import (
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseOperator,
+    conf,
+    deferral_timed_out,
 )
 from airflow_provider_qianfan.api.errors import QianfanError, clean
 
@@ -51,9 +54,36 @@ class ReasoningOperator(BaseOperator):
             cls.execute = _reasoning(cls.execute)  # type: ignore[method-assign]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral."""
+        """Resume after a deferral, also after one that Airflow itself has ended."""
         with _reason_told(self.log):
+            if deferral_timed_out(next_method, next_kwargs):
+                next_method, next_kwargs = "_end_abandoned_wait", None
             return super().resume_execution(next_method, next_kwargs, context)
+
+    def _end_abandoned_wait(self, _context: Context) -> NoReturn:
+        """
+        End a wait that no triggerer has ended in time.
+
+        :raises AirflowTaskTimeout: if it had to end by ``execution_timeout``. Retried as ``retries`` say.
+        :raises AirflowSensorTimeout: if it had to end by ``timeout``. Final.
+        :raises AirflowSkipException: in place of the latter, if ``soft_fail`` or ``never_fail`` is set.
+        """
+        limit = getattr(self, "timeout", None)
+        if limit is None:
+            limit = conf.getfloat("sensors", "default_timeout")
+        by_execution = self.execution_timeout is not None and self.execution_timeout.total_seconds() < limit
+        name = "execution_timeout" if by_execution else "timeout"
+        told = (
+            f"The time is up ({name}), and no triggerer has said so: Airflow itself has ended the deferral."
+            " What the platform says is not known here. Check that a triggerer runs: airflow jobs check"
+            " --job-type TriggererJob"
+        )
+        if by_execution:
+            raise AirflowTaskTimeout(told)
+        if getattr(self, "soft_fail", False) or getattr(self, "never_fail", False):
+            self.log.warning("The gate stays shut, and this task is skipped. %s", told)
+            raise AirflowSkipException(told)
+        raise AirflowSensorTimeout(told)
 
 
 def _reasoning(execute: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +107,7 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
     except _NO_FAILURES:
         raise
     except (Exception, AirflowTaskTimeout) as error:
-        if type(error).__name__ not in _NO_FAILURES_BY_NAME:
+        if not any(one.__name__ in _NO_FAILURES_BY_NAME for one in type(error).__mro__):
             log.error("%s", reason(error))  # noqa: TRY400  the traceback is Airflow's
         raise
     finally:
@@ -86,8 +116,13 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Say in one line why a task fails. If the error may hold a secret, name its class only."""
-    # Subclasses of ValueError are foreign: a library's may quote a URL with a password.
-    ours = isinstance(error, _HOLD_NO_SECRET) or type(error) is ValueError
+    # A library's ValueError may quote a URL with a password.
+    ours = isinstance(error, _HOLD_NO_SECRET) or (type(error) is ValueError and _is_raised_by_us(error))
     told = clean(error, _LONGEST) if ours else "see the traceback"
     fails = "This task fails, and is not tried again." if isinstance(error, _FINAL) else "This try fails."
     return f"{fails} {type(error).__name__}: {told}"
+
+
+def _is_raised_by_us(error: BaseException) -> bool:
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals["__name__"].partition(".")[0] == __name__.partition(".")[0]

@@ -72,9 +72,15 @@ class Selector:
             return None
         if value["source_model_id"] is None and value["model_comp_task_id"] is None:
             return None
-        selector = cls.check(**{key: value[key] for key in (*CRITERIA, "if_several")})
-        started = parse_time(value.get("run_started"))
-        return replace(selector, run_started=started, model_ready=value.get("model_ready") is True)
+        model_ready = value.get("model_ready", False)
+        if not isinstance(model_ready, bool):
+            return None
+        try:
+            selector = cls.check(**{key: value[key] for key in (*CRITERIA, "if_several")})
+            started = parse_time(value.get("run_started"))
+        except (TypeError, ValueError):
+            return None
+        return replace(selector, run_started=started, model_ready=model_ready)
 
     @classmethod
     def check(

@@ -22,12 +22,9 @@ Target = Selector | Resource
 
 def target_from_json(value: object) -> Target | None:
     """Read what ``to_json`` of a target wrote, maybe in another version; None unless it is whole."""
-    try:
-        if isinstance(value, Mapping) and "resource" in value:
-            return Resource.from_json(value)
-        return Selector.from_json(value)
-    except (TypeError, ValueError):
-        return None
+    if isinstance(value, Mapping) and "resource" in value:
+        return Resource.from_json(value)
+    return Selector.from_json(value)
 
 
 def take_look(

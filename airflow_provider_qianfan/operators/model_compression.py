@@ -302,10 +302,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, as the sensor does. Creates nothing."""
         event = event if isinstance(event, Mapping) else {}
-        try:
-            selector = Selector.from_json(event.get("selector"))
-        except ValueError:
-            selector = None
+        selector = Selector.from_json(event.get("selector"))
         if selector is None or selector.model_comp_task_id is None:
             selector = self._look_up(context)
         self.model_comp_task_id = selector.model_comp_task_id

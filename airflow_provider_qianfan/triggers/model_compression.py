@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_qianfan._compat import read_connection, task_state_of
 from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
 from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
-from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.hooks.qianfan import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
@@ -45,13 +45,13 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         Airflow 3.3 also calls this when the task is cleared, of which the next try takes the compression
         over; and when another triggerer has taken this trigger over, and maybe has resumed the task.
         """
-        selector = Selector.from_json(self.selector) if self.cancel_on_kill else None
-        if selector is None or selector.model_comp_task_id is None:
+        given = self.selector if isinstance(self.selector, Mapping) else {}
+        task_id = given.get("model_comp_task_id")
+        if not self.cancel_on_kill or not isinstance(task_id, str) or not task_id:
             return
         state = await task_state_of(self.task_instance)
         if state not in ENDED:
-            shown = clean(selector.model_comp_task_id, 80)
-            self.log.info("%s goes on: this Airflow task has not ended.", shown)
+            self.log.info("%s goes on: this Airflow task has not ended.", clean(task_id, 80))
             return
         settings = Settings.read(*await read_connection(self.qianfan_conn_id))
         exchange = Exchange(
@@ -59,7 +59,7 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         )
         thread = DriverThread(settings)
         try:
-            task = await thread.run(cancel_unfinished(exchange, selector.model_comp_task_id))
+            task = await thread.run(cancel_unfinished(exchange, task_id))
         finally:
             thread.stop()
         self.log.info("Cancelled, as this Airflow task is %s: %s.", state, name_of(task))

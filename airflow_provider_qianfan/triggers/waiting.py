@@ -145,7 +145,8 @@ class QianfanTrigger(BaseTrigger):
             # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
-            await (asyncio.sleep(EXECUTOR_LAG) if watching is None else watching.until_it_is_safe())
+            kept_for = max(EXECUTOR_LAG, self._kept_for(time.time()))
+            await (asyncio.sleep(kept_for) if watching is None else watching.until_it_is_safe())
         if watching is not None:
             memory = watching.memory.to_json()
         event = {
@@ -157,6 +158,17 @@ class QianfanTrigger(BaseTrigger):
             "memory": _sendable(memory),
         }
         yield TriggerEvent(event)
+
+    def _kept_for(self, now: float) -> float:
+        """Tell for how many seconds the sensor must not be called."""
+        in_triggerer = self.trigger_id is not None  # dag.test() runs it without one: no executor
+        lag = EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
+        next_look = self.next_look if self.called_in_vain else None
+        return max(lag, next_look - now if isinstance(next_look, int | float) else 0.0)
+
+    def _deferred_for(self, now: float) -> float:
+        since = self.deferred_at
+        return max(0.0, now - since) if isinstance(since, int | float) else 0.0
 
 
 def _sendable(value: Any) -> Any:
@@ -188,25 +200,14 @@ class _Watching:
         self.run = Run(Observer.TRIGGERER, now)
         self.failed: QianfanError | None = None
         self._trigger = trigger
-        self._not_before = time.monotonic() + self._kept_for(now)
+        self._not_before = time.monotonic() + trigger._kept_for(now)
         self._shortest = max(SHORTEST_INTERVAL, trigger.poke_interval)
         self._subscription: Subscription | None = None
         self._memory = Memory.from_json(trigger.memory, now=now)
-        moved = self._deferred_for(now) >= _MOVED
+        moved = trigger._deferred_for(now) >= _MOVED
         if moved or not self._memory.triggerer.excused:
             # What is remembered is the deferral's: since then this wait may have been healthy elsewhere.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
-
-    def _kept_for(self, now: float) -> float:
-        """Tell for how many seconds the sensor must not be called."""
-        in_triggerer = self._trigger.trigger_id is not None  # dag.test() runs it without one: no executor
-        lag = EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
-        next_look = self._trigger.next_look if self._trigger.called_in_vain else None
-        return max(lag, next_look - now if isinstance(next_look, int | float) else 0.0)
-
-    def _deferred_for(self, now: float) -> float:
-        since = self._trigger.deferred_at
-        return max(0.0, now - since) if isinstance(since, int | float) else 0.0
 
     @property
     def memory(self) -> Memory:
@@ -220,7 +221,8 @@ class _Watching:
         left = self._memory.expired_at - time.time()
         if left <= 0:
             # The worker that deferred had time left, by its clock; do not send it back and forth.
-            await asyncio.sleep(min(self._shortest, _PATIENCE))
+            kept_for = max(self._shortest, self._not_before - time.monotonic())
+            await asyncio.sleep(min(kept_for, _PATIENCE))
             return "the deadline is reached"
         limit = asyncio.timeout(left if left < math.inf else None)
         try:

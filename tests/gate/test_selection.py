@@ -333,6 +333,21 @@ def test_a_selector_that_lost_a_criterion_is_none(lost: str) -> None:
     assert Selector.from_json(value) is None
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"model_ready": None},
+        {"model_ready": "True"},
+        {"name": 5},
+        {"created_after": "soon"},
+        {"if_several": []},
+    ],
+)
+def test_a_selector_that_was_damaged_is_none(damaged: dict[str, Any]) -> None:
+    """The gate then goes by its own arguments; without the criterion it could open for another task."""
+    assert Selector.from_json({**Selector(SOURCE, model_ready=True).to_json(), **damaged}) is None
+
+
 @pytest.mark.parametrize("value", [None, [], {}, Selector(name="demo").to_json()])
 def test_what_is_no_selector(value: object) -> None:
     assert Selector.from_json(value) is None

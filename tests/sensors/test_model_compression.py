@@ -742,15 +742,6 @@ def test_reschedule_counts_its_timeout_from(emulator: EmulatorServer, dag_runner
     assert looks_of_second_try > 1 if AIRFLOW_3 else looks_of_second_try == 1
 
 
-def test_a_deferral_that_nobody_ends_times_out(emulator: EmulatorServer) -> None:
-    from airflow.providers.common.compat.sdk import AirflowSensorTimeout
-
-    scheduler = {"error": "Trigger timeout" if AIRFLOW_3 else "Trigger/execution timeout"}
-
-    with pytest.raises(AirflowSensorTimeout):
-        sensor(deferrable=True).resume_execution("__fail__", scheduler, {})
-
-
 def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airflow_db: None) -> None:
     from airflow.providers.common.compat.sdk import TaskDeferred
 

@@ -65,6 +65,16 @@ def test_a_kill_cancels_if_the_task_has_ended(
     assert emulator.world.count("CancelModelCompTask") == cancels
 
 
+def test_a_kill_cancels_whatever_else_another_version_has_written(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.world.add_task(SOURCE, task_id="amva-1")
+
+    kill(monkeypatch, "failed", selector={**Selector(SOURCE, "amva-1").to_json(), "name": 5})
+
+    assert emulator.world.count("CancelModelCompTask") == 1
+
+
 @pytest.mark.parametrize(
     "arguments", [{"cancel_on_kill": False}, {"selector": Selector(SOURCE).to_json()}, {"selector": None}]
 )

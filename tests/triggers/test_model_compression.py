@@ -238,6 +238,36 @@ def test_an_interval_that_is_none_does_not_fail_the_task(
     assert event["memory"] == made.memory
 
 
+@pytest.mark.parametrize("damaged", [{}, {"poke_interval": None}], ids=["whole", "damaged"])
+@pytest.mark.parametrize("deadline", [-5, 60], ids=["over by this clock", "ahead"])
+def test_a_sensor_that_was_called_in_vain_is_not_called_again_and_again(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, damaged: dict[str, Any], deadline: float
+) -> None:
+    """Each call starts a worker; clocks may differ, and another version may have written the arguments."""
+    monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.1)
+    emulator.world.add_task(SOURCE, status="succeeded")
+    now = time.time()
+    memory = Memory(started=now - 9, deadline=now + deadline).to_json()
+    made = trigger(memory=memory, next_look=now + 2, called_in_vain=True, **damaged)
+    made.trigger_id = 7
+
+    fire(made)
+
+    assert 1.9 < time.time() - now < 5
+
+
+def test_a_deadline_that_is_over_is_not_told_before_the_executor_has_let_the_task_go(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
+    now = time.time()
+    made = trigger(memory=Memory(started=now - 9, deadline=now - 5).to_json(), deferred_at=now)
+    made.trigger_id = 7
+
+    assert fire(made)["why"] == "the deadline is reached"
+    assert 1.9 < time.time() - now < 5
+
+
 def test_memory_travels_on(emulator: EmulatorServer) -> None:
     emulator.world.add_task(
         SOURCE,
