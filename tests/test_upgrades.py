@@ -1,9 +1,10 @@
 """
-A wait survives a change of the provider's version.
+A wait and a DAG survive a change of the provider's version, and of Airflow's.
 
-``tests/upgrades`` has what each version leaves in Airflow's database for a deferred wait: its trigger, and
-the event that the trigger gives. A release adds a file with ``python -m tests.test_upgrades``. The file of a
-released version never changes.
+``tests/upgrades`` has what each version leaves in Airflow's database. For a deferred wait this is its
+trigger, and the event that the trigger gives. For a DAG it is its serialised form, which differs from Airflow
+to Airflow. A release adds files with ``python -m tests.test_upgrades``, run on each Airflow. The files of a
+released version never change.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import runpy
 import time
 from importlib import import_module
 from pathlib import Path
@@ -20,17 +22,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan import __version__
-from airflow_provider_qianfan._compat import running
+from airflow_provider_qianfan._compat import _get, running
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
+from tests.dag_runs import AIRFLOW
+from tests.test_reasons import OPERATORS
+from tests.test_reasons import SENSORS as ALL_SENSORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = Path(__file__).parent / "upgrades"
 FILES = sorted(FOLDER.glob("*.json"))
+DAGS = sorted(FOLDER.glob("dags/*.json"))
+AIRFLOW_MINOR = ".".join(map(str, AIRFLOW))
 SOURCE, MADE, SERVICE = "amv-source000001", "amv-made00000001", "svco-service0001"
 CONTEXT: Any = {"ti": SimpleNamespace(start_date=None), "dag_run": None}
 USUAL: dict[str, Any] = {"task_id": "gate", "deferrable": True, "poke_interval": 60, "timeout": 86400}
@@ -168,6 +175,63 @@ def test_this_version_has_a_file_that_is_true(name: str, emulator: EmulatorServe
     assert [path, keys(arguments)] == [kept["trigger"][0], keys(kept["trigger"][1])]
 
 
+# -- serialised DAGs --------------------------------------------------------------------------------------
+
+CLASSES = ALL_SENSORS | OPERATORS
+
+
+def serialiser(method: str) -> Any:
+    """Return a method of the class that serialises DAGs on this Airflow, or that reads them."""
+    module = "airflow.serialization.serialized_objects"
+    newer = "DagSerialization" if AIRFLOW >= (3, 2) else "SerializedDAG"
+    return getattr(getattr(import_module(module), newer), method)
+
+
+def serialised() -> dict[str, Any]:
+    """Serialise a DAG that has each class, plain and mapped."""
+    with _get("DAG", "airflow.sdk", "airflow.models.dag")("all", schedule=None) as dag:
+        for name, (made, arguments) in CLASSES.items():
+            task_id = name.replace(" ", "_")
+            made(task_id=task_id, **arguments)
+            made.partial(task_id=f"{task_id}_mapped", **arguments).expand(qianfan_conn_id=["a", "b"])
+    written: dict[str, Any] = serialiser("to_dict")(dag)
+    written["dag"] |= {"fileloc": "/dags/all.py", "_processor_dags_folder": "/dags"}  # not this machine's
+    return written
+
+
+def airflow_of(file: Path) -> tuple[int, ...]:
+    return tuple(map(int, file.stem.rpartition("-")[2].split(".")))
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in DAGS if airflow_of(file) <= AIRFLOW], ids=lambda file: file.stem
+)
+def test_a_dag_that_was_serialised_before(file: Path) -> None:
+    """The scheduler and the API server go on with it until a DAG processor has parsed the DAG again."""
+    dag = serialiser("from_dict")(json.loads(file.read_text(encoding="utf-8")))
+
+    for name, (made, _) in CLASSES.items():
+        task_id = name.replace(" ", "_")
+        for task in (dag.get_task(task_id), dag.get_task(f"{task_id}_mapped")):
+            assert task.task_type == made.__name__
+            assert list(task.template_fields) == list(made.template_fields)  # type: ignore[attr-defined]
+            if airflow_of(file)[0] == AIRFLOW[0]:  # Airflow 3 drops the links of an Airflow 2
+                links = {link.name for link in made.operator_extra_links}  # type: ignore[attr-defined]
+                assert set(task.extra_links) == links
+
+
+def test_a_dag_of_this_version_is_kept() -> None:
+    matrix = runpy.run_path(str(FOLDER.parents[1] / "scripts" / "matrix.py"))
+
+    names = {file.stem for file in DAGS}
+
+    assert {f"{__version__}-airflow-{airflow}" for airflow in matrix["AIRFLOWS"]} <= names
+
+
 if __name__ == "__main__":
-    with (FOLDER / f"{__version__}.json").open("x", encoding="utf-8") as new:  # never one that is there
-        new.write(json.dumps(capture(), indent=1) + "\n")
+    for file, left_by in (
+        (FOLDER / f"{__version__}.json", capture),
+        (FOLDER / "dags" / f"{__version__}-airflow-{AIRFLOW_MINOR}.json", serialised),
+    ):
+        if not file.exists():  # a file that is there never changes
+            file.write_text(json.dumps(left_by(), indent=1) + "\n", encoding="utf-8")
