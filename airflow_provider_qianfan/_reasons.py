@@ -124,5 +124,5 @@ def reason(error: BaseException) -> str:
 
 
 def _is_raised_by_us(error: BaseException) -> bool:
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals["__name__"].partition(".")[0] == __name__.partition(".")[0]
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return modules[-1:] != [] and modules[-1].partition(".")[0] == __name__.partition(".")[0]

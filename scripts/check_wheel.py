@@ -84,8 +84,5 @@ def form(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
 if __name__ == "__main__":
     wheel_path = Path(sys.argv[1])
     report = problems(wheel_path)
-    print(
-        "\n".join(report)
-        or f"{wheel_path.name}: the public modules import, the form is whole, and nothing else is in it"
-    )
+    print("\n".join(report) or f"{wheel_path.name}: nothing is missing, and nothing else is in it")
     sys.exit(bool(report))
