@@ -125,4 +125,4 @@ def reason(error: BaseException) -> str:
 
 def _is_raised_by_us(error: BaseException) -> bool:
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    return modules[-1:] != [] and modules[-1].partition(".")[0] == __name__.partition(".")[0]
+    return bool(modules) and modules[-1].partition(".")[0] == __name__.partition(".")[0]
