@@ -105,6 +105,7 @@ def parts(session: nox.Session) -> list[str]:
         session.skip("nothing to run")
     for part in chosen:  # what an earlier run left is no result of this one
         report(session, part).unlink(missing_ok=True)
+        report(session, part).with_suffix(".coverage").unlink(missing_ok=True)
     return chosen
 
 

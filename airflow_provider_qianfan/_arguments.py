@@ -39,7 +39,7 @@ class Arguments:
     """
     Names of the arguments in the call that made this task: all others are inherited, or defaults.
 
-    Empty, although there is always a ``task_id``, if they are not known.
+    Empty if they are not known. If they are known, ``task_id`` is always among them.
     """
 
     _given: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ def _get(name: str, *modules: str) -> Any:
         if _has(name, module):
             return getattr(import_module(module), name)
     raise ImportError(
-        f"This provider does not know this Airflow: none of {modules} has {name}. It supports Airflow 2.11"
-        " and newer. If your Airflow is newer than this provider, upgrade the provider."
+        f"This provider cannot use the installed Airflow: {name} is in none of {modules}. If your Airflow is"
+        " older than 2.11, upgrade Airflow. Otherwise upgrade the provider."
     )
 
 
@@ -100,23 +100,27 @@ class Feature:
 NOTES = Feature(
     "a try of an operator knows what earlier tries have sent",
     ("2.11", "3.0", "3.1", "3.2"),
-    "before a later try sends anything, it looks for what was sent before, during the whole `settle`",
+    "before a later try sends anything, it looks for what was sent before, during the whole `settle`;"
+    " a later try of `QianfanModifyServiceOperator` may push no `previous_model_id`"
+    " ([Deploy to a service](howto/service.md))",
     lambda: _has("TaskStateStoreAccessor", "airflow.sdk.execution_time.context"),
 )
 KILL = Feature(
     "`cancel_on_kill` while the task is deferred",
     ("2.11", "3.0", "3.1", "3.2"),
-    "ending a deferred task does not cancel its compression",
+    "if you end a deferred task, its compression goes on",
     lambda: hasattr(import_module("airflow.triggers.base").BaseTrigger, "on_kill"),
 )
 FORM = Feature(
     "the connection's form has our labels and fields",
     ("3.0",),
-    "install `apache-airflow-providers-fab`, or write the fields into *Extra* as JSON",
+    "install `apache-airflow-providers-fab`. Or fill in *Login* (Access Key ID), *Password* (Secret Access"
+    " Key) and *Host* (endpoint), and write our own fields into *Extra* as JSON, such as"
+    ' `{"timeout": 60}`',
     lambda: _is_there("airflow.sdk.bases.hook") or _is_there("flask_appbuilder"),
 )
 DAGS = Feature(
-    "the example DAGs",
+    "the DAGs to copy",
     ("2.11",),
     "import `dag`, `task`, `task_group` from `airflow.decorators`, and `Param` from `airflow.models.param`",
     lambda: _is_there("airflow.sdk"),
@@ -174,7 +178,7 @@ def first_reschedule_date(context: Context) -> datetime | None:
 
 
 def deferral_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """Tell whether Airflow has ended a deferral because no trigger had ended it by its timeout."""
+    """Tell whether Airflow ended a deferral because its timeout was over and no trigger had ended it."""
     words = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3's, 2.11's
     return next_method == "__fail__" and (next_kwargs or {}).get("error") in words
 
@@ -321,7 +325,7 @@ async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     Read a connection and its extra in a triggerer, in a thread.
 
     Before Airflow 3.3.2 ``aget_connection`` and ``extra_dejson`` mask secrets by a synchronous call to the
-    triggerer's supervisor, which can dead-lock when others are under way on the same event loop.
+    triggerer's supervisor. If other calls are under way on the same event loop, that call can deadlock.
     """
     from asgiref.sync import sync_to_async
 

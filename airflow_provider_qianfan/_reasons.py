@@ -74,9 +74,8 @@ class ReasoningOperator(BaseOperator):
         by_execution = self.execution_timeout is not None and self.execution_timeout.total_seconds() < limit
         name = "execution_timeout" if by_execution else "timeout"
         told = (
-            f"The time is up ({name}), and no triggerer has said so: Airflow itself has ended the deferral."
-            " What the platform says is not known here. Check that a triggerer runs: airflow jobs check"
-            " --job-type TriggererJob"
+            f"The time is up ({name}). No triggerer ended this wait, so Airflow did. Nobody asked the"
+            " platform at the end. Check that a triggerer runs: airflow jobs check --job-type TriggererJob"
         )
         if by_execution:
             raise AirflowTaskTimeout(told)
@@ -124,5 +123,5 @@ def reason(error: BaseException) -> str:
 
 
 def _is_raised_by_us(error: BaseException) -> bool:
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
     return bool(modules) and modules[-1].partition(".")[0] == __name__.partition(".")[0]

@@ -36,8 +36,9 @@ class QianfanConsoleLink(BaseOperatorLink):
         """
         Return the URL. Airflow shows it on the task's details.
 
-        If the template cannot be meant, the log says so, and the link leads to the default page. On Airflow
-        3.0 an error would end a task's process before its callbacks run, and fail a task that was skipped.
+        If the template is invalid, this logs an error and returns the default page. It does not raise: on
+        Airflow 3.0 an error ends the task's process before its callbacks run. It also fails a task that was
+        skipped.
         """
         template: str = conf.get("qianfan", "console_url_template", fallback=DEFAULT_URL_TEMPLATE)
         values = {name: _escaped(getattr(operator, name, None)) for name in _PLACEHOLDERS}

@@ -1,4 +1,4 @@
-"""What is said of the installed Airflow is so. On every Airflow of the matrix this file is run."""
+"""``FEATURES`` is true of the installed Airflow. The matrix runs this file on every Airflow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def test_a_feature_is_there_or_not(feature: Feature) -> None:
     assert feature.is_there() is (VERSION not in feature.lacking)
 
 
-def test_an_airflow_that_is_too_old() -> None:
-    with pytest.raises(ImportError, match=r"does not know this Airflow: none of .* has Nothing"):
+def test_an_airflow_that_we_cannot_use() -> None:
+    with pytest.raises(ImportError, match=r"cannot use the installed Airflow: Nothing is in none of"):
         _compat._get("Nothing", "airflow.models", "airflow.no_such_module", "no_such_package.module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -354,8 +355,18 @@ HOUR, TWO_HOURS = timedelta(hours=1), timedelta(hours=2)
             AirflowSensorTimeout,
             f"{FINAL} AirflowSensorTimeout: The time is up (timeout)",
         ),
+        (
+            {"execution_timeout": HOUR, "timeout": HOUR},
+            AirflowSensorTimeout,
+            f"{FINAL} AirflowSensorTimeout: The time is up (timeout)",
+        ),
+        (
+            {"execution_timeout": timedelta(days=8)},  # the default timeout is shorter
+            AirflowSensorTimeout,
+            f"{FINAL} AirflowSensorTimeout: The time is up (timeout)",
+        ),
     ],
-    ids=["neither", "timeout", "execution_timeout", "both"],
+    ids=["neither", "timeout", "execution_timeout", "both", "equal", "beyond the default"],
 )
 @pytest.mark.parametrize("kind", WAITING.values(), ids=WAITING)
 def test_a_deferral_that_only_airflow_has_ended(
@@ -394,6 +405,24 @@ def test_a_deferral_that_only_airflow_has_ended_may_skip(
         ).resume_execution("__fail__", abandoned(), {})
 
 
+@pytest.mark.parametrize("cancel", [False, True])
+def test_a_deferral_that_only_airflow_has_ended_may_cancel(
+    emulator: EmulatorServer, airflow_db: None, cancel: bool
+) -> None:
+    """Airflow calls ``on_kill`` after an ``AirflowTaskTimeout``."""
+    emulator.world.add_task(SOURCE, task_id=TASK)
+    made, arguments = WAITING["create"]
+    create = made(task_id="t", deferrable=True, execution_timeout=HOUR, cancel_on_kill=cancel, **arguments)
+    pushed = {"model_comp_task_id": TASK}
+    ti = SimpleNamespace(task_id="t", map_index=-1, xcom_pull=lambda key, **_: pushed[key])
+
+    with pytest.raises(AirflowTaskTimeout):
+        create.resume_execution("__fail__", abandoned(), {"ti": ti})
+    create.on_kill()
+
+    assert emulator.world.count("CancelModelCompTask") == cancel
+
+
 def test_a_trigger_that_failed(heard: Heard) -> None:
     """Airflow's own error, and no timeout: the task is tried again as ``retries`` say."""
     made, arguments = SENSORS["gate"]
@@ -404,6 +433,19 @@ def test_a_trigger_that_failed(heard: Heard) -> None:
         )
 
     assert not isinstance(failed.value, AirflowSensorTimeout)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_library_may_quote_a_secret(heard: Heard, resumed: bool) -> None:
+    """Our frames are always around it: what counts is who raised it."""
+    made = Raising(task_id="t", allow_nested_operators=True)
+    made.error = ValueError("PUT http://user:hu3sh@host")
+
+    with pytest.raises(ValueError, match="hu3sh"):
+        made.resume_execution("execute", {}, {}) if resumed else made.execute({})
+
+    [said] = [text for level, text in heard.said if level == "ERROR"]
+    assert said == f"{FOR_NOW} ValueError: see the traceback"
 
 
 class Changing(Raising):

@@ -147,7 +147,16 @@ class Endpoint:
 
         :raises ValueError: if it is not a bare endpoint, or is plain http to another machine.
         """
-        parts = urlsplit(text if "://" in text else f"https://{text}")
+        bare = (
+            f"The endpoint is only a scheme, a host and a port, such as {DEFAULT_ENDPOINT}: leave"
+            " out user, path and query."
+        )
+        if "@" in text:  # before anybody quotes the password that is in it
+            raise ValueError(bare)
+        try:
+            parts = urlsplit(text if "://" in text else f"https://{text}")
+        except ValueError:
+            raise ValueError(f"Not an endpoint: {clean(text)!r}. Write it as {DEFAULT_ENDPOINT}.") from None
         try:
             port = parts.port
         except ValueError:
@@ -156,11 +165,8 @@ class Endpoint:
             ) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"Not an endpoint: {clean(text)!r}. Write it as {DEFAULT_ENDPOINT}.")
-        if parts.username or parts.password or parts.path.strip("/") or parts.query or parts.fragment:
-            raise ValueError(
-                f"The endpoint is only a scheme, a host and a port, such as {DEFAULT_ENDPOINT}: leave"
-                " out user, path and query."
-            )
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError(bare)
         try:
             parts.hostname.encode("ascii" if ":" in parts.hostname else "idna")
         except UnicodeError:

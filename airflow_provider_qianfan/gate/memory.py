@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from socket import gethostname
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from airflow_provider_qianfan.api.errors import (
     QianfanAuthError,
@@ -40,7 +40,7 @@ _ACTION = "Waiting for a model compression task"
 _NOTES_KEPT = 50
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether it can be a time."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -49,11 +49,11 @@ def _is_number(value: object) -> bool:
 
 
 _FITS: dict[str, Callable[[object], bool]] = {
-    "float": _is_number,
-    "float | None": _is_number,
+    "float": is_number,
+    "float | None": is_number,
     "bool": lambda value: isinstance(value, bool),
     "str": lambda value: isinstance(value, str),
-    "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
     "Health": lambda value: isinstance(value, dict),
 }
 """What can be meant, by the type of a field."""

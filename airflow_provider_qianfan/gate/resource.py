@@ -143,7 +143,9 @@ class Resource:
     def from_json(cls, value: Mapping[str, Any]) -> Resource | None:
         """Read what :meth:`to_json` wrote; None unless it is whole."""
         kind, given, model_id = KINDS.get(str(value.get("resource"))), value.get("id"), value.get("model_id")
-        if kind is None or not _is_id(given) or (kind.serves and not _is_id(model_id)):
+        if kind is None or not _is_id(given):
+            return None
+        if not (_is_id(model_id) if kind.serves else model_id is None):
             return None
         return cls(kind, given, model_id)
 

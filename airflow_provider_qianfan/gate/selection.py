@@ -68,19 +68,18 @@ class Selector:
     @classmethod
     def from_json(cls, value: object) -> Selector | None:
         """Read what :meth:`to_json` wrote; None unless it is whole: no criterion may be lost on the way."""
-        if not isinstance(value, Mapping) or not {*CRITERIA, "if_several"} <= value.keys():
+        if not isinstance(value, Mapping) or not {*CRITERIA, "if_several", "model_ready"} <= value.keys():
             return None
         if value["source_model_id"] is None and value["model_comp_task_id"] is None:
             return None
-        model_ready = value.get("model_ready", False)
-        if not isinstance(model_ready, bool):
+        if not isinstance(value["model_ready"], bool):
             return None
         try:
             selector = cls.check(**{key: value[key] for key in (*CRITERIA, "if_several")})
             started = parse_time(value.get("run_started"))
         except (TypeError, ValueError):
             return None
-        return replace(selector, run_started=started, model_ready=model_ready)
+        return replace(selector, run_started=started, model_ready=value["model_ready"])
 
     @classmethod
     def check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import running, task_store
@@ -370,6 +370,14 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             )
         else:
             self._killable = hook, task_id
+
+    def _end_abandoned_wait(self, context: Context) -> NoReturn:
+        if self.cancel_on_kill:  # Airflow calls on_kill() if this ends by execution_timeout
+            ti = context["ti"]
+            pushed = ti.xcom_pull(task_ids=ti.task_id, key="model_comp_task_id", map_indexes=ti.map_index)
+            if isinstance(pushed, str) and pushed:
+                self._prepare_kill(pushed)
+        super()._end_abandoned_wait(context)
 
     def on_kill(self) -> None:
         """Cancel the task if its id is known, and that is asked for."""

@@ -138,7 +138,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
 
         if self.cancel_on_kill and not KILL.is_there():
             self.log.warning(
-                "cancel_on_kill: if somebody ends this task while it is deferred, its compression goes on."
-                " From Airflow 3.3 on, it is cancelled."
+                "If somebody ends this task while it is deferred, its compression goes on, although"
+                " cancel_on_kill is set. To cancel it then, you need Airflow 3.3 or newer."
             )
         return QianfanModelCompTaskTrigger(cancel_on_kill=self.cancel_on_kill, **arguments)

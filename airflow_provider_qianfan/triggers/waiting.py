@@ -27,6 +27,7 @@ from airflow_provider_qianfan.gate.memory import (
     after_look,
     failure_to_json,
     interval_after,
+    is_number,
 )
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
 
+DEFAULT_INTERVAL = 60.0
+"""Seconds."""
+
 EXECUTOR_LAG = 20.0
 """
 Seconds after the deferral in which no triggerer calls the sensor. The scheduler first has to hear that the
@@ -53,7 +57,7 @@ _MOVED = 60.0
 """Seconds after the deferral; a run that begins later is taken for one that moved here."""
 
 _PATIENCE = 60.0
-"""Seconds at most that a deadline is told late: Airflow ends the deferral ten minutes after it."""
+"""The longest delay, in seconds, of a deadline's event: ten minutes after it, Airflow ends the deferral."""
 
 
 class QianfanTrigger(BaseTrigger):
@@ -63,7 +67,7 @@ class QianfanTrigger(BaseTrigger):
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
 
-    Its event comes no sooner than 20 seconds after the deferral, or at the deadline if that is earlier. If a
+    Its event comes no sooner than 20 seconds after the deferral, or at a deadline within these seconds. If a
     task resumes sooner, Airflow may take it for one that was killed.
 
     The trigger decides nothing: its one event says "look again", and the sensor looks for itself. The sensor
@@ -92,7 +96,7 @@ class QianfanTrigger(BaseTrigger):
         qianfan_conn_id: str = QianfanHook.default_conn_name,
         selector: dict[str, Any] | None = None,
         memory: dict[str, Any] | None = None,
-        poke_interval: float = 60.0,
+        poke_interval: float = DEFAULT_INTERVAL,
         next_look: float | None = None,
         settle: float = DEFAULT_SETTLE,
         max_unhealthy: float = DEFAULT_MAX_UNHEALTHY,
@@ -145,8 +149,7 @@ class QianfanTrigger(BaseTrigger):
             # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
-            kept_for = max(EXECUTOR_LAG, self._kept_for(time.time()))
-            await (asyncio.sleep(kept_for) if watching is None else watching.until_it_is_safe())
+            await (asyncio.sleep(EXECUTOR_LAG) if watching is None else watching.until_it_is_safe())
         if watching is not None:
             memory = watching.memory.to_json()
         event = {
@@ -164,11 +167,11 @@ class QianfanTrigger(BaseTrigger):
         in_triggerer = self.trigger_id is not None  # dag.test() runs it without one: no executor
         lag = EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
         next_look = self.next_look if self.called_in_vain else None
-        return max(lag, next_look - now if isinstance(next_look, int | float) else 0.0)
+        return max(lag, next_look - now if is_number(next_look) else 0.0)
 
     def _deferred_for(self, now: float) -> float:
         since = self.deferred_at
-        return max(0.0, now - since) if isinstance(since, int | float) else 0.0
+        return max(0.0, now - since) if is_number(since) else 0.0
 
 
 def _sendable(value: Any) -> Any:
@@ -201,7 +204,8 @@ class _Watching:
         self.failed: QianfanError | None = None
         self._trigger = trigger
         self._not_before = time.monotonic() + trigger._kept_for(now)
-        self._shortest = max(SHORTEST_INTERVAL, trigger.poke_interval)
+        interval = trigger.poke_interval
+        self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_INTERVAL)
         self._subscription: Subscription | None = None
         self._memory = Memory.from_json(trigger.memory, now=now)
         moved = trigger._deferred_for(now) >= _MOVED

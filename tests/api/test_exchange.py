@@ -451,11 +451,19 @@ def test_endpoints(text: str, url: str) -> None:
         ("https://", "Write it as"),
         ("https://h:99999", "port"),
         ("https://h:x", "port"),
-        ("https://user:pw@h", "leave out"),
+        ("https://user:hu3sh@h", "leave out"),
+        ("user:hu3sh@h", "leave out"),
+        ("https://user:hu3sh@h:99999", "leave out"),
+        ("ftp://user:hu3sh@h", "leave out"),
+        ("https://user:hu3sh@[::1", "leave out"),
+        ("https://user:hu3sh@h\u2100", "leave out"),
+        ("https://[::1", "Write it as"),
+        ("https://h\u2100", "Write it as"),
         ("https://h/v2/model", "leave out"),
         ("https://h?a=b", "leave out"),
     ],
 )
 def test_what_is_no_endpoint(text: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=told) as refused:
         Endpoint.parse(text)
+    assert "hu3sh" not in str(refused.value)

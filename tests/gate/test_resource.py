@@ -139,6 +139,7 @@ def test_a_target_travels(target: Any) -> None:
         {"resource": "service", "model_id": NEW},
         {"resource": "cluster", "id": "c-1", "model_id": None},
         {"resource": None, "source_model_id": SOURCE},
+        {"resource": "model", "id": NEW, "model_id": ["x"]},
         {"resource": ["service"], "id": "svco-1", "model_id": NEW},
     ],
 )

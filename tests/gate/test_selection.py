@@ -324,7 +324,7 @@ def test_a_selector_in_words(selector: Selector, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost", ["source_model_id", "model_comp_task_id", "name", "created_after", "if_several"]
+    "lost", ["source_model_id", "model_comp_task_id", "name", "created_after", "if_several", "model_ready"]
 )
 def test_a_selector_that_lost_a_criterion_is_none(lost: str) -> None:
     value = Selector(SOURCE, "amva-1", "demo", NOON).to_json()

@@ -225,30 +225,53 @@ def test_a_deadline_that_is_over_is_told_before_airflow_ends_the_deferral(
     assert event["why"] == "the deadline is reached"
 
 
-@pytest.mark.parametrize("interval", [None, "60", [60], {}])
-def test_an_interval_that_is_none_does_not_fail_the_task(
-    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, interval: Any
+@pytest.mark.parametrize("interval", [None, "60", [60], {}, 10**400])
+def test_an_interval_that_is_none_is_the_usual_one(emulator: EmulatorServer, interval: Any) -> None:
+    emulator.world.add_task(SOURCE, status="succeeded")
+
+    assert fire(trigger(poke_interval=interval))["why"] == "it may have come to an end"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"next_look": 10**400, "called_in_vain": True}, "watching failed"),
+        ({"deferred_at": 10**400}, "it may have come to an end"),
+        ({"longest_interval": "60"}, "watching failed"),
+    ],
+)
+def test_a_number_that_is_none_does_not_fail_the_task(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], why: str
 ) -> None:
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.1)
-    made = trigger(poke_interval=interval)
+    emulator.world.add_task(SOURCE, status="running" if "longest_interval" in given else "succeeded")
+    made = trigger(**given)
+    made.trigger_id = 7
 
-    event = fire(made)
+    assert fire(made)["why"] == why
+
+
+def test_a_watch_that_failed_calls_the_sensor_by_its_deadline(emulator: EmulatorServer) -> None:
+    """Later, Airflow would end the deferral, and nobody would look."""
+    now = time.time()
+    memory = Memory(started=now, deadline=now + 1).to_json()
+
+    event = fire(trigger(memory=memory, qianfan_conn_id=5, next_look=now + 7200, called_in_vain=True))
 
     assert event["why"] == "watching failed"
-    assert event["memory"] == made.memory
+    assert time.time() - now < 5
 
 
-@pytest.mark.parametrize("damaged", [{}, {"poke_interval": None}], ids=["whole", "damaged"])
 @pytest.mark.parametrize("deadline", [-5, 60], ids=["over by this clock", "ahead"])
 def test_a_sensor_that_was_called_in_vain_is_not_called_again_and_again(
-    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, damaged: dict[str, Any], deadline: float
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, deadline: float
 ) -> None:
-    """Each call starts a worker; clocks may differ, and another version may have written the arguments."""
+    """Each call starts a worker, and clocks may differ."""
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.1)
     emulator.world.add_task(SOURCE, status="succeeded")
     now = time.time()
     memory = Memory(started=now - 9, deadline=now + deadline).to_json()
-    made = trigger(memory=memory, next_look=now + 2, called_in_vain=True, **damaged)
+    made = trigger(memory=memory, next_look=now + 2, called_in_vain=True)
     made.trigger_id = 7
 
     fire(made)
