@@ -117,11 +117,11 @@ typecheck: $(INSTALLED) ## mypy, strict, on the package, the DAGs to copy and a 
 	@$(BIN)/python -m mypy $(ARGS)
 
 .PHONY: test-matrix
-test-matrix: dist ## every Airflow on every Python; prints the table (ARGS="-s airflow-3.1 -- tests": only these)
+test-matrix: dist ## every Airflow on every Python; prints the table (ARGS="-s airflow-3.1-3.11 -- tests": only these)
 	@$(BIN)/python -m nox $(ARGS); status=$$?; $(BIN)/python scripts/matrix.py || status=1; exit $$status
 
 .PHONY: wheel
-wheel: dist ## build the wheel, and install it beside each Airflow as that was released
+wheel: dist ## build the wheel, and install it beside each Airflow, as of about its release
 	@$(BIN)/python -m nox --tags wheel
 	@clean=$$(mktemp -d); cp tests/user_dag.py dags/*.py "$$clean"; cd "$$clean"; \
 		$(abspath $(BIN))/python -m mypy --strict --python-executable $(abspath .nox/wheel-3-3/bin/python) *.py; \

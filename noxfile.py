@@ -11,8 +11,8 @@ session                   what it does
 ``wheel-3.1``             installs the wheel beside Airflow; fails if that changes a package of Airflow's
 ========================  ==================================================================================
 
-What follows ``--`` chooses parts of the tests (:data:`PARTS`); ``-- ci`` chooses what ``.ci/run`` runs today.
-Each session works in a virtual environment of its own, made by uv, or by venv and pip where there is no uv.
+To choose parts of the tests (:data:`PARTS`), name them after ``--``. ``-- ci`` chooses what ``.ci/run`` runs
+today. Each session has its own virtual environment. If uv is installed, uv makes it, otherwise venv and pip.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ IN_CI = {
     "airflow-2.11-3.11": ["tests"],
     **{f"airflow-{airflow}-3.11": ["quick"] for airflow in ("3.0", "3.1", "3.2")},
 }
-"""What ``.ci/run`` runs of the other Airflows; day by day one of :data:`IN_TURN` in full."""
+"""What ``.ci/run`` runs on the other Airflows. Each day one session of :data:`IN_TURN` runs all ``tests``."""
 
 IN_TURN = ("airflow-3.1-3.11", "airflow-3.2-3.11")
 

@@ -32,5 +32,8 @@ def test_the_workflow_has_each_session() -> None:
 
     named = set(workflow["jobs"]["airflows"]["strategy"]["matrix"]["session"])
 
+    matrix = runpy.run_path(str(ROOT / "scripts" / "matrix.py"))
+    airflows = {each.split("-")[1] for each in sessions if each.startswith("airflow-")}
+    assert airflows == set(matrix["AIRFLOWS"])
     # Airflow 3.3 on Python 3.11 is what the other jobs run on.
     assert named | {"airflow-3.3-3.11", "following"} == sessions
