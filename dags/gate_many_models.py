@@ -67,10 +67,10 @@ def gate_many_models() -> None:
             deferrable=True,
             poke_interval=30,
             timeout=timedelta(hours=12),
-            map_index_template="{{ task.source_model_id }}",  # which the UI shows instead of 0, 1, 2
+            map_index_template="{{ ti.task.source_model_id }}",  # which the UI shows instead of 0, 1, 2
         )
 
-        @task(map_index_template="{{ task.op_args[0] }}", max_active_tis_per_dag=2)
+        @task(map_index_template="{{ ti.task.op_args[0] }}", max_active_tis_per_dag=2)
         def deploy(source_model_id: str, model_id: str) -> str:
             """Stands for your deployment; it gets the model version that the compression produced."""
             print(f"Deploying {model_id}, compressed from {source_model_id}")
