@@ -87,7 +87,7 @@ IN_CI = {
 }
 """What ``.ci/run`` runs on the other Airflows. Each day one session of :data:`IN_TURN` runs all ``tests``."""
 
-IN_TURN = ("airflow-3.1-3.11", "airflow-3.2-3.11")
+IN_TURN = ("airflow-3.0-3.11", "airflow-3.1-3.11", "airflow-3.2-3.11")
 
 
 def parts(session: nox.Session) -> list[str]:
