@@ -103,9 +103,6 @@ def parts(session: nox.Session) -> list[str]:
         chosen = [part for part in chosen if part != "integration"]
     if not chosen:
         session.skip("nothing to run")
-    for part in chosen:  # what an earlier run left is no result of this one
-        report(session, part).unlink(missing_ok=True)
-        report(session, part).with_suffix(".coverage").unlink(missing_ok=True)
     return chosen
 
 
@@ -120,6 +117,8 @@ def run(session: nox.Session, *chosen: str) -> None:
     failed = []
     for part in chosen:
         xml = report(session, part)
+        for earlier in (xml, xml.with_suffix(".coverage")):
+            earlier.unlink(missing_ok=True)
         try:
             session.run(
                 *("python", "-m", "pytest", f"--junitxml={xml}", *PARTS[part]),

@@ -56,7 +56,8 @@ class ReasoningOperator(BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral, also after one that Airflow itself has ended."""
         with _reason_told(self.log):
-            if deferral_timed_out(next_method, next_kwargs):
+            ours = getattr(self, "deferrable", False)  # or else a subclass has deferred by itself
+            if ours and deferral_timed_out(next_method, next_kwargs):
                 next_method, next_kwargs = "_end_abandoned_wait", None
             return super().resume_execution(next_method, next_kwargs, context)
 
@@ -69,7 +70,7 @@ class ReasoningOperator(BaseOperator):
         :raises AirflowSkipException: in place of the latter, if ``soft_fail`` or ``never_fail`` is set.
         """
         limit = getattr(self, "timeout", None)
-        if limit is None:
+        if not isinstance(limit, int | float):
             limit = conf.getfloat("sensors", "default_timeout")
         by_execution = self.execution_timeout is not None and self.execution_timeout.total_seconds() < limit
         name = "execution_timeout" if by_execution else "timeout"

@@ -405,6 +405,31 @@ def test_a_deferral_that_only_airflow_has_ended_may_skip(
         ).resume_execution("__fail__", abandoned(), {})
 
 
+def test_a_deferral_of_a_subclass_is_its_own() -> None:
+    """It has a timeout of its own, which is not the wait's: Airflow says what it says."""
+    made, arguments = OPERATORS["list"]
+
+    with pytest.raises(Exception, match=r"[Tt]imeout") as failed:
+        made(task_id="t", **arguments).resume_execution("__fail__", abandoned(), {})
+
+    assert not isinstance(failed.value, AirflowSensorTimeout)
+
+
+def test_what_cannot_be_cancelled_still_ends(heard: Heard) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("hu3sh")
+
+    made, arguments = WAITING["create"]
+    create = made(task_id="t", deferrable=True, execution_timeout=HOUR, cancel_on_kill=True, **arguments)
+    ti = SimpleNamespace(task_id="t", map_index=-1, xcom_pull=fail)
+
+    with pytest.raises(AirflowTaskTimeout):
+        create.resume_execution("__fail__", abandoned(), {"ti": ti})
+
+    assert "WARNING" in [level for level, _ in heard.said]
+    assert "hu3sh" not in str(heard.said)
+
+
 @pytest.mark.parametrize("cancel", [False, True])
 def test_a_deferral_that_only_airflow_has_ended_may_cancel(
     emulator: EmulatorServer, airflow_db: None, cancel: bool

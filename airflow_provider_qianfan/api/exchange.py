@@ -147,30 +147,29 @@ class Endpoint:
 
         :raises ValueError: if it is not a bare endpoint, or is plain http to another machine.
         """
+        # No message quotes the text: there may be a password in it.
         bare = (
             f"The endpoint is only a scheme, a host and a port, such as {DEFAULT_ENDPOINT}: leave"
             " out user, path and query."
         )
-        if "@" in text:  # before anybody quotes the password that is in it
+        if "@" in text:
             raise ValueError(bare)
         try:
             parts = urlsplit(text if "://" in text else f"https://{text}")
         except ValueError:
-            raise ValueError(f"Not an endpoint: {clean(text)!r}. Write it as {DEFAULT_ENDPOINT}.") from None
+            raise ValueError(f"This is not an endpoint. Write it as {DEFAULT_ENDPOINT}.") from None
         try:
             port = parts.port
         except ValueError:
-            raise ValueError(
-                f"The endpoint's port is not a number from 0 to 65535: {clean(text)!r}."
-            ) from None
+            raise ValueError("The endpoint's port is not a number from 0 to 65535.") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"Not an endpoint: {clean(text)!r}. Write it as {DEFAULT_ENDPOINT}.")
+            raise ValueError(f"This is not an endpoint. Write it as {DEFAULT_ENDPOINT}.")
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError(bare)
         try:
             parts.hostname.encode("ascii" if ":" in parts.hostname else "idna")
         except UnicodeError:
-            raise ValueError(f"The endpoint's host is not a valid name: {clean(text)!r}.") from None
+            raise ValueError("The endpoint's host is not a valid name.") from None
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError(
                 f"Plain http to {parts.hostname} is refused: neither the request's body nor its answer"

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
-from airflow_provider_qianfan._compat import running, task_store
+from airflow_provider_qianfan._compat import AirflowTaskTimeout, running, task_store
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
 from airflow_provider_qianfan.api.errors import clean
@@ -372,12 +372,23 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             self._killable = hook, task_id
 
     def _end_abandoned_wait(self, context: Context) -> NoReturn:
-        if self.cancel_on_kill:  # Airflow calls on_kill() if this ends by execution_timeout
-            ti = context["ti"]
+        try:
+            super()._end_abandoned_wait(context)
+        except AirflowTaskTimeout:  # after which Airflow calls on_kill()
+            if self.cancel_on_kill:
+                self._prepare_late_kill(context["ti"])
+            raise
+
+    def _prepare_late_kill(self, ti: Any) -> None:
+        try:
             pushed = ti.xcom_pull(task_ids=ti.task_id, key="model_comp_task_id", map_indexes=ti.map_index)
+        except Exception as error:
+            self.log.warning(
+                "XCom model_comp_task_id cannot be read, so nothing is cancelled: %s", type(error).__name__
+            )
+        else:
             if isinstance(pushed, str) and pushed:
                 self._prepare_kill(pushed)
-        super()._end_abandoned_wait(context)
 
     def on_kill(self) -> None:
         """Cancel the task if its id is known, and that is asked for."""

@@ -458,6 +458,13 @@ def test_endpoints(text: str, url: str) -> None:
         ("https://user:hu3sh@[::1", "leave out"),
         ("https://user:hu3sh@h\u2100", "leave out"),
         ("https://[::1", "Write it as"),
+        ("https://user:hu3sh\uff20h", "Write it as"),  # as a Chinese keyboard writes it
+        ("https://user:hu3sh%40h", "port"),
+        ("AK:hu3sh", "port"),
+        ("https://[user:hu3sh]h", "Write it as"),
+        ("https://h:abc?token=hu3sh", "port"),
+        ("ftp://x?password=hu3sh", "Write it as"),
+        ("https://hu3sh" + "x" * 99, "host"),
         ("https://h\u2100", "Write it as"),
         ("https://h/v2/model", "leave out"),
         ("https://h?a=b", "leave out"),

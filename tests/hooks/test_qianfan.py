@@ -103,7 +103,7 @@ def test_connections(connect: Any, connection: Any, expected: dict[str, Any]) ->
         ({"login": "AK", "password": "SK", "extra": {"verify": False}}, ["verify=false is refused"]),
         ({"login": "AK", "password": "SK", "extra": {"verify": "/no/such/file"}}, ["CA bundle"]),
         ({"login": "AK", "password": "SK", "extra": {"verify": "-----BEGIN" + "x" * 5000}}, ["CA bundle"]),
-        ({"host": "ftp://x", "extra": {"timeout": -1}}, ["login", "password", "Not an endpoint", "timeout"]),
+        ({"host": "ftp://x", "extra": {"timeout": -1}}, ["login", "password", "not an endpoint", "timeout"]),
         ({"login": "AK\n", "password": "hu3sh"}, ["login (Access Key ID) contains"]),
         ({"login": "AK", "password": "hu3sh\r\n"}, ["password (Secret Access Key) contains"]),
         (
