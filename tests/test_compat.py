@@ -18,6 +18,7 @@ from airflow_provider_qianfan._compat import (
     BaseOperator,
     Feature,
     from_upstream,
+    mask_secret,
     render_to_text,
     running,
     task_state_of,
@@ -68,6 +69,16 @@ class Echo(BaseOperator):
 
 def test_a_template_is_rendered_to_text() -> None:
     assert render_to_text(Environment(autoescape=True).from_string("{{ n }}"), {"n": 5}) == "5"  # type: ignore[typeddict-unknown-key]
+
+
+def test_only_a_secret_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr(_compat, "_get", lambda *_: masked.append)
+
+    for secret in (None, "", "hu3sh"):
+        mask_secret(secret)
+
+    assert masked == ["hu3sh"]
 
 
 def test_the_store_of_a_task() -> None:
