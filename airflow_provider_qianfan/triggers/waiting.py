@@ -67,7 +67,7 @@ class QianfanTrigger(BaseTrigger):
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
 
-    Its event comes no sooner than 20 seconds after the deferral, or at a deadline within these seconds. If a
+    Its event comes no sooner than 20 seconds after the deferral, even if a deadline is reached before. If a
     task resumes sooner, Airflow may take it for one that was killed.
 
     The trigger decides nothing: its one event says "look again", and the sensor looks for itself. The sensor
@@ -162,12 +162,15 @@ class QianfanTrigger(BaseTrigger):
         }
         yield TriggerEvent(event)
 
-    def _kept_for(self, now: float) -> float:
-        """Tell for how many seconds the sensor must not be called."""
+    def _lag(self, now: float) -> float:
+        """Tell for how many seconds the executor may still hold the task."""
         in_triggerer = self.trigger_id is not None  # dag.test() runs it without one: no executor
-        lag = EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
+        return EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
+
+    def _kept_for(self, now: float) -> float:
+        """Tell for how many seconds a sensor that was called in vain is not called again."""
         next_look = self.next_look if self.called_in_vain else None
-        return max(lag, next_look - now if is_number(next_look) else 0.0)
+        return next_look - now if is_number(next_look) else 0.0
 
     def _deferred_for(self, now: float) -> float:
         since = self.deferred_at
@@ -196,14 +199,24 @@ class _Watching:
     takes to judge an answer is gone before the next one is waited for.
     """
 
-    __slots__ = ("_memory", "_not_before", "_shortest", "_subscription", "_trigger", "failed", "run")
+    __slots__ = (
+        "_kept_until",
+        "_let_go_at",
+        "_memory",
+        "_shortest",
+        "_subscription",
+        "_trigger",
+        "failed",
+        "run",
+    )
 
     def __init__(self, trigger: QianfanTrigger) -> None:
         now = time.time()
         self.run = Run(Observer.TRIGGERER, now)
         self.failed: QianfanError | None = None
         self._trigger = trigger
-        self._not_before = time.monotonic() + trigger._kept_for(now)
+        self._let_go_at = time.monotonic() + trigger._lag(now)
+        self._kept_until = time.monotonic() + trigger._kept_for(now)
         interval = trigger.poke_interval
         self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_INTERVAL)
         self._subscription: Subscription | None = None
@@ -225,7 +238,7 @@ class _Watching:
         left = self._memory.expired_at - time.time()
         if left <= 0:
             # The worker that deferred had time left, by its clock; do not send it back and forth.
-            kept_for = max(self._shortest, self._not_before - time.monotonic())
+            kept_for = max(self._shortest, max(self._let_go_at, self._kept_until) - time.monotonic())
             await asyncio.sleep(min(kept_for, _PATIENCE))
             return "the deadline is reached"
         limit = asyncio.timeout(left if left < math.inf else None)
@@ -237,14 +250,17 @@ class _Watching:
         except TimeoutError:
             if not limit.expired():
                 raise
+            await self._leave()
+            await self.until_it_is_safe()
             return "the deadline is reached"
         finally:
             await self._leave()
 
     async def until_it_is_safe(self) -> None:
-        """Wait until the sensor may be called, or until the deadline."""
-        left = min(self._not_before - time.monotonic(), self._memory.expired_at - time.time())
-        await asyncio.sleep(max(0.0, left))
+        """Wait until the sensor may be called: by its deadline, but not while the executor holds the task."""
+        now = time.monotonic()
+        kept_for = min(self._kept_until - now, self._memory.expired_at - time.time())
+        await asyncio.sleep(max(0.0, kept_for, self._let_go_at - now))
 
     async def _watch(self) -> str:
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe

@@ -174,16 +174,6 @@ def test_a_triggerer_that_was_excused_has_one_more_look(
         assert "in the triggerer on" in event["failed"]["text"]
 
 
-def test_a_triggerer_keeps_no_wait_beyond_its_deadline(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded")
-    now = time.time()
-    made = trigger(memory=Memory(started=now, deadline=now + 1).to_json())
-    made.trigger_id = 7
-
-    assert fire(made)["why"] == "the deadline is reached"
-    assert 0.9 < time.time() - now < 5
-
-
 @pytest.mark.parametrize("status", ["succeeded", "failed", "stopped"])
 def test_whatever_the_end_is_it_is_left_to_the_sensor(emulator: EmulatorServer, status: Any) -> None:
     emulator.world.add_task(SOURCE, status=status)
@@ -279,16 +269,35 @@ def test_a_sensor_that_was_called_in_vain_is_not_called_again_and_again(
     assert 1.9 < time.time() - now < 5
 
 
-def test_a_deadline_that_is_over_is_not_told_before_the_executor_has_let_the_task_go(
-    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("deadline", "given", "why"),
+    [
+        pytest.param(-5, {}, "the deadline is reached", id="over"),
+        pytest.param(0.3, {"next_look": None}, "the deadline is reached", id="while it watches"),
+        pytest.param(0.3, {}, "the deadline is reached", id="after an end"),
+        pytest.param(0.3, {"next_look": "soon"}, "watching failed", id="after a defect"),
+        pytest.param(0.3, {"called_in_vain": True}, "the deadline is reached", id="called in vain"),
+    ],
+)
+def test_a_deadline_is_not_told_before_the_executor_has_let_the_task_go(
+    emulator: EmulatorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    deadline: float,
+    given: dict[str, Any],
+    why: str,
 ) -> None:
+    """If it were, the scheduler would use up a try."""
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
+    emulator.world.add_task(SOURCE, status="succeeded")
     now = time.time()
-    made = trigger(memory=Memory(started=now - 9, deadline=now - 5).to_json(), deferred_at=now)
+    given = {"next_look": now + 60, **given} if given.get("called_in_vain") else given
+    memory = Memory(started=now - 9, deadline=now + deadline).to_json()
+    made = trigger(**{"memory": memory, "deferred_at": now, **given})
     made.trigger_id = 7
 
-    assert fire(made)["why"] == "the deadline is reached"
+    event = fire(made)
     assert 1.9 < time.time() - now < 5
+    assert event["why"] == why
 
 
 def test_memory_travels_on(emulator: EmulatorServer) -> None:
