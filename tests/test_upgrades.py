@@ -2,9 +2,9 @@
 If the provider or Airflow is upgraded, deferred waits and serialised DAGs go on.
 
 ``tests/upgrades`` has what each version leaves in Airflow's database. For a deferred wait this is its
-trigger, and the event that the trigger gives. For a DAG it is the serialised form. Each Airflow writes
-another one. For a release, run ``python -m tests.test_upgrades`` on each Airflow: it adds the files. The
-files of a released version never change.
+trigger, and the events that the trigger gives: at the deadline, and if the key is refused. For a DAG it is
+the serialised form. Each Airflow writes another one. For a release, run ``python -m tests.test_upgrades`` on
+each Airflow: it adds the files. The files of a released version never change.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ import pytest
 
 from airflow_provider_qianfan import __version__
 from airflow_provider_qianfan._compat import _get, running
+from airflow_provider_qianfan.emulator.scenario import MODEL_SET_ID
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.gate.once import fingerprint
+from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
+from airflow_provider_qianfan.operators.service import (
+    QianfanCreateServiceOperator,
+    QianfanModifyServiceOperator,
+)
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 from tests.dag_runs import AIRFLOW
-from tests.test_reasons import OPERATORS
+from tests.test_reasons import COMPRESSION, OPERATORS, UNITS
 from tests.test_reasons import SENSORS as ALL_SENSORS
 
 if TYPE_CHECKING:
@@ -38,33 +45,77 @@ FOLDER = Path(__file__).parent / "upgrades"
 FILES = sorted(FOLDER.glob("*.json"))
 DAGS = sorted(FOLDER.glob("dags/*.json"))
 AIRFLOW_MINOR = ".".join(map(str, AIRFLOW))
+LOOKS = {
+    "DescribeModelCompTasks",
+    "DescribeModelCompTask",
+    "DescribeModel",
+    "DescribeService",
+    "DescribeServices",
+}
+"""The actions that change nothing."""
+
 SOURCE, MADE, SERVICE = "amv-source000001", "amv-made00000001", "svco-service0001"
-CONTEXT: Any = {"ti": SimpleNamespace(start_date=None), "dag_run": None}
 USUAL: dict[str, Any] = {"task_id": "gate", "deferrable": True, "poke_interval": 60, "timeout": 86400}
-SENSORS: dict[str, Callable[[], Any]] = {
+BEGUN: dict[str, Any] = {**USUAL, "wait_for_completion": True}
+MARK = fingerprint("dag", "run", "gate", -1)
+WAITS: dict[str, Callable[[], Any]] = {
     "a compression": lambda: QianfanModelCompTaskSensor(source_model_id=SOURCE, name="demo", **USUAL),
     "a compression by its id": lambda: QianfanModelCompTaskSensor(model_comp_task_id="amva-1", **USUAL),
     "a model version": lambda: QianfanModelSensor(model_id=MADE, **USUAL),
     "a service": lambda: QianfanServiceSensor(service_id=SERVICE, model_id=MADE, **USUAL),
+    "a compression that was created": lambda: QianfanCreateModelCompTaskOperator(
+        **{**COMPRESSION, "name": "demo", "source_model_id": SOURCE}, **BEGUN
+    ),
+    "a service that was modified": lambda: QianfanModifyServiceOperator(
+        service_id=SERVICE, model_id=MADE, model_set_id=MODEL_SET_ID, **BEGUN
+    ),
+    "a service that was created": lambda: QianfanCreateServiceOperator(
+        name="demo",
+        url_suffix="demo",
+        model_id=MADE,
+        model_set_id=MODEL_SET_ID,
+        deployment_config=UNITS,
+        **BEGUN,
+    ),
 }
 
 
+def context(pushed: dict[str, Any] | None = None) -> Any:
+    """Make as much of a context as the waits need, in which XComs can be pushed."""
+    kept = {} if pushed is None else pushed
+    ti = SimpleNamespace(
+        start_date=None,
+        dag_id="dag",
+        run_id="run",
+        task_id="gate",
+        map_index=-1,
+        try_number=1,
+        xcom_push=lambda key, value, **_: kept.update({key: value}),
+    )
+    return {"ti": ti, "dag_run": None}
+
+
 def prepare(server: EmulatorServer, ended: bool) -> None:
-    """Have everything that is waited for be under way, or have ended well."""
+    """Have everything that is waited for be under way, or have ended well. An operator finds its mark."""
+    mark, world = f"[airflow:{MARK}]", server.world
+    world.add_model(SOURCE)
     if ended:
-        server.world.add_task(SOURCE, task_id="amva-1", name="demo", status="succeeded", model_id=MADE)
+        world.add_task(
+            SOURCE, task_id="amva-1", name="demo", description=mark, status="succeeded", model_id=MADE
+        )
     else:
-        server.world.add_task(SOURCE, task_id="amva-1", name="demo")
-        server.world.add_model(MADE, status="Creating")
-    server.world.add_service(MADE, service_id=SERVICE, run_status="Serving" if ended else "Deploying")
+        world.add_task(SOURCE, task_id="amva-1", name="demo", description=mark)
+        world.add_model(MADE, status="Creating")
+    status: Any = "Serving" if ended else "Deploying"
+    world.add_service(MADE, service_id=SERVICE, name="demo", description=mark, run_status=status)
 
 
-def defer(sensor: Any) -> tuple[str, dict[str, Any]]:
-    """Let a sensor take its first look, and return the trigger that it leaves."""
+def defer(task: Any) -> tuple[str, dict[str, Any]]:
+    """Let a task take its first look, and return the trigger that it leaves."""
     from airflow.providers.common.compat.sdk import TaskDeferred
 
-    with running(sensor), pytest.raises(TaskDeferred) as deferred:
-        sensor.execute(CONTEXT)
+    with running(task), pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
     trigger: tuple[str, dict[str, Any]] = deferred.value.trigger.serialize()
     return trigger
 
@@ -98,12 +149,16 @@ def capture() -> dict[str, Any]:
     with EmulatorServer() as server:
         os.environ["AIRFLOW_CONN_QIANFAN_DEFAULT"] = server.connection_uri
         prepare(server, ended=False)
-        for name, make in SENSORS.items():
+        key = server.world.account.secret_access_key
+        for name, make in WAITS.items():
             path, arguments = defer(make())
             due = {**arguments, "next_look": time.time() - 1, "poke_interval": 1.0}
-            due["memory"] = {**arguments["memory"], "deadline": time.time() + 1}
-            event = {**event_of(path, due), "memory": arguments["memory"]}
-            waits[name] = {"trigger": [path, arguments], "event": event}
+            at_once = {**due, "memory": {**arguments["memory"], "deadline": time.time() + 1}}
+            event = {**event_of(path, at_once), "memory": arguments["memory"]}
+            server.world.account.secret_access_key = "another-secret-access-key"
+            refused = event_of(path, {**due, "auth_grace": 0.0})
+            server.world.account.secret_access_key = key
+            waits[name] = {"trigger": [path, arguments], "event": event, "refused": refused}
     return {"version": __version__, "at": time.time(), "waits": waits}
 
 
@@ -117,7 +172,18 @@ def left(request: pytest.FixtureRequest) -> dict[str, Any]:
     return json.loads(request.param.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", SENSORS)
+@pytest.fixture(params=WAITS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["event", "refused"])
+def event(request: pytest.FixtureRequest, left: dict[str, Any], name: str) -> dict[str, Any]:
+    event = moved(left["waits"][name][request.param], time.time() - left["at"])
+    assert bool(event["failed"]) is (request.param == "refused")
+    return event  # type: ignore[no-any-return]
+
+
 def test_a_trigger_of_that_version_watches(left: dict[str, Any], name: str, emulator: EmulatorServer) -> None:
     prepare(emulator, ended=True)
     path, arguments = left["waits"][name]["trigger"]
@@ -129,50 +195,47 @@ def test_a_trigger_of_that_version_watches(left: dict[str, Any], name: str, emul
     assert emulator.world.calls
 
 
-@pytest.mark.parametrize("name", SENSORS)
-def test_an_event_of_that_version_resumes(left: dict[str, Any], name: str, emulator: EmulatorServer) -> None:
-    event = moved(left["waits"][name]["event"], time.time() - left["at"])
+def test_an_event_of_that_version_resumes(name: str, event: dict[str, Any], emulator: EmulatorServer) -> None:
     prepare(emulator, ended=False)
 
-    _, arguments = defer_again(SENSORS[name](), event)
+    _, arguments = defer_again(WAITS[name](), event)
+
     assert arguments["memory"]["started"] == pytest.approx(event["memory"]["started"])
     assert arguments["memory"]["deadline"] == pytest.approx(event["memory"]["deadline"])
+    assert arguments["memory"]["triggerer"]["excused"] is bool(event["failed"])
 
 
-@pytest.mark.parametrize("name", SENSORS)
-def test_an_event_of_that_version_opens(
-    left: dict[str, Any], name: str, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_event_of_that_version_opens(name: str, event: dict[str, Any], emulator: EmulatorServer) -> None:
     pushed: dict[str, Any] = {}
     prepare(emulator, ended=True)
-    event = moved(left["waits"][name]["event"], time.time() - left["at"])
-    ti = SimpleNamespace(start_date=None, xcom_push=lambda key, value, **_: pushed.update({key: value}))
 
-    returned = SENSORS[name]().execute_complete({**CONTEXT, "ti": ti}, event)
+    returned = WAITS[name]().execute_complete(context(pushed), event)
 
     assert MADE in (returned, pushed.get("return_value"), pushed.get("modelId"))
+    assert {call.action for call in emulator.world.calls} <= LOOKS
 
 
-def defer_again(sensor: Any, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Resume a sensor that finds that it has to wait for longer."""
+def defer_again(task: Any, event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Resume a task that finds that it has to wait for longer."""
     from airflow.providers.common.compat.sdk import TaskDeferred
 
     with pytest.raises(TaskDeferred) as deferred:
-        sensor.execute_complete(CONTEXT, event)
+        task.execute_complete(context(), event)
+    assert deferred.value.method_name == "execute_complete"
     trigger: tuple[str, dict[str, Any]] = deferred.value.trigger.serialize()
     return trigger
 
 
-@pytest.mark.parametrize("name", SENSORS)
 def test_this_version_has_a_file_that_is_true(name: str, emulator: EmulatorServer) -> None:
     file = FOLDER / f"{__version__}.json"
     assert file.exists(), "run python -m tests.test_upgrades"
     kept = json.loads(file.read_text(encoding="utf-8"))["waits"][name]
     prepare(emulator, ended=False)
 
-    path, arguments = defer(SENSORS[name]())
+    path, arguments = defer(WAITS[name]())
 
     assert [path, keys(arguments)] == [kept["trigger"][0], keys(kept["trigger"][1])]
+    assert {call.action for call in emulator.world.calls} <= LOOKS
 
 
 # -- serialised DAGs --------------------------------------------------------------------------------------
