@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from benchmarks.waits import Make
 
 INTERVAL = 5.0
-WINDOW = 3 * INTERVAL
+WINDOW = 6 * INTERVAL
+"""Seconds. A shorter one would hold a reading more or less, which counts for much."""
 SOURCES = 100
 KINDS: dict[str, Callable[[int, float], Make]] = {
     "ours": lambda number, interval: ours(number % SOURCES, interval),

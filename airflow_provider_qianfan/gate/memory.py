@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from socket import gethostname
 from typing import Any, NamedTuple, TypeGuard
@@ -104,7 +104,7 @@ class Memory:
     The memory of one wait. All times are seconds since the epoch.
 
     It travels from the worker to the trigger and back as JSON, between versions of this provider that may
-    differ.
+    differ. The JSON has no defaults in it, so defaults must not change.
 
     :param started: when the first look of this try was taken.
     :param deadline: when the wait must end; None if another version did not say.
@@ -136,8 +136,8 @@ class Memory:
     noted: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values, without defaults: Airflow stores and sends thousands of memories."""
+        return {"started": self.started, **_changed(self, Memory(self.started))}
 
     @classmethod
     def from_json(cls, value: object, *, now: float) -> Memory:
@@ -165,6 +165,16 @@ class Memory:
     @property
     def expired_at(self) -> float:
         return float("inf") if self.deadline is None else self.deadline
+
+
+def _changed(now: Memory | Health, before: Memory | Health) -> dict[str, Any]:
+    """Return what differs, as plain JSON values."""
+    changed: dict[str, Any] = {}
+    for each in fields(now):
+        value, was = getattr(now, each.name), getattr(before, each.name)
+        if value != was:
+            changed[each.name] = _changed(value, was) if isinstance(value, Health) else value
+    return changed
 
 
 def _known(cls: type[Memory | Health], value: object) -> dict[str, Any]:

@@ -402,11 +402,15 @@ def test_the_timeout_tells_the_last_state_and_the_last_healthy_answer() -> None:
     )
 
 
+ILL = Health(5, 6, 7, 8, "e", True, 9)
+
+
 @pytest.mark.parametrize(
     "memory",
     [
         replace(HEALTHY, deadline=NOW + 9, absent_since=NOW, noted={"absent": NOW}),
         replace(HEALTHY, deadline_is_execution_timeout=True, forgetful=True, selected="amva-1"),
+        Memory(1, 2, True, True, "a", "b", "c", 3, 4, ILL, replace(ILL, got="f"), 9, {"absent": 10}),
     ],
 )
 def test_a_memory_survives_json(memory: Memory) -> None:
@@ -440,33 +444,11 @@ def test_the_memory_of_another_version(value: object, memory: Memory) -> None:
     assert Memory.from_json(value, now=NOW) == memory
 
 
-UNSEEN = {
-    "healthy_at": None,
-    "lost_since": None,
-    "refused_since": None,
-    "unusable_since": None,
-    "got": "",
-    "excused": False,
-    "again_at": None,
-}
+def test_what_a_memory_leaves_out_of_its_json() -> None:
+    memory = Memory(NOW, spoke=NOW, triggerer=Health(healthy_at=NOW))
 
-
-def test_a_new_memory_in_json() -> None:
-    assert Memory(NOW).to_json() == {
-        "started": NOW,
-        "deadline": None,
-        "deadline_is_execution_timeout": False,
-        "forgetful": False,
-        "state": "",
-        "said": "",
-        "selected": "",
-        "last_healthy": None,
-        "absent_since": None,
-        "worker": UNSEEN,
-        "triggerer": UNSEEN,
-        "spoke": 0.0,
-        "noted": {},
-    }
+    assert Memory(NOW).to_json() == {"started": NOW}
+    assert memory.to_json() == {"started": NOW, "spoke": NOW, "triggerer": {"healthy_at": NOW}}
 
 
 @pytest.mark.parametrize(("deadline", "expired_at"), [(None, float("inf")), (NOW + 9, NOW + 9)])
