@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -178,12 +179,17 @@ class Services:
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """Call Airflow's API."""
         body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(
-            self.url + path, body, {"Content-Type": "application/json"}, method=method
-        )
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             text = answer.read()
         return json.loads(text) if text else None
+
+    @cache  # noqa: B019  one for each Airflow
+    def _token(self) -> str:
+        """Log in, which Airflow 3.1 asks of everybody."""
+        with urllib.request.urlopen(f"{self.url}/auth/token", timeout=60) as answer:
+            return str(json.load(answer)["access_token"])
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)
