@@ -167,7 +167,7 @@ class QianfanTrigger(BaseTrigger):
         in_triggerer = self.trigger_id is not None  # dag.test() runs it without one: no executor
         return EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
 
-    def _kept_for(self, now: float) -> float:
+    def _held_for(self, now: float) -> float:
         """Tell for how many seconds a sensor that was called in vain is not called again."""
         next_look = self.next_look if self.called_in_vain else None
         return next_look - now if is_number(next_look) else 0.0
@@ -199,24 +199,13 @@ class _Watching:
     takes to judge an answer is gone before the next one is waited for.
     """
 
-    __slots__ = (
-        "_kept_until",
-        "_let_go_at",
-        "_memory",
-        "_shortest",
-        "_subscription",
-        "_trigger",
-        "failed",
-        "run",
-    )
+    __slots__ = ("_memory", "_not_before", "_shortest", "_subscription", "_trigger", "failed", "run")
 
     def __init__(self, trigger: QianfanTrigger) -> None:
         now = time.time()
         self.run = Run(Observer.TRIGGERER, now)
         self.failed: QianfanError | None = None
         self._trigger = trigger
-        self._let_go_at = time.monotonic() + trigger._lag(now)
-        self._kept_until = time.monotonic() + trigger._kept_for(now)
         interval = trigger.poke_interval
         self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_INTERVAL)
         self._subscription: Subscription | None = None
@@ -225,6 +214,10 @@ class _Watching:
         if moved or not self._memory.triggerer.excused:
             # What is remembered is the deferral's: since then this wait may have been healthy elsewhere.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
+        held_for, left = trigger._held_for(now), self._memory.expired_at - now
+        # A deadline that is over by this clock alone is not told at once, again and again.
+        held_for = min(held_for, left) if left > 0 else min(max(held_for, self._shortest), _PATIENCE)
+        self._not_before = time.monotonic() + max(held_for, trigger._lag(now))
 
     @property
     def memory(self) -> Memory:
@@ -237,9 +230,7 @@ class _Watching:
         """Watch, and tell why it ended."""
         left = self._memory.expired_at - time.time()
         if left <= 0:
-            # The worker that deferred had time left, by its clock; do not send it back and forth.
-            kept_for = max(self._shortest, max(self._let_go_at, self._kept_until) - time.monotonic())
-            await asyncio.sleep(min(kept_for, _PATIENCE))
+            await self.until_it_is_safe()
             return "the deadline is reached"
         limit = asyncio.timeout(left if left < math.inf else None)
         try:
@@ -258,9 +249,7 @@ class _Watching:
 
     async def until_it_is_safe(self) -> None:
         """Wait until the sensor may be called: by its deadline, but not while the executor holds the task."""
-        now = time.monotonic()
-        kept_for = min(self._kept_until - now, self._memory.expired_at - time.time())
-        await asyncio.sleep(max(0.0, kept_for, self._let_go_at - now))
+        await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
 
     async def _watch(self) -> str:
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe

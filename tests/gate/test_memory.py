@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from socket import gethostname
 
 import pytest
@@ -449,6 +449,35 @@ def test_what_a_memory_leaves_out_of_its_json() -> None:
 
     assert Memory(NOW).to_json() == {"started": NOW}
     assert memory.to_json() == {"started": NOW, "spoke": NOW, "triggerer": {"healthy_at": NOW}}
+
+
+def test_what_is_left_out_means_the_same_in_every_version() -> None:
+    """A default that changed would change waits that an earlier version has stored."""
+    unseen = {
+        "healthy_at": None,
+        "lost_since": None,
+        "refused_since": None,
+        "unusable_since": None,
+        "got": "",
+        "excused": False,
+        "again_at": None,
+    }
+
+    assert asdict(Memory.from_json({"started": NOW}, now=0)) == {
+        "started": NOW,
+        "deadline": None,
+        "deadline_is_execution_timeout": False,
+        "forgetful": False,
+        "state": "",
+        "said": "",
+        "selected": "",
+        "last_healthy": None,
+        "absent_since": None,
+        "worker": unseen,
+        "triggerer": unseen,
+        "spoke": 0.0,
+        "noted": {},
+    }
 
 
 @pytest.mark.parametrize(("deadline", "expired_at"), [(None, float("inf")), (NOW + 9, NOW + 9)])

@@ -300,6 +300,31 @@ def test_a_deadline_is_not_told_before_the_executor_has_let_the_task_go(
     assert event["why"] == why
 
 
+def test_a_deadline_long_after_the_deferral_is_told_at_once(emulator: EmulatorServer) -> None:
+    now = time.time()
+    memory = Memory(started=now - 90, deadline=now + 1).to_json()
+    made = trigger(memory=memory, deferred_at=now - 60, next_look=None, poke_interval=60)
+    made.trigger_id = 7
+
+    assert fire(made)["why"] == "the deadline is reached"
+    assert 0.9 < time.time() - now < 5
+
+
+def test_a_clock_that_goes_back_does_not_put_a_deadline_off(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody watches any more, and ten minutes later Airflow would end the deferral."""
+    now, began = time.time(), time.monotonic()
+    memory = Memory(started=now - 90, deadline=now + 1).to_json()
+    made = trigger(memory=memory, deferred_at=now - 60, next_look=now + 3600, called_in_vain=True)
+    made.trigger_id = 7
+    correct = time.time
+    monkeypatch.setattr(time, "time", lambda: correct() - (1800 if time.monotonic() > began + 0.5 else 0))
+
+    assert fire(made)["why"] == "the deadline is reached"
+    assert time.monotonic() - began < 5
+
+
 def test_memory_travels_on(emulator: EmulatorServer) -> None:
     emulator.world.add_task(
         SOURCE,
