@@ -132,10 +132,7 @@ def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | 
 
 
 def _read_page(scan: Scan, tasks: dict[str, ModelCompTask]) -> Steps[None]:
-    restarts = scan.restarts
-    rows = yield from scan.next_page()
-    if scan.restarts != restarts:
-        tasks.clear()
+    rows = yield from scan.next_page(tasks)
     tasks.update((task.id, task) for task in map(ModelCompTask.parse, rows))
 
 

@@ -42,7 +42,6 @@ class Scan:
     :param rows_key: the key of the rows in ``result``.
     :param body: filters and the like, sent with every page; ``maxKeys`` is set if it is not there.
     :ivar finished: whether the last page has been read.
-    :ivar restarts: how often the reading began again from the top.
     :ivar pages: how many pages have been read.
     """
 
@@ -59,12 +58,13 @@ class Scan:
         self._bytes = 0
         self._markers: set[str] = set()
         self.finished = False
-        self.restarts = 0
+        self._restarted = False
 
-    def next_page(self) -> Steps[list[dict[str, Any]]]:
+    def next_page(self, kept: dict[str, Any] | None = None) -> Steps[list[dict[str, Any]]]:
         """
         Read the next page.
 
+        :param kept: what was made of the pages before; cleared if the reading begins again.
         :raises QianfanProtocolError: if the list contradicts its documentation or does not end.
         """
         read_before = self._exchange.bytes_read
@@ -72,6 +72,8 @@ class Scan:
             answer = yield from self._exchange.call(self._path, self._action, self._body)
         except QianfanAPIError as error:
             self._restart(error)
+            if kept is not None:
+                kept.clear()
             return []
         finally:
             self._bytes += self._exchange.bytes_read - read_before
@@ -88,11 +90,11 @@ class Scan:
         """Begin again when our marker went bad, as when its row is deleted; once may be a coincidence."""
         if error.code != "InvalidMarker" or not self._markers:
             raise error
-        if self.restarts:
+        if self._restarted:
             raise QianfanTransientError(
                 self._action, f"the list changed twice while it was read ({error})"
             ) from error
-        self.restarts += 1
+        self._restarted = True
         self._markers.clear()
         self._set_marker(self._first_marker)
 
@@ -108,7 +110,7 @@ class Scan:
                 f" {clean(page_info)}"
             )
         rows = result.get(self._rows_key)
-        if rows is None and not self.pages and not page_info["isTruncated"]:
+        if rows is None and not self._markers and not page_info["isTruncated"]:
             rows = []  # how some servers write an empty list; in the middle of one it would hide rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise QianfanProtocolError(

@@ -441,11 +441,7 @@ class NewService:
         """Read those with our mark, and tell how many pages the list has."""
         scan, named = scan_services(exchange, self.name), dict[str, Row]()
         while not scan.finished:
-            restarts = scan.restarts
-            rows = yield from scan.next_page()
-            if scan.restarts != restarts:
-                named.clear()
-            for json in rows:
+            for json in (yield from scan.next_page(named)):
                 service_id = json.get(SERVICE.id_key)
                 # The filter finds the name within others, too.
                 if isinstance(service_id, str) and service_id and json.get("name") in (None, self.name):

@@ -228,7 +228,7 @@ def _read_listing(
     scan, rows = Scan(exchange, kind.path, action, rows_key), dict[str, Row]()
     try:
         while not scan.finished and scan.pages < len(wanted):
-            for json in (yield from scan.next_page()):
+            for json in (yield from scan.next_page(rows)):
                 row_id = json.get(kind.id_key)
                 if isinstance(row_id, str) and row_id in wanted:
                     rows[row_id] = Row(row_id, json)

@@ -20,7 +20,7 @@ def rows_page(*ids: str, next_marker: Any = None, truncated: Any = None) -> Repl
     return answer({"result": {"rows": [{"id": each} for each in ids], "pageInfo": info}})
 
 
-def read(*replies: Reply, body: dict[str, Any] | None = None) -> Drive:
+def read(*replies: Reply, body: dict[str, Any] | None = None, kept: dict[str, Any] | None = None) -> Drive:
     scan = Scan(
         Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(first_pause=0)),
         "/v2/model",
@@ -32,7 +32,10 @@ def read(*replies: Reply, body: dict[str, Any] | None = None) -> Drive:
     def all_rows() -> Steps[list[str]]:
         rows: list[str] = []
         while not scan.finished:
-            rows += [row["id"] for row in (yield from scan.next_page())]
+            page = yield from scan.next_page(kept)
+            rows += [row["id"] for row in page]
+            if kept is not None:
+                kept.update((row["id"], row) for row in page)
         return rows
 
     return Drive(all_rows(), replies)
@@ -143,6 +146,20 @@ def test_a_marker_that_went_bad_restarts_the_list_once() -> None:
     assert once.result == ["a", "a", "b"]
     assert [body.get("marker") for body in once.bodies] == [None, "m", None, "m"]
     assert type(twice.error) is QianfanTransientError
+
+
+@pytest.mark.parametrize("rows", [None, []])
+def test_a_list_may_be_empty_when_it_is_read_again(rows: list[Any] | None) -> None:
+    empty = answer({"result": {"rows": rows, "pageInfo": {"isTruncated": False}}})
+
+    assert read(rows_page("a", next_marker="m"), error(400, "InvalidMarker"), empty).result == ["a"]
+
+
+def test_what_was_kept_is_dropped_when_the_list_is_read_again() -> None:
+    kept: dict[str, Any] = {}
+    read(rows_page("a", next_marker="m"), error(400, "InvalidMarker"), rows_page("b"), kept=kept)
+
+    assert kept == {"b": {"id": "b"}}
 
 
 @pytest.mark.parametrize("code", ["InvalidMarker", "InappropriateJSON"])

@@ -401,6 +401,21 @@ def test_services_are_listed_where_that_is_cheaper(services: int, wanted: int, c
     ] * (wanted)
 
 
+def test_a_row_does_not_count_if_the_list_is_read_again_without_it() -> None:
+    platform = Resources(150)
+
+    def lose_all(what: str) -> Reply:
+        if what == "DescribeServices" and platform.asked[what] == 2:
+            platform.services = 0
+            return error(400, "InvalidMarker")
+        return None
+
+    platform.refuse = lose_all
+
+    assert statuses(platform.take(*SERVICES), SERVICES) == ["New"] * 3
+    assert platform.asked == {"DescribeServices": 3, "svco-0": 1, "svco-1": 1, "svco-2": 1}
+
+
 def test_models_are_asked_for_one_by_one() -> None:
     platform = Resources()
 
