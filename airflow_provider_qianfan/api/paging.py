@@ -110,6 +110,9 @@ class Scan:
                 f" {clean(page_info)}"
             )
         rows = result.get(self._rows_key)
+        if rows is None and (others := sorted(key for key in result if isinstance(result[key], list))):
+            there = ", ".join(clean(key, 80) for key in others[:5])
+            raise QianfanProtocolError(f"{self._action}: there is no {self._rows_key}, but there is: {there}")
         if rows is None and not self._markers and not page_info["isTruncated"]:
             rows = []  # how some servers write an empty list; in the middle of one it would hide rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

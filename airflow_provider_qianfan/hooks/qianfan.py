@@ -365,7 +365,7 @@ class QianfanHook(BaseHook):
         :param rows_key: the key of the rows in ``result``, such as ``modelCompTaskList``.
         :param body: filters; ``maxKeys`` is 100 unless given.
         :returns: each row with an ``id`` once, in the platform's order, which is not documented.
-        :raises QianfanProtocolError: if the list does not end.
+        :raises QianfanProtocolError: if the list does not end, or the answer has another list in its place.
         """
         yield from self._unseen(Scan(self.exchange, path, action, rows_key, body))
 

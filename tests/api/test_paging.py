@@ -155,6 +155,13 @@ def test_a_list_may_be_empty_when_it_is_read_again(rows: list[Any] | None) -> No
     assert read(rows_page("a", next_marker="m"), error(400, "InvalidMarker"), empty).result == ["a"]
 
 
+def test_another_list_is_not_taken_for_none() -> None:
+    """Or a wrong key would find nothing, and say nothing."""
+    other = answer({"result": {"rowList": [], "list": [], "pageInfo": {"isTruncated": False}}})
+
+    assert str(read(other).error) == "List: there is no rows, but there is: list, rowList"
+
+
 def test_what_was_kept_is_dropped_when_the_list_is_read_again() -> None:
     kept: dict[str, Any] = {}
     read(rows_page("a", next_marker="m"), error(400, "InvalidMarker"), rows_page("b"), kept=kept)
