@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret
 from airflow_provider_qianfan.api import model_compression, service
@@ -192,7 +192,7 @@ class QianfanHook(BaseHook):
 
     Every request is signed with the connection's Access Key (BCE auth v1) immediately before it is sent. What
     may pass is tried again as ``retry`` says; actions that change something are tried again only if they
-    certainly did not arrive. The connection is read once per hook.
+    certainly did not arrive. The connection is read once per hook. ``with QianfanHook() as hook:`` closes it.
 
     :param qianfan_conn_id: a connection of type ``qianfan``.
     :param retry: how often and how patiently a call is tried again. Default: 4 tries, pauses of up to 1, 2
@@ -216,6 +216,12 @@ class QianfanHook(BaseHook):
     def __getstate__(self) -> dict[str, Any]:
         """Be pickled without what was read from the connection: it is read again where it is needed."""
         return {**self.__dict__, "_settings": None, "_exchange": None, "_driver": None, "_session": None}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- connection --------------------------------------------------------------------------------------
 

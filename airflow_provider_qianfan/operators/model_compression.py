@@ -114,11 +114,8 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         self._check_arguments(context)
         selector = Selector.check(**{argument: getattr(self, argument) for argument in FILTERS})
         statuses = None if self.statuses is None else _check_statuses(self.statuses, rendered=True)
-        hook = QianfanHook(self.qianfan_conn_id)
-        try:
+        with QianfanHook(self.qianfan_conn_id) as hook:
             tasks = hook.list_model_comp_tasks(selector.source_model_id)
-        finally:
-            hook.close()
         found = [
             task
             for task in tasks
@@ -281,11 +278,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         tries = context["ti"].try_number
         journal = Journal(task_store(context), "qianfan_model_comp_task", identity, tries)
         manner = Manner(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
-        hook = QianfanHook(self.qianfan_conn_id)
-        try:
+        with QianfanHook(self.qianfan_conn_id) as hook:
             task_id = hook.run(create_once(hook.exchange, wanted, self.if_exists, journal, manner))
-        finally:
-            hook.close()
         self.model_comp_task_id = task_id
         push(context, "model_comp_task_id", task_id)
         self.log.info("The model compression task is %s.", clean(task_id, 80))
@@ -316,11 +310,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         wanted = self._wanted(context)
-        hook = QianfanHook(self.qianfan_conn_id)
-        try:
+        with QianfanHook(self.qianfan_conn_id) as hook:
             found = hook.run(find_ours(hook.exchange, wanted, time.time() + self.settle, time.time))
-        finally:
-            hook.close()
         if found is None:
             raise QianfanTaskNotFoundError(
                 f"There is no model compression task with this task's mark {wanted.mark} any more, although"
@@ -464,8 +455,7 @@ class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
 
         self._check_arguments(context)
         task_id = self.model_comp_task_id
-        hook = QianfanHook(self.qianfan_conn_id)
-        try:
+        with QianfanHook(self.qianfan_conn_id) as hook:
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
             if task.status in FINISHED - {STOPPED}:
                 self.log.warning("There is nothing to cancel: %s is %s.", name_of(task), task.status)
@@ -481,8 +471,6 @@ class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
                     )
                 )
                 self.log.info("%s has ended: it is %s.", name_of(task), task.status)
-        finally:
-            hook.close()
         try_to_push(context, "model_comp_task", dict(task.json), self.log)
 
 

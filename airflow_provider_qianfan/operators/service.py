@@ -53,12 +53,9 @@ class _DeployingOperator(WaitingOperator):
     def _carry_out(self, steps: Any) -> Any:
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        hook = QianfanHook(self.qianfan_conn_id)
-        try:
+        with QianfanHook(self.qianfan_conn_id) as hook:
             begun: Steps[Any] = steps(hook.exchange)
             return hook.run(begun)
-        finally:
-            hook.close()
 
     def _manner(self) -> Manner:
         from airflow_provider_qianfan.gate.once import Manner

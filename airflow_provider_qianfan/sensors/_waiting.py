@@ -309,13 +309,10 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
             take_look,  # as late as the hook, which loads requests
         )
 
-        hook = self._connect(wait)
-        try:
+        with self._connect(wait) as hook:
             verdict = hook.run(
                 take_look(hook.exchange, wait.target, wait.memory, settle=self.settle, clock=time.time)
             )
-        finally:
-            hook.close()
         wait.memory, lines = after_look(
             wait.memory, verdict, time.time(), self.poke_interval, Observer.WORKER
         )

@@ -435,3 +435,12 @@ def test_a_hook_can_be_used_after_it_was_closed(emulator: EmulatorServer) -> Non
     hook.close()
 
     assert hook.list_model_comp_tasks() == []
+
+
+def test_a_hook_is_closed_at_the_end_of_its_block(emulator: EmulatorServer) -> None:
+    with QianfanHook() as hook:
+        hook.list_model_comp_tasks()
+        hook.get_conn()
+
+    assert hook._driver is None
+    assert hook._session is None
