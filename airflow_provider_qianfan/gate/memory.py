@@ -36,7 +36,7 @@ DEFAULT_AUTH_GRACE = 600.0
 """Seconds."""
 
 _HOST = clean(gethostname(), 80)
-_ACTION = "Waiting for a model compression task"
+_ACTION = "Waiting for the platform"
 _NOTES_KEPT = 50
 
 
@@ -283,7 +283,7 @@ def after_failure(
     if (now - since >= limits.max_unhealthy or health.excused) and not memory.forgetful:
         raise QianfanTransientError(
             _ACTION,
-            f"no healthy answer from the platform for {duration(now - since)} (max_unhealthy) in {run.place}."
+            f"no healthy answer for {duration(now - since)} (max_unhealthy) in {run.place}."
             f" The last look: {error}",
         ) from None
     answers = _answers(memory, run.observer, now)

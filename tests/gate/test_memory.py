@@ -507,3 +507,15 @@ def test_the_documented_limits() -> None:
 def test_what_can_be_no_time_is_left_out(wrong: dict[str, object]) -> None:
     """A wait of another version goes on; arithmetic with it would fail the task."""
     assert Memory.from_json(wrong, now=NOW) == Memory(started=NOW)
+
+
+def test_whatever_is_waited_for_the_last_error_does_not_call_it_a_compression() -> None:
+    lost = QianfanTransientError("DescribeService", "HTTP 503")
+
+    with pytest.raises(QianfanTransientError) as raised:
+        after_failure(HEALTHY, lost, NOW + LIMITS.max_unhealthy, LIMITS, RUN)
+
+    assert "compression" not in str(raised.value)
+    assert str(raised.value).startswith(
+        "Waiting for the platform: no healthy answer for 1 hour (max_unhealthy)"
+    )

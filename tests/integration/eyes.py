@@ -67,7 +67,7 @@ class Eyes:
         """What is found in the message of a gate that fails; its group is how long it failed."""
         blind = "worker" if self.blind == ("worker",) else "triggerer"
         told = {
-            "unreachable": r"no healthy answer from the platform for (.*?) \(max_unhealthy\) in PLACE\. ",
+            "unreachable": r"no healthy answer for (.*?) \(max_unhealthy\) in PLACE\. ",
             "refused key": r"The key is refused in PLACE, now for (.*?) \(auth_grace\)\. Connection ",
             "unusable settings": r"The settings cannot be used in PLACE, now for (.*?) \(auth_grace\)\. ",
         }
