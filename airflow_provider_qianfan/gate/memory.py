@@ -104,7 +104,7 @@ class Memory:
     The memory of one wait. All times are seconds since the epoch.
 
     It travels from the worker to the trigger and back as JSON, between versions of this provider that may
-    differ. The JSON has no defaults in it, so defaults must not change.
+    differ. The JSON has no defaults in it. So defaults must not change, nor those of :class:`Health`.
 
     :param started: when the first look of this try was taken.
     :param deadline: when the wait must end; None if another version did not say.

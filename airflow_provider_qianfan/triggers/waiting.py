@@ -67,8 +67,8 @@ class QianfanTrigger(BaseTrigger):
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
 
-    Its event comes no sooner than 20 seconds after the deferral, even if a deadline is reached before. If a
-    task resumes sooner, Airflow may take it for one that was killed.
+    Its event comes no sooner than 20 seconds after the deferral, even if the deadline comes sooner. If a task
+    resumes sooner, Airflow may take it for one that was killed.
 
     The trigger decides nothing: its one event says "look again", and the sensor looks for itself. The sensor
     may be of an older or newer version. So the trigger ignores keyword arguments that it does not know, and
