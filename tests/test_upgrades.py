@@ -81,7 +81,7 @@ WAITS: dict[str, Callable[[], Any]] = {
 }
 
 
-def context(pushed: dict[str, Any] | None = None) -> Any:
+def context(pushed: dict[str, Any] | None = None, try_number: int = 1) -> Any:
     """Make as much of a context as the waits need, in which XComs can be pushed."""
     kept = {} if pushed is None else pushed
     ti = SimpleNamespace(
@@ -90,7 +90,7 @@ def context(pushed: dict[str, Any] | None = None) -> Any:
         run_id="run",
         task_id="gate",
         map_index=-1,
-        try_number=1,
+        try_number=try_number,
         xcom_push=lambda key, value, **_: kept.update({key: value}),
     )
     return {"ti": ti, "dag_run": None}
@@ -213,6 +213,25 @@ def test_an_event_of_that_version_opens(name: str, event: dict[str, Any], emulat
     returned = WAITS[name]().execute_complete(context(pushed), event)
 
     assert MADE in (returned, pushed.get("return_value"), pushed.get("modelId"))
+    assert {call.action for call in emulator.world.calls} <= LOOKS
+
+
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_try_does_not_go_on_with_the_wait_of_another(
+    name: str, event: dict[str, Any], emulator: EmulatorServer, try_number: int
+) -> None:
+    """Airflow 3.0 hands it over: https://github.com/apache/airflow/issues/56704."""
+    from airflow.providers.common.compat.sdk import TaskDeferred
+
+    prepare(emulator, ended=False)
+    event = {**event, "memory": {**event["memory"], "started": time.time() - 3600}}
+
+    with pytest.raises(TaskDeferred) as deferred:
+        WAITS[name]().resume_execution("execute_complete", {"event": event}, context({}, try_number))
+
+    memory = Memory.from_json(deferred.value.trigger.serialize()[1]["memory"], now=0)
+    assert memory.try_number == try_number
+    assert memory.started == pytest.approx(time.time() - (3600 if try_number == 1 else 0), abs=60)
     assert {call.action for call in emulator.world.calls} <= LOOKS
 
 

@@ -51,6 +51,7 @@ def is_number(value: object) -> TypeGuard[float]:
 _FITS: dict[str, Callable[[object], bool]] = {
     "float": is_number,
     "float | None": is_number,
+    "int | None": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "bool": lambda value: isinstance(value, bool),
     "str": lambda value: isinstance(value, str),
     "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
@@ -119,6 +120,7 @@ class Memory:
     :param triggerer: what the triggerer gets.
     :param spoke: when the last line was written.
     :param noted: when each warning was last given.
+    :param try_number: of which try it is; None if another version did not say.
     """
 
     started: float
@@ -134,6 +136,7 @@ class Memory:
     triggerer: Health = _UNSEEN
     spoke: float = 0.0
     noted: Mapping[str, float] = field(default_factory=dict)
+    try_number: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without defaults: Airflow stores and sends thousands of memories."""

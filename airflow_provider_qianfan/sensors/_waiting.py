@@ -282,7 +282,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         now = time.time()
         first = first_reschedule_date(context) if self.reschedule else None
         run = Run(Observer.WORKER, now)
-        wait = _Wait(context, self._target(context), self._with_deadline(Memory(started=now)), run)
+        memory = Memory(started=now, try_number=getattr(context["ti"], "try_number", None))
+        wait = _Wait(context, self._target(context), self._with_deadline(memory), run)
         if first is not None:
             wait.memory = self._with_deadline(Memory(started=first.timestamp(), forgetful=True))
             # Nobody remembers when the last line was written. So one is, when ten minutes have been completed

@@ -410,7 +410,7 @@ ILL = Health(5, 6, 7, 8, "e", True, 9)
     [
         replace(HEALTHY, deadline=NOW + 9, absent_since=NOW, noted={"absent": NOW}),
         replace(HEALTHY, deadline_is_execution_timeout=True, forgetful=True, selected="amva-1"),
-        Memory(1, 2, True, True, "a", "b", "c", 3, 4, ILL, replace(ILL, got="f"), 9, {"absent": 10}),
+        Memory(1, 2, True, True, "a", "b", "c", 3, 4, ILL, replace(ILL, got="f"), 9, {"absent": 10}, 2),
     ],
 )
 def test_a_memory_survives_json(memory: Memory) -> None:
@@ -477,6 +477,7 @@ def test_what_is_left_out_means_the_same_in_every_version() -> None:
         "triggerer": unseen,
         "spoke": 0.0,
         "noted": {},
+        "try_number": None,
     }
 
 
@@ -494,6 +495,8 @@ def test_the_documented_limits() -> None:
     [
         {"started": 10**400},
         {"started": True},
+        {"try_number": True},
+        {"try_number": "2"},
         {"deadline": float("nan")},
         {"deadline": float("inf")},
         {"spoke": 10**400},
