@@ -153,6 +153,7 @@ __all__ = [
     "first_reschedule_date",
     "form_field",
     "from_upstream",
+    "is_of_another_try",
     "mask_secret",
     "metrics",
     "read_connection",
@@ -181,6 +182,21 @@ def deferral_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) 
     """Tell whether Airflow ended a deferral because its timeout was over and no trigger had ended it."""
     words = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3's, 2.11's
     return next_method == "__fail__" and (next_kwargs or {}).get("error") in words
+
+
+def is_of_another_try(next_kwargs: Mapping[str, Any] | None, context: Context) -> bool:
+    """
+    Tell whether a trigger's event is that of an earlier try, which has failed.
+
+    Airflow 3.0 hands it to the next try: https://github.com/apache/airflow/issues/56704. Airflow 2.11 does
+    not. But if its scheduler dies, it may count a resume as a new try.
+    """
+    event = (next_kwargs or {}).get("event")
+    memory = event.get("memory") if isinstance(event, Mapping) else None
+    of_try = memory.get("try_number") if isinstance(memory, Mapping) else None
+    if not isinstance(of_try, int) or not _is_there("airflow.sdk"):
+        return False
+    return bool(of_try != getattr(context.get("ti"), "try_number", of_try))
 
 
 def from_upstream(operator: BaseOperator, context: Context) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -19,6 +18,7 @@ from airflow_provider_qianfan._compat import (
     BaseOperator,
     conf,
     deferral_timed_out,
+    is_of_another_try,
     running,
 )
 from airflow_provider_qianfan.api.errors import QianfanError, clean
@@ -61,10 +61,10 @@ class ReasoningOperator(BaseOperator):
             ours = getattr(self, "deferrable", False)  # or else a subclass has deferred by itself
             if ours and deferral_timed_out(next_method, next_kwargs):
                 next_method, next_kwargs = "_end_abandoned_wait", None
-            elif ours and _is_of_another_try(next_kwargs, context):
+            elif ours and is_of_another_try(next_kwargs, context):
                 self.log.info("Airflow resumes what an earlier try waited for. This try begins anew.")
                 with running(self):
-                    return super().resume_execution("execute", None, context)
+                    return self.execute(context)
             return super().resume_execution(next_method, next_kwargs, context)
 
     def _end_abandoned_wait(self, _context: Context) -> NoReturn:
@@ -90,19 +90,6 @@ class ReasoningOperator(BaseOperator):
             self.log.warning("The gate stays shut, and this task is skipped. %s", told)
             raise AirflowSkipException(told)
         raise AirflowSensorTimeout(told)
-
-
-def _is_of_another_try(next_kwargs: Mapping[str, Any] | None, context: Context) -> bool:
-    """
-    Tell whether a trigger's event is that of an earlier try.
-
-    Airflow 3.0 hands it to the next try, which then should not look at the clocks of the one before:
-    https://github.com/apache/airflow/issues/56704.
-    """
-    event = (next_kwargs or {}).get("event")
-    memory = event.get("memory") if isinstance(event, Mapping) else None
-    of_try = memory.get("try_number") if isinstance(memory, Mapping) else None
-    return isinstance(of_try, int) and of_try != getattr(context.get("ti"), "try_number", of_try)
 
 
 def _reasoning(execute: Callable[..., Any]) -> Callable[..., Any]:
