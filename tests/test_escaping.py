@@ -455,7 +455,8 @@ def test_triggers_let_nothing_raw_out(
             cancel_on_kill=True,
         )
         event = (await anext(made.run())).payload
-        told = [event["why"], event["memory"]["state"], event["memory"]["said"], *event["memory"]["noted"]]
+        seen = Memory.from_json(event["memory"], now=now)
+        told = [event["why"], seen.state, seen.said, *seen.noted]
         if target == TARGETS["the task"]:
             try:
                 await made.on_kill()
