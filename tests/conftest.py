@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,6 @@ os.environ |= {
 (HOME / "dags").mkdir()
 
 from airflow_provider_qianfan.emulator.server import EmulatorServer  # noqa: E402
-from airflow_provider_qianfan.gate import look, once  # noqa: E402
-from airflow_provider_qianfan.triggers import waiting  # noqa: E402
 from tests.dag_runs import AIRFLOW, AIRFLOW_3, DagRunner  # noqa: E402
 
 collect_ignore = []
@@ -41,6 +41,23 @@ if AIRFLOW < (3, 1):  # its log has another format
     collect_ignore += ["sensors/test_logs.py"]
 if not AIRFLOW_3:  # killed triggers, the samples and DAGs to copy, Airflow's services
     collect_ignore += ["triggers/test_kill.py", "docs", "dags", "test_user_dag.py", "integration"]
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Have the garbage collector leave out what is made here, and stays: it would look through it forever."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    with _kept():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -117,12 +134,16 @@ def warm_airflow(airflow_db: None) -> None:
         def execute(self, context: Any) -> None:
             pass
 
-    DagRunner(lambda: "").run(lambda: Nothing(task_id="warm"))
+    with _kept():
+        DagRunner(lambda: "").run(lambda: Nothing(task_id="warm"))
 
 
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pause for a tenth of what production does, wherever a test would only wait for the end of a pause."""
+    from airflow_provider_qianfan.gate import look, once
+    from airflow_provider_qianfan.triggers import waiting
+
     monkeypatch.setattr(once, "LOOK_AGAIN", 0.5)
     monkeypatch.setattr(look, "DETAIL_PAUSE", 0.2)
     monkeypatch.setattr(waiting, "SHORTEST_INTERVAL", 0.1)

@@ -34,6 +34,17 @@ def _api_server() -> Any:
     return supervisor.in_process_api_server()
 
 
+@cache
+def _store_bundles() -> None:
+    """Store the names of Airflow's DAG bundles, as its DAG processor does at its start."""
+    from airflow import settings
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    with settings.Session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+        session.commit()
+
+
 @contextmanager
 def _contained_timeouts() -> Iterator[None]:
     """Let 2.11's ``dag.test()`` outlive an ``AirflowTaskTimeout``, a BaseException, as its worker does."""
@@ -198,12 +209,9 @@ class DagRunner:
     def _serialize(dag: Any) -> None:
         """Store the DAG as the DAG processor would: it only knows DAGs from files."""
         from airflow import settings
-        from airflow.dag_processing.bundles.manager import DagBundlesManager
 
+        _store_bundles()
         dagbag = import_module(DAGBAG)
-        with settings.Session() as session:
-            DagBundlesManager().sync_bundles_to_db(session=session)
-            session.commit()
         bag = dagbag.DagBag(settings.DAGS_FOLDER)
         bag.dags[dag.dag_id] = dag
         dag.relative_fileloc = f"{dag.dag_id}.py"

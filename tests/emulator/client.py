@@ -56,7 +56,7 @@ class Client:
     token: str | None = None
     ahead: float = 0.0
     expiration: int = 1800
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=5))
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=5, verify=False))
 
     def __enter__(self) -> Client:
         return self
