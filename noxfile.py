@@ -99,8 +99,6 @@ def parts(session: nox.Session) -> list[str]:
         chosen = ["tests"] if session.name == in_turn else IN_CI.get(session.name, [])
     else:
         chosen = [part for part in PARTS if part in session.posargs] or list(PARTS)
-    if session.name.startswith(("airflow-2.11", "lowest")):  # the integration tests need Airflow 3
-        chosen = [part for part in chosen if part != "integration"]
     if not chosen:
         session.skip("nothing to run")
     return chosen

@@ -39,8 +39,8 @@ from tests.dag_runs import AIRFLOW, AIRFLOW_3, DagRunner  # noqa: E402
 collect_ignore = []
 if AIRFLOW < (3, 1):  # its log has another format
     collect_ignore += ["sensors/test_logs.py"]
-if not AIRFLOW_3:  # killed triggers, the samples and DAGs to copy, Airflow's services
-    collect_ignore += ["triggers/test_kill.py", "docs", "dags", "test_user_dag.py", "integration"]
+if not AIRFLOW_3:  # killed triggers, the samples and DAGs to copy
+    collect_ignore += ["triggers/test_kill.py", "docs", "dags", "test_user_dag.py"]
 
 
 @contextmanager

@@ -102,11 +102,11 @@ def slots(services: Services) -> Iterator[Slots]:
             server.world.add_task(SOURCE, status="succeeded", model_id=MADE)
             server.world.faults.append(Fault(rate_limit=True, retry_after=300, calls=(1,)))
             services.call(
-                "POST", "/api/v2/connections", connection(f"slots_{mode}", server.url, server.world.account)
+                "POST", "/connections", connection(f"slots_{mode}", server.url, server.world.account)
             )
             services.call(
                 "POST",
-                "/api/v2/pools",
+                "/pools",
                 {"name": f"slots_{mode}", "slots": 1, "include_deferred": False},
             )
         yield Slots(services, worlds)

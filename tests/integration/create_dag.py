@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_qianfan.gate import creation
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator

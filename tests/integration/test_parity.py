@@ -123,4 +123,5 @@ def test_a_timeout_counts_from_the_first_look_of_its_try(outcomes: Outcomes, cel
 def test_no_line_is_written_twice(outcomes: Outcomes, cell: Cell) -> None:
     lines = outcomes.lines(cell)
 
+    assert lines
     assert len(set(lines)) == len(lines)
