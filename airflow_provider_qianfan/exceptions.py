@@ -18,6 +18,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanRateLimitError,
     QianfanTransientError,
 )
+from airflow_provider_qianfan.gate import errors
 
 __all__ = [
     "QianfanAPIError",
@@ -26,7 +27,7 @@ __all__ = [
     "QianfanError",
     "QianfanGateError",
     "QianfanModelIdMissingError",
-    "QianfanModelNotReadyError",
+    "QianfanModelUnusableError",
     "QianfanProtocolError",
     "QianfanRateLimitError",
     "QianfanResourceAmbiguousError",
@@ -41,45 +42,62 @@ __all__ = [
 ]
 
 
-class QianfanGateError(AirflowFailException):
-    """The gate stays shut, for good."""
+class QianfanGateError(errors.QianfanGateError, AirflowFailException):
+    """
+    The gate stays shut, for good.
+
+    A callback finds it as ``context["exception"]``. Each of these is None if it is not known:
+
+    :ivar model_comp_task_id: the model compression task, ``amva-…``.
+    :ivar resource_id: the model version, ``amv-…``, or the service, ``svco-…``.
+    :ivar status: its status, as the platform writes it.
+    :ivar reason: why it failed, in the platform's words.
+    :ivar source_model_id: the model version that is compressed, ``amv-…``.
+    :ivar request_id: the refused request. Baidu's support asks for it.
+    """
 
 
-class QianfanTaskFailedError(QianfanGateError):
+class QianfanTaskFailedError(errors.QianfanTaskFailedError, QianfanGateError):
     """The model compression task failed or was stopped."""
 
 
-class QianfanTaskAmbiguousError(QianfanGateError):
+class QianfanTaskAmbiguousError(errors.QianfanTaskAmbiguousError, QianfanGateError):
     """Several model compression tasks fit, and nothing tells which one is meant."""
 
 
-class QianfanTaskNotFoundError(QianfanGateError):
+class QianfanTaskNotFoundError(errors.QianfanTaskNotFoundError, QianfanGateError):
     """The model compression task with the given id is not there, or is not the one described."""
 
 
-class QianfanResourceFailedError(QianfanGateError):
+class QianfanTaskExistsError(errors.QianfanTaskExistsError, QianfanGateError):
+    """The model compression task was created before, and ``if_exists="fail"``."""
+
+
+class QianfanResourceFailedError(errors.QianfanResourceFailedError, QianfanGateError):
     """The model version or the service failed or was stopped."""
 
 
-class QianfanResourceNotFoundError(QianfanGateError):
-    """The model version or the service with the given id is not there."""
-
-
-class QianfanResourceExistsError(QianfanGateError):
-    """The service was created before, and ``if_exists="fail"``."""
-
-
-class QianfanResourceAmbiguousError(QianfanGateError):
+class QianfanResourceAmbiguousError(errors.QianfanResourceAmbiguousError, QianfanGateError):
     """Several services carry the mark of one task, and nothing tells which one is meant."""
 
 
-class QianfanModelIdMissingError(QianfanGateError):
+class QianfanResourceNotFoundError(errors.QianfanResourceNotFoundError, QianfanGateError):
+    """The model version or the service with the given id is not there."""
+
+
+class QianfanResourceExistsError(errors.QianfanResourceExistsError, QianfanGateError):
+    """The service was created before, and ``if_exists="fail"``."""
+
+
+class QianfanModelIdMissingError(errors.QianfanModelIdMissingError, QianfanGateError):
     """The model compression task succeeded, but the platform names no usable produced model."""
 
 
-class QianfanModelNotReadyError(QianfanGateError):
-    """The model version cannot be compressed, and waiting will not help."""
+class QianfanModelUnusableError(errors.QianfanModelUnusableError, QianfanGateError):
+    """The model version cannot be compressed or deployed, and waiting will not help."""
 
 
-class QianfanTaskExistsError(QianfanGateError):
-    """The model compression task was created before, and ``if_exists="fail"``."""
+def for_airflow(error: errors.QianfanGateError) -> QianfanGateError:
+    """Return a verdict as the error of the same name that Airflow does not retry."""
+    cls: type[QianfanGateError] = globals()[type(error).__name__]
+    return error.made(cls).with_traceback(error.__traceback__)

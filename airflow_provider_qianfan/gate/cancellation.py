@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, clean, is_transient
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import FINISHED, STOPPING, ModelCompTask, cancel_task
-from airflow_provider_qianfan.exceptions import QianfanTaskNotFoundError
+from airflow_provider_qianfan.gate.errors import QianfanTaskNotFoundError
 from airflow_provider_qianfan.gate.look import read_candidates
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import name_of
@@ -51,7 +51,8 @@ def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]
     said = f" The platform said: {found.absence}" if found.absence else ""
     raise QianfanTaskNotFoundError(
         f"There is no model compression task {clean(model_comp_task_id, 80)}. Check the id, and that the"
-        f" connection's key belongs to the account that owns it.{said}"
+        f" connection's key belongs to the account that owns it.{said}",
+        model_comp_task_id=model_comp_task_id,
     )
 
 

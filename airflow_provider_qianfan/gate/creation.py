@@ -21,10 +21,11 @@ from airflow_provider_qianfan.api.model_compression import (
     describe_model,
     read_tasks,
 )
-from airflow_provider_qianfan.exceptions import (
-    QianfanModelNotReadyError,
+from airflow_provider_qianfan.gate.errors import (
+    QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
+    of_task,
 )
 from airflow_provider_qianfan.gate.look import read_candidates
 from airflow_provider_qianfan.gate.resource import MODEL
@@ -91,6 +92,10 @@ class NewTask:
         """Create it, and return its id."""
         return (yield from create_task(exchange, body, sending))
 
+    def known(self, made: ModelCompTask) -> Mapping[str, str | None]:
+        """Return what an error about it says beside its message."""
+        return of_task(made)
+
     def describe(self, made: ModelCompTask) -> str:
         """Write what tells it from its like."""
         return describe(made)
@@ -121,7 +126,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
     """
     Check that a model version can be compressed, as far as the platform says.
 
-    :raises QianfanModelNotReadyError: if it never will be.
+    :raises QianfanModelUnusableError: if it never will be.
     :raises QianfanTransientError: if it may be later.
     """
     try:
@@ -137,9 +142,12 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
         return
     status, supported = model.get("status"), model.get("isSupportModelComp")
     if status in MODEL.failed:
-        raise QianfanModelNotReadyError(
+        raise QianfanModelUnusableError(
             f"Model version {source_model_id} has the status {status}: it was not made, and cannot be"
-            " compressed. Nothing was created. Pass another source_model_id."
+            " compressed. Nothing was created. Pass another source_model_id.",
+            resource_id=source_model_id,
+            status=status,
+            source_model_id=source_model_id,
         )
     if isinstance(status, str) and status and status != MODEL.ready:
         raise QianfanTransientError(
@@ -149,9 +157,11 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
             sent=False,
         )
     if supported is False:
-        raise QianfanModelNotReadyError(
+        raise QianfanModelUnusableError(
             f"Model version {source_model_id} cannot be compressed: the platform says isSupportModelComp:"
-            " false. Nothing was created. Pass a model version of a model that supports compression."
+            " false. Nothing was created. Pass a model version of a model that supports compression.",
+            resource_id=source_model_id,
+            source_model_id=source_model_id,
         )
     missing = [key for key, usable in (("status", status), ("isSupportModelComp", supported)) if not usable]
     if missing:

@@ -28,7 +28,7 @@ from airflow_provider_qianfan.api.service import (
     modify_service,
     scan_services,
 )
-from airflow_provider_qianfan.exceptions import (
+from airflow_provider_qianfan.gate.errors import (
     QianfanResourceAmbiguousError,
     QianfanResourceExistsError,
     QianfanResourceFailedError,
@@ -340,7 +340,9 @@ def _check_serving(row: Row, wanted: Swap) -> None:
         raise QianfanResourceFailedError(
             f"Service {name_of(row)} has the model version {wanted.model_id}, and is {status}. Nothing was"
             " sent: whether another update to the same version would start it is not documented. Look at it"
-            " in the Qianfan console."
+            " in the Qianfan console.",
+            resource_id=row.id,
+            status=status,
         )
 
 
@@ -359,7 +361,8 @@ def _read(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row]:
     if row is None:
         raise QianfanResourceNotFoundError(
             f"There is no {kind.noun} {clean(resource_id, 80)}. Check the id, and that the connection's key"
-            " belongs to the account that owns it."
+            " belongs to the account that owns it.",
+            resource_id=resource_id,
         )
     return row
 
@@ -376,7 +379,9 @@ def _find_model_set(exchange: Exchange, model_id: str) -> Steps[str]:
     if status in MODEL.failed:
         raise QianfanResourceFailedError(
             f"Model version {name_of(row)} has the status {status}: it was not made. Nothing was sent. Pass"
-            " another model_id."
+            " another model_id.",
+            resource_id=row.id,
+            status=status,
         )
     if isinstance(status, str) and status and status != MODEL.ready:
         raise QianfanTransientError(
@@ -473,6 +478,10 @@ class NewService:
     def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
         """Create it, and return its id."""
         return (yield from create_service(exchange, body, sending))
+
+    def known(self, made: Row) -> Mapping[str, str | None]:
+        """Return what an error about it says beside its message."""
+        return {"resource_id": made.id, "status": made.json.get(SERVICE.status_key)}
 
     def describe(self, made: Row) -> str:
         """Write what tells it from its like."""

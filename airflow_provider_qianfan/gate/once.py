@@ -32,8 +32,8 @@ from airflow_provider_qianfan.gate.standstill import MOMENT, Standstill
 from airflow_provider_qianfan.gate.wording import duration, name_of
 
 if TYPE_CHECKING:
-    from airflow_provider_qianfan.exceptions import QianfanGateError
     from airflow_provider_qianfan.gate.arguments import IfExists
+    from airflow_provider_qianfan.gate.errors import QianfanGateError
 
 Say = Callable[[int, str], None]
 
@@ -259,6 +259,9 @@ class New(Protocol[Made]):
     def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
         """Create it, and return its id."""
 
+    def known(self, made: Made) -> Mapping[str, str | None]:
+        """Return what an error about it says beside its message."""
+
     def describe(self, made: Made) -> str:
         """Write what tells it from its like."""
 
@@ -459,7 +462,8 @@ def _search(
 def _adopt(found: Made, new: New[Made], if_exists: IfExists, say: Say) -> None:
     if if_exists == "fail":
         raise new.exists_error(
-            f"{name_of(found)} was created by an earlier try of this task, and if_exists='fail'. {new.again}"
+            f"{name_of(found)} was created by an earlier try of this task, and if_exists='fail'. {new.again}",
+            **new.known(found),
         )
     say(logging.INFO, f"Nothing is created: an earlier try has created {new.describe(found)}.")
     for surprise in new.surprises(found):

@@ -17,11 +17,12 @@ from airflow_provider_qianfan.api.model_compression import (
     SUCCEEDED,
     ModelCompTask,
 )
-from airflow_provider_qianfan.exceptions import (
+from airflow_provider_qianfan.gate.errors import (
     QianfanModelIdMissingError,
     QianfanTaskAmbiguousError,
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
+    of_task,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector, describe_seen, matches, newest, undated
@@ -104,7 +105,7 @@ def _outcome(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -> 
             f"Model compression task {name_of(task)} was stopped. The gate stays shut. Create the task again,"
             " and clear this Airflow task."
         )
-        return Fail(QianfanTaskFailedError(message), task, notes)
+        return Fail(QianfanTaskFailedError(message, **of_task(task)), task, notes)
     if task.status not in (CREATING, RUNNING, STOPPING):
         status = clean(task.status, 40)
         unknown = Note(
@@ -133,7 +134,8 @@ def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -
             f"Model compression task {name_of(task)} succeeded, but names no usable produced model (modelId"
             f" {clean(latest.json.get('modelId'), 80)!r}, source model"
             f" {clean(latest.source_model_id, 80)!r}). Look at it"
-            " in the Qianfan console; deploy by hand or create the task again."
+            " in the Qianfan console; deploy by hand or create the task again.",
+            **of_task(latest),
         ),
         latest,
         notes,
@@ -188,7 +190,9 @@ def _pinned_absent(
         return Fail(
             QianfanTaskNotFoundError(
                 f"There is no model compression task {pinned}{for_how_long}."
-                f" Check the id, and that the connection's key belongs to the account that owns it.{said}"
+                f" Check the id, and that the connection's key belongs to the account that owns it.{said}",
+                model_comp_task_id=selector.model_comp_task_id,
+                source_model_id=selector.source_model_id,
             )
         )
     text = f"Model compression task {pinned} is not there; failing unless it appears within"
@@ -199,7 +203,8 @@ def _pinned_absent(
 def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNotFoundError:
     return QianfanTaskNotFoundError(
         f"Model compression task {clean(task.id, 80)} is there, but it is not the one described ({selector}):"
-        f" it is {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments."
+        f" it is {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments.",
+        **of_task(task),
     )
 
 
@@ -207,7 +212,9 @@ def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
     why = clean(reason).rstrip(".。") if reason else "the platform gives no reason"
     return QianfanTaskFailedError(
         f"Model compression task {name_of(task)} failed: {why}. The gate stays shut. Look at the task in the"
-        " Qianfan console, create it again, and clear this Airflow task."
+        " Qianfan console, create it again, and clear this Airflow task.",
+        **of_task(task),
+        reason=reason,
     )
 
 
@@ -215,7 +222,8 @@ def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguous
     listed = _list_of(tasks, describe, "; ")
     return QianfanTaskAmbiguousError(
         f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Say which one"
-        " is meant by model_comp_task_id, or narrow them down by name or created_after."
+        " is meant by model_comp_task_id, or narrow them down by name or created_after.",
+        source_model_id=tasks[0].source_model_id,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, clean
-from airflow_provider_qianfan.exceptions import (
+from airflow_provider_qianfan.gate.errors import (
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
@@ -200,7 +200,7 @@ def decide_resource(
     kind, status = wanted.kind, clean(row.json.get(wanted.kind.status_key) or "", 40)
     if status in kind.failed:
         message = f"{_capital(wanted)} is {status}. The gate stays shut. Look at it in the Qianfan console."
-        return Fail(QianfanResourceFailedError(message), row)
+        return Fail(QianfanResourceFailedError(message, resource_id=row.id, status=status), row)
     if status in kind.pending:
         return Wait(f"{wanted} is {status}", selected=row.id)
     if status != kind.ready:
@@ -240,7 +240,8 @@ def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence
         return Fail(
             QianfanResourceNotFoundError(
                 f"There is no {wanted}. Check the id, and that the connection's key belongs to the account"
-                f" that owns it.{said}"
+                f" that owns it.{said}",
+                resource_id=wanted.id,
             )
         )
     left = duration(settle - missing_for)

@@ -21,6 +21,8 @@ from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Ex
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials, Secret
+from airflow_provider_qianfan.exceptions import for_airflow
+from airflow_provider_qianfan.gate.errors import QianfanGateError
 from airflow_provider_qianfan.gate.wording import duration
 from airflow_provider_qianfan.hooks._route import Bundle, check_bundle, read_proxy
 
@@ -335,11 +337,13 @@ class QianfanHook(BaseHook):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Have an error of the key say which connection it belongs to."""
+        """Have an error of the key say which connection it belongs to, and make Airflow's of a verdict."""
         try:
             yield
         except QianfanAuthError as error:
             raise refused_key(error, self.qianfan_conn_id) from None
+        except QianfanGateError as verdict:
+            raise for_airflow(verdict) from verdict.__cause__
 
     def call(
         self,

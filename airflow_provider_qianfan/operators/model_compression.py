@@ -182,7 +182,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanModelNotReadyError: the source model was not made, or does not support compression. Final.
+    :raises QianfanModelUnusableError: the source model was not made, or does not support compression. Final.
     :raises QianfanTaskExistsError: ``if_exists="fail"``. Final.
     :raises QianfanTaskAmbiguousError: several tasks carry the mark. Final.
     :raises QianfanError: for now: also if the source model is not ready yet, or if it is not known whether
@@ -341,8 +341,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         except QianfanTaskFailedError as error:
             from airflow_provider_qianfan.gate.creation import AGAIN
 
-            error.args = (f"{error} A cleared task adopts the same compression again. {AGAIN}",)
-            raise
+            told = f"{error} A cleared task adopts the same compression again. {AGAIN}"
+            raise error.made(QianfanTaskFailedError, told) from None
 
     def _prepare_kill(self, task_id: str) -> None:
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""

@@ -25,7 +25,7 @@ from airflow_provider_qianfan._compat import (
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import push, try_to_push
 from airflow_provider_qianfan.api.errors import QianfanError, retry_after
-from airflow_provider_qianfan.exceptions import QianfanGateError
+from airflow_provider_qianfan.exceptions import QianfanGateError, for_airflow
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -394,7 +394,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     def _fail(self, context: Context, verdict: Fail) -> NoReturn:
         if verdict.task is not None:
             try_to_push(context, self.described_as, dict(verdict.task.json), self.log)
-        raise verdict.error
+        raise for_airflow(verdict.error)
 
     def _end_if_late(self, wait: _Wait) -> None:
         now = time.time()

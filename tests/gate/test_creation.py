@@ -21,13 +21,13 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.exceptions import (
-    QianfanModelNotReadyError,
+from airflow_provider_qianfan.gate.arguments import check_config, check_if_exists
+from airflow_provider_qianfan.gate.creation import NewTask
+from airflow_provider_qianfan.gate.errors import (
+    QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
 )
-from airflow_provider_qianfan.gate.arguments import check_config, check_if_exists
-from airflow_provider_qianfan.gate.creation import NewTask
 from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import SOURCE
@@ -253,7 +253,7 @@ def test_a_list_of_several_pages_is_read_twice_before_there_is_none() -> None:
 # -- the source model --------------------------------------------------------------------------------------
 
 
-NOT_READY, NOT_YET = QianfanModelNotReadyError, QianfanTransientError
+NOT_READY, NOT_YET = QianfanModelUnusableError, QianfanTransientError
 
 
 @pytest.mark.parametrize(

@@ -22,18 +22,18 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, Response, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.exceptions import (
-    QianfanResourceAmbiguousError,
-    QianfanResourceExistsError,
-    QianfanResourceFailedError,
-    QianfanResourceNotFoundError,
-)
 from airflow_provider_qianfan.gate.arguments import check_deployment_config
 from airflow_provider_qianfan.gate.deployment import (
     NewService,
     Served,
     Swap,
     swap_once,
+)
+from airflow_provider_qianfan.gate.errors import (
+    QianfanResourceAmbiguousError,
+    QianfanResourceExistsError,
+    QianfanResourceFailedError,
+    QianfanResourceNotFoundError,
 )
 from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page

@@ -12,7 +12,7 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.exceptions import QianfanModelIdMissingError
+from airflow_provider_qianfan.gate.errors import QianfanModelIdMissingError
 from airflow_provider_qianfan.gate.look import DETAIL_PAUSE, look
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector

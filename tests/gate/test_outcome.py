@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_qianfan.exceptions import (
+from airflow_provider_qianfan.gate.errors import (
     QianfanGateError,
     QianfanModelIdMissingError,
     QianfanTaskAmbiguousError,

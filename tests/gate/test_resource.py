@@ -13,7 +13,7 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.exceptions import QianfanResourceFailedError, QianfanResourceNotFoundError
+from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.resource import MODEL, SERVICE, Resource, Row, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector

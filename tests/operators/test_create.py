@@ -14,7 +14,7 @@ from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import ModelStep, Step
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
-    QianfanModelNotReadyError,
+    QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
     QianfanTaskFailedError,
@@ -181,8 +181,8 @@ if AIRFLOW_3:  # which keeps links as XComs
 @pytest.mark.parametrize(
     ("model", "error", "told"),
     [
-        ({"status": "Fail"}, QianfanModelNotReadyError, "status Fail"),
-        ({"supports_compression": False}, QianfanModelNotReadyError, "isSupportModelComp: false"),
+        ({"status": "Fail"}, QianfanModelUnusableError, "status Fail"),
+        ({"supports_compression": False}, QianfanModelUnusableError, "isSupportModelComp: false"),
         ({"status": "Creating"}, QianfanTransientError, "status 'Creating'"),
     ],
 )

@@ -1,0 +1,92 @@
+"""Verdicts that are final, as plain exceptions. ``exceptions.py`` makes Airflow's of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+
+_Error = TypeVar("_Error", bound="QianfanGateError")
+
+
+class QianfanGateError(Exception):
+    """
+    The gate stays shut, for good.
+
+    :class:`airflow_provider_qianfan.exceptions.QianfanGateError` says what its attributes are.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model_comp_task_id: str | None = None,
+        resource_id: str | None = None,
+        status: str | None = None,
+        reason: str | None = None,
+        source_model_id: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.model_comp_task_id = model_comp_task_id
+        self.resource_id = resource_id
+        self.status = status
+        self.reason = reason
+        self.source_model_id = source_model_id
+        self.request_id = request_id
+
+    def made(self, cls: type[_Error], message: str | None = None) -> _Error:
+        """Return the same as an error of another class, or with another message."""
+        error = cls(str(self) if message is None else message)
+        vars(error).update(vars(self))
+        return error
+
+
+class QianfanTaskFailedError(QianfanGateError):
+    """The model compression task failed or was stopped."""
+
+
+class QianfanTaskAmbiguousError(QianfanGateError):
+    """Several model compression tasks fit, and nothing tells which one is meant."""
+
+
+class QianfanTaskNotFoundError(QianfanGateError):
+    """The model compression task with the given id is not there, or is not the one described."""
+
+
+class QianfanTaskExistsError(QianfanGateError):
+    """The model compression task was created before, and ``if_exists="fail"``."""
+
+
+class QianfanResourceFailedError(QianfanGateError):
+    """The model version or the service failed or was stopped."""
+
+
+class QianfanResourceAmbiguousError(QianfanGateError):
+    """Several services carry the mark of one task, and nothing tells which one is meant."""
+
+
+class QianfanResourceNotFoundError(QianfanGateError):
+    """The model version or the service with the given id is not there."""
+
+
+class QianfanResourceExistsError(QianfanGateError):
+    """The service was created before, and ``if_exists="fail"``."""
+
+
+class QianfanModelIdMissingError(QianfanGateError):
+    """The model compression task succeeded, but the platform names no usable produced model."""
+
+
+class QianfanModelUnusableError(QianfanGateError):
+    """The model version cannot be compressed or deployed, and waiting will not help."""
+
+
+def of_task(task: ModelCompTask) -> dict[str, str | None]:
+    """Return what an error about a task says beside its message."""
+    return {
+        "model_comp_task_id": task.id,
+        "source_model_id": task.source_model_id,
+        "status": task.status or None,
+    }
