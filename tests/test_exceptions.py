@@ -44,7 +44,7 @@ def test_airflow_gets_the_error_of_the_same_name(plain: type[errors.QianfanGateE
 
 @pytest.mark.parametrize("make", [errors.QianfanTaskFailedError, QianfanTaskFailedError])
 def test_it_survives_pickling(make: type[errors.QianfanGateError]) -> None:
-    again = pickle.loads(pickle.dumps(make("shut", **TOLD)))  # noqa: S301  ours
+    again = pickle.loads(pickle.dumps(make("shut", **TOLD)))
 
     assert type(again) is make
     assert str(again) == "shut"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.dag_runs import AIRFLOW_3
 from tests.faults.proxy import DROP, HANG, Mode, cut, reset
 
 SOURCE = "amv-source000001"
@@ -124,6 +125,9 @@ RUNNING_SEEN = r"amva-\w+ \('amva-\w+'\) is running"
 # The list knows of a success that the detail action denies: the trigger calls the sensor, which goes on
 # waiting.
 DENIED = {"after": 6, "status": "succeeded", "in_detail": {"set": {"status": "running"}}}
+
+# Airflow 2.11 itself ends what is deferred when execution_timeout is over, and does not say what was seen.
+UNSAID = {} if AIRFLOW_3 else {"deferrable": End("failed", "AirflowTaskTimeout", tries=2)}
 
 ROWS = (
     # what the task is
@@ -242,14 +246,14 @@ ROWS = (
         execution_timeout(RUNNING_SEEN),
         RUNS,
         arguments={"execution_timeout": 18, "timeout": 40},
-        but={"reschedule": timeout(RUNNING_SEEN)},  # Airflow's does not count the waiting
+        but={"reschedule": timeout(RUNNING_SEEN), **UNSAID},  # Airflow's does not count the waiting
     ),
     Row(
         "execution_timeout after a look that changed nothing",
         execution_timeout(RUNNING_SEEN),
         ({"timeline": [RUNNING, DENIED]},),
         arguments={"execution_timeout": 48, "timeout": 65},
-        but={"reschedule": timeout(RUNNING_SEEN)},
+        but={"reschedule": timeout(RUNNING_SEEN), **UNSAID},
     ),
     Row("success before the last look", OPEN, SUCCEEDS, arguments={"timeout": 25, "poke_interval": 30}),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan._compat import TIMEOUT
 from tests.integration.cells import CELLS, MADE, MODES, ROWS, Cell
 from tests.integration.stage import stages
 
@@ -116,7 +117,11 @@ def test_a_timeout_counts_from_the_first_look_of_its_try(outcomes: Outcomes, cel
     lasted, limit = 60 * int(after[1] or 0) + int(after[2] or 0), cell.row.arguments[after[3]]
     # How late a busy machine is, is not ours to promise. Counted from the first try, it would be longer than
     # the pause between the tries, too.
-    assert limit <= lasted < limit + cell.row.arguments.get("retry_delay", float("inf"))
+    pause = cell.row.arguments.get("retry_delay", float("inf"))
+    if cell.mode == "reschedule" and not TIMEOUT.is_there() and cell.end.tries > 1:
+        assert lasted >= limit + pause
+    else:
+        assert limit <= lasted < limit + pause
 
 
 @each_cell
