@@ -21,7 +21,8 @@ from airflow_provider_qianfan._compat import (
     is_of_another_try,
     running,
 )
-from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.errors import QianfanError
+from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
     import logging

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_qianfan._compat import BaseOperatorLink, conf
-from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.selection import is_rendered_later
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 from typing import TYPE_CHECKING
 
-from airflow_provider_qianfan.gate.wording import count_of
+from airflow_provider_qianfan.api.text import count_of
 from benchmarks.server import PAGE, Server, World
 from benchmarks.table import Result
 from benchmarks.waits import clean_up, connect, http_sensor, option, ours, waiting

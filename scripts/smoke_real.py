@@ -13,10 +13,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.model_compression import DETAIL, LIST, PATH, STATUSES, ModelCompTask
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks._requests import Driver
 from airflow_provider_qianfan.hooks.qianfan import Settings
 

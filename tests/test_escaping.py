@@ -23,8 +23,8 @@ import pytest
 
 from airflow_provider_qianfan._reasons import reason
 from airflow_provider_qianfan.api.exchange import Reply, Response, Sleep
+from airflow_provider_qianfan.api.resource import SERVICE as SERVICE_KIND
 from airflow_provider_qianfan.gate.memory import Memory
-from airflow_provider_qianfan.gate.resource import SERVICE as SERVICE_KIND
 from airflow_provider_qianfan.gate.resource import Resource
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_LONGEST = 300
+from airflow_provider_qianfan.api.text import clean
 
 LONGEST_RETRY_AFTER = 300.0
 """Seconds."""
@@ -42,13 +42,6 @@ _SERVICE_ADVICE = (
     "Attach QianfanServiceReadAccessPolicy (to look at a service), QianfanServiceOperateAccessPolicy (to"
     " create and update, too) or QianfanFullControlAccessPolicy (to list, too) to this key's user."
 )
-
-
-def clean(text: object, longest: int = _LONGEST) -> str:
-    """Make a server's text fit for a log: one line, control characters escaped, cut at ``longest``."""
-    whole = str(text)
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:longest])
-    return shown if len(whole) <= longest else shown + "…"
 
 
 class QianfanError(Exception):

@@ -27,7 +27,6 @@ from airflow_provider_qianfan.api.errors import (
     QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTransientError,
-    clean,
 )
 from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.reading import UnreadableError, read_object, weight
@@ -39,6 +38,7 @@ from airflow_provider_qianfan.api.signing import (
     request_target,
     timestamp,
 )
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_after
 
 DEFAULT_ENDPOINT = "https://qianfan.baidubce.com"

@@ -3,8 +3,7 @@ The model compression actions of ``/v2/model`` and what they return.
 
 https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (list), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi
 (detail), https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji (create),
-https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd (cancel), and of the model version that is compressed:
-https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a.
+https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd (cancel).
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanProtocolError, clean
+from airflow_provider_qianfan.api.errors import QianfanProtocolError
 from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.api.times import parse_time
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ LIST = "DescribeModelCompTasks"
 DETAIL = "DescribeModelCompTask"
 CANCEL = "CancelModelCompTask"
 DELETE = "DeleteModelCompTask"
-DESCRIBE_MODEL = "DescribeModel"
 ROWS = "modelCompTaskList"
 
 CREATING, RUNNING, STOPPING = "creating", "running", "stopping"
@@ -174,10 +173,3 @@ def create_task(exchange: Exchange, body: Mapping[str, Any], sending: Sending | 
 def cancel_task(exchange: Exchange, model_comp_task_id: str) -> Steps[None]:
     """Stop a task: it becomes ``stopping``, then ``stopped``."""
     yield from exchange.call(PATH, CANCEL, {"modelCompTaskId": model_comp_task_id})
-
-
-def describe_model(exchange: Exchange, model_id: str) -> Steps[Mapping[str, Any]]:
-    """Ask for a model version; an empty mapping if the answer is a success without one."""
-    answer = yield from exchange.call(PATH, DESCRIBE_MODEL, {"modelId": model_id})
-    result = answer.get("result")
-    return result if isinstance(result, dict) else {}

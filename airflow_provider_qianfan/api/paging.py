@@ -10,12 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import (
-    QianfanAPIError,
-    QianfanProtocolError,
-    QianfanTransientError,
-    clean,
-)
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
+from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ import math
 import re
 from typing import Any
 
-from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.text import clean
 
 MAX_NESTING = 50
 """Objects and lists within each other."""

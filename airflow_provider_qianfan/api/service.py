@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanError, QianfanProtocolError, clean
+from airflow_provider_qianfan.api.errors import QianfanError, QianfanProtocolError
 from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

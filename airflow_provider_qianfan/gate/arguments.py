@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.json_values import check_json, plain_values, read_if_text
 from airflow_provider_qianfan.api.model_compression import STRATEGIES
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.selection import check_text, is_rendered_later
 
 IfExists = Literal["adopt", "fail"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, clean, is_transient
+from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, is_transient
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import FINISHED, STOPPING, ModelCompTask, cancel_task
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.errors import QianfanTaskNotFoundError
 from airflow_provider_qianfan.gate.look import read_candidates
 from airflow_provider_qianfan.gate.selection import Selector

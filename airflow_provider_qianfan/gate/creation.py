@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanTransientError, clean
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanTransientError
 from airflow_provider_qianfan.api.model_compression import (
     FAILED,
     STOPPED,
     ModelCompTask,
     create_task,
-    describe_model,
     read_tasks,
 )
+from airflow_provider_qianfan.api.resource import MODEL, read_resource
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
@@ -28,7 +29,6 @@ from airflow_provider_qianfan.gate.errors import (
     of_task,
 )
 from airflow_provider_qianfan.gate.look import read_candidates
-from airflow_provider_qianfan.gate.resource import MODEL
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import describe
 
@@ -130,7 +130,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
     :raises QianfanTransientError: if it may be later.
     """
     try:
-        model = yield from describe_model(exchange, source_model_id)
+        model = yield from read_resource(exchange, MODEL, source_model_id)
     except QianfanAPIError as error:
         # Which policy this action needs is not documented; create has its own.
         if error.code != "AccessDenied":
@@ -140,7 +140,8 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
             f"Creating without a check of the source model, which the key may not see. {error}",
         )
         return
-    status, supported = model.get("status"), model.get("isSupportModelComp")
+    told = {} if model is None else model.json
+    status, supported = told.get(MODEL.status_key), told.get("isSupportModelComp")
     if status in MODEL.failed:
         raise QianfanModelUnusableError(
             f"Model version {source_model_id} has the status {status}: it was not made, and cannot be"

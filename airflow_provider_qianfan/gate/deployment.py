@@ -16,11 +16,19 @@ from airflow_provider_qianfan.api.errors import (
     QianfanError,
     QianfanProtocolError,
     QianfanTransientError,
-    clean,
     is_transient,
 )
 from airflow_provider_qianfan.api.exchange import Exchange, Sending, Sleep, Steps
 from airflow_provider_qianfan.api.json_values import check_json
+from airflow_provider_qianfan.api.resource import (
+    MODEL,
+    NO_UPDATE,
+    SERVICE,
+    Kind,
+    Row,
+    find_resource,
+    read_resource,
+)
 from airflow_provider_qianfan.api.service import (
     MODIFY,
     check_description,
@@ -28,6 +36,7 @@ from airflow_provider_qianfan.api.service import (
     modify_service,
     scan_services,
 )
+from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.errors import (
     QianfanResourceAmbiguousError,
     QianfanResourceExistsError,
@@ -45,17 +54,8 @@ from airflow_provider_qianfan.gate.once import (
     out_of_date,
     pause_before_next,
 )
-from airflow_provider_qianfan.gate.resource import (
-    MODEL,
-    NO_UPDATE,
-    SERVICE,
-    Kind,
-    Row,
-    find_resource,
-    read_resource,
-)
 from airflow_provider_qianfan.gate.standstill import Standstill
-from airflow_provider_qianfan.gate.wording import duration, name_of
+from airflow_provider_qianfan.gate.wording import name_of
 
 UPDATE_LASTS = 3600.0
 """

@@ -14,8 +14,8 @@ from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_provider_qianfan.api.resource import Row
     from airflow_provider_qianfan.gate.memory import Memory
-    from airflow_provider_qianfan.gate.resource import Row
     from airflow_provider_qianfan.gate.selection import Selector
 
 DETAIL_TRIES = 3

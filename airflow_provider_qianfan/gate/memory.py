@@ -16,11 +16,10 @@ from airflow_provider_qianfan.api.errors import (
     QianfanConfigurationError,
     QianfanError,
     QianfanTransientError,
-    clean,
     is_transient,
 )
+from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.verdict import Note, Verdict, Wait
-from airflow_provider_qianfan.gate.wording import duration
 
 HEARTBEAT = 600.0
 """Seconds between two lines while nothing changes."""

@@ -20,16 +20,16 @@ from airflow_provider_qianfan.api.errors import (
     QianfanError,
     QianfanProtocolError,
     QianfanTransientError,
-    clean,
     is_transient,
 )
 from airflow_provider_qianfan.api.exchange import Exchange, Sending, Sleep, Steps
 from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
+from airflow_provider_qianfan.api.resource import Row
 from airflow_provider_qianfan.api.signing import EXPIRES_IN
-from airflow_provider_qianfan.gate.resource import Row
+from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.standstill import MOMENT, Standstill
-from airflow_provider_qianfan.gate.wording import duration, name_of
+from airflow_provider_qianfan.gate.wording import name_of
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.arguments import IfExists

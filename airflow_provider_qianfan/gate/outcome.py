@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.model_compression import (
     CREATING,
     FAILED,
@@ -17,6 +16,7 @@ from airflow_provider_qianfan.api.model_compression import (
     SUCCEEDED,
     ModelCompTask,
 )
+from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelIdMissingError,
     QianfanTaskAmbiguousError,
@@ -27,7 +27,7 @@ from airflow_provider_qianfan.gate.errors import (
 from airflow_provider_qianfan.gate.memory import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector, describe_seen, matches, newest, undated
 from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Note, Open, Verdict, Wait
-from airflow_provider_qianfan.gate.wording import describe, duration, name_of
+from airflow_provider_qianfan.gate.wording import describe, name_of
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory

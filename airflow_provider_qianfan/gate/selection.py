@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.json_values import plain_text
+from airflow_provider_qianfan.api.text import clean, count_of, duration
 from airflow_provider_qianfan.api.times import parse_time
-from airflow_provider_qianfan.gate.wording import count_of, duration, name_of
+from airflow_provider_qianfan.gate.wording import name_of
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask

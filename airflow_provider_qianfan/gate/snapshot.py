@@ -20,14 +20,14 @@ from airflow_provider_qianfan.api.errors import (
     QianfanError,
     QianfanRateLimitError,
     QianfanTransientError,
-    clean,
     is_transient,
     retry_after,
 )
 from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
 from airflow_provider_qianfan.api.paging import PAGE_SIZE, Scan
+from airflow_provider_qianfan.api.resource import KINDS, Kind, Row, find_resource
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.look import Found
-from airflow_provider_qianfan.gate.resource import KINDS, Kind, Row, find_resource
 from airflow_provider_qianfan.gate.selection import Selector
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _read_listing(
         return error
     costs.listed[kind.name] = scan.pages if scan.finished else math.inf
     for row in rows.values():
-        if row.tells(kind):
+        if row.is_complete(kind):
             snapshot.add_single(wanted[row.id], Found(row=row))
     return None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from airflow_provider_qianfan.api.resource import MODEL, Row, find_resource
 from airflow_provider_qianfan.gate.look import Found, look
 from airflow_provider_qianfan.gate.outcome import decide
-from airflow_provider_qianfan.gate.resource import MODEL, Resource, Row, decide_resource, find_resource
+from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
+    from airflow_provider_qianfan.api.resource import Row
     from airflow_provider_qianfan.gate.errors import QianfanGateError
-    from airflow_provider_qianfan.gate.resource import Row
 
 
 class Note(NamedTuple):

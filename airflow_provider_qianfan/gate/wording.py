@@ -1,28 +1,15 @@
-"""How tasks and times are written in logs and messages."""
+"""How tasks and resources are written in logs and messages."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
-    from airflow_provider_qianfan.gate.resource import Row
-
-
-def duration(seconds: float) -> str:
-    """Write a span of time in words, at whole seconds."""
-    import pendulum  # Airflow has it loaded; a DAG file's parse need not load it for us
-
-    whole = max(0, round(seconds))
-    return pendulum.duration(seconds=whole).in_words(locale="en") if whole else "0 seconds"
-
-
-def count_of(number: int, noun: str) -> str:
-    """Write a number of things."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    from airflow_provider_qianfan.api.resource import Row
 
 
 def name_of(task: ModelCompTask | Row) -> str:

@@ -25,7 +25,7 @@ from requests.auth import AuthBase
 from urllib3.connection import ProxyConfig
 from urllib3.util import parse_url
 
-from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import (
     MAX_ANSWER_BYTES,
     USER_AGENT,
@@ -39,6 +39,7 @@ from airflow_provider_qianfan.api.exchange import (
     T,
 )
 from airflow_provider_qianfan.api.signing import Secret, authorization, check_path, request_target, timestamp
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 

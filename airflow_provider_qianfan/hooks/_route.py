@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import is_loopback
 from airflow_provider_qianfan.api.signing import Secret
+from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Endpoint

@@ -22,7 +22,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
 
-from airflow_provider_qianfan.api.errors import QianfanConfigurationError, clean
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError
+from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

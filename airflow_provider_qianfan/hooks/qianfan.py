@@ -15,15 +15,14 @@ from airflow_provider_qianfan.api.errors import (
     QianfanConfigurationError,
     QianfanError,
     QianfanTransientError,
-    clean,
 )
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy, Steps, T
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.signing import Credentials, Secret
+from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.exceptions import for_airflow
 from airflow_provider_qianfan.gate.errors import QianfanGateError
-from airflow_provider_qianfan.gate.wording import duration
 from airflow_provider_qianfan.hooks._route import Bundle, check_bundle, read_proxy
 
 if TYPE_CHECKING:
@@ -484,7 +483,7 @@ class QianfanHook(BaseHook):
         :param service_id: the service, ``svco-…``.
         :returns: the platform's own object; None if it answers without one.
         """
-        from airflow_provider_qianfan.gate.resource import SERVICE, read_resource
+        from airflow_provider_qianfan.api.resource import SERVICE, read_resource
 
         row = self.run(read_resource(self.exchange, SERVICE, _required("service_id", service_id)))
         return None if row is None else dict(row.json)

@@ -11,7 +11,6 @@ from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import AirflowTaskTimeout, running, task_store
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
-from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.json_values import plain_text, read_if_text
 from airflow_provider_qianfan.api.model_compression import (
     FINISHED,
@@ -20,6 +19,7 @@ from airflow_provider_qianfan.api.model_compression import (
     STOPPING,
     ModelCompTask,
 )
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanTaskNotFoundError
 from airflow_provider_qianfan.gate.arguments import IfExists, check_config, check_if_exists
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan._compat import running, task_store
 from airflow_provider_qianfan._xcoms import push
-from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.service import PROTOCOL_VERSIONS, check_name, check_url_suffix
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.exceptions import QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.arguments import (
     PAYING,
@@ -76,7 +76,8 @@ class _DeployingOperator(WaitingOperator):
 
 def _waited_for(event: object) -> tuple[str, str] | None:
     """Read the ids of the service and its model version out of a trigger's event, if they are in it."""
-    from airflow_provider_qianfan.gate.resource import SERVICE, Resource
+    from airflow_provider_qianfan.api.resource import SERVICE
+    from airflow_provider_qianfan.gate.resource import Resource
 
     selector = event.get("selector") if isinstance(event, Mapping) else None
     target = Resource.from_json(selector) if isinstance(selector, Mapping) else None

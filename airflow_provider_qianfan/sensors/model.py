@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
-from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
@@ -70,7 +70,8 @@ class QianfanModelSensor(QianfanSensor):
         self._check_literals()
 
     def _target(self, context: Context) -> Target:
-        from airflow_provider_qianfan.gate.resource import MODEL, Resource
+        from airflow_provider_qianfan.api.resource import MODEL
+        from airflow_provider_qianfan.gate.resource import Resource
 
         self._check_arguments(context)
         return Resource(MODEL, self.model_id)

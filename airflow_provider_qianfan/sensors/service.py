@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
-from airflow_provider_qianfan.api.errors import clean
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
@@ -76,7 +76,8 @@ class QianfanServiceSensor(QianfanSensor):
         self._check_literals()
 
     def _target(self, context: Context) -> Target:
-        from airflow_provider_qianfan.gate.resource import SERVICE, Resource
+        from airflow_provider_qianfan.api.resource import SERVICE
+        from airflow_provider_qianfan.gate.resource import Resource
 
         self._check_arguments(context)
         return Resource(SERVICE, self.service_id, self.model_id)

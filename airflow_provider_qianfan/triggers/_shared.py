@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_qianfan._compat import conf, metrics, read_connection
 from airflow_provider_qianfan.api.budget import DEFAULT_BURST, DEFAULT_RATE, Budget
-from airflow_provider_qianfan.api.errors import QianfanError, clean
+from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, Exchange, RetryPolicy
+from airflow_provider_qianfan.api.text import clean, count_of, duration
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.memory import HEARTBEAT
 from airflow_provider_qianfan.gate.snapshot import Costs, Snapshot, Wish, take_snapshot
-from airflow_provider_qianfan.gate.wording import count_of, duration
 from airflow_provider_qianfan.hooks.qianfan import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
 

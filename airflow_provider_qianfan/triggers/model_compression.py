@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_qianfan._compat import read_connection, task_state_of
-from airflow_provider_qianfan.api.errors import clean
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.hooks.qianfan import Settings

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_qianfan.api.errors import AUTH_CODES, QianfanAPIError, QianfanAuthError, clean
+from airflow_provider_qianfan.api.errors import AUTH_CODES, QianfanAPIError, QianfanAuthError
+from airflow_provider_qianfan.api.text import clean
 
 
 @pytest.mark.parametrize(

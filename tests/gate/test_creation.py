@@ -46,7 +46,7 @@ OURS = {
     "description": f"nightly {MARK}",
     "config": CONFIG,
 }
-READY = answer({"result": {"status": "Ready", "isSupportModelComp": True}})
+READY = answer({"result": {"modelId": SOURCE, "status": "Ready", "isSupportModelComp": True}})
 MADE = answer({"result": "amva-9"})
 GONE = error(404, "NoSuchKey")
 LIST, DETAIL, MODEL = "DescribeModelCompTasks", "DescribeModelCompTask", "DescribeModel"
@@ -268,7 +268,7 @@ NOT_READY, NOT_YET = QianfanModelUnusableError, QianfanTransientError
     ],
 )
 def test_a_model_that_cannot_be_compressed(model: dict[str, Any], kind: type, told: str) -> None:
-    drive = Creation(listing(), answer({"result": model}))
+    drive = Creation(listing(), answer({"result": {"modelId": SOURCE, **model}}))
 
     assert type(drive.error) is kind
     assert told in str(drive.error)
@@ -283,9 +283,12 @@ def test_a_model_that_cannot_be_compressed(model: dict[str, Any], kind: type, to
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (answer({"result": {"status": "Ready"}}), "does not say isSupportModelComp of"),
-        (answer({"result": {"isSupportModelComp": True}}), "does not say status of"),
-        (answer({"result": {"status": 1, "isSupportModelComp": None}}), "does not say isSupportModelComp of"),
+        (answer({"result": {"modelId": SOURCE, "status": "Ready"}}), "does not say isSupportModelComp of"),
+        (answer({"result": {"modelId": SOURCE, "isSupportModelComp": True}}), "does not say status of"),
+        (
+            answer({"result": {"modelId": SOURCE, "status": 1, "isSupportModelComp": None}}),
+            "does not say isSupportModelComp of",
+        ),
         (answer({"result": None}), "does not say status and isSupportModelComp of"),
         (error(403, "AccessDenied"), "which the key may not see"),
     ],

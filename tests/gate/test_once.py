@@ -144,7 +144,7 @@ class Platform:
             "DescribeModelCompTasks": {"modelCompTaskList": visible, **info},
             "DescribeServices": {"serviceList": visible, **info},
             "DescribeModel": {
-                "modelId": NEW,
+                "modelId": body.get("modelId"),
                 "modelSetId": "am-1",
                 "status": "Ready",
                 "isSupportModelComp": True,

@@ -12,10 +12,11 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
+from airflow_provider_qianfan.api.resource import MODEL, SERVICE, Row
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.memory import Memory
-from airflow_provider_qianfan.gate.resource import MODEL, SERVICE, Resource, Row, decide_resource
+from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.target import next_target, take_look, target_from_json
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Wait

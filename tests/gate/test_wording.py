@@ -5,7 +5,8 @@ from dataclasses import replace
 import pendulum
 import pytest
 
-from airflow_provider_qianfan.gate.wording import count_of, describe, duration, name_of
+from airflow_provider_qianfan.api.text import count_of, duration
+from airflow_provider_qianfan.gate.wording import describe, name_of
 from tests.gate.tasks import task
 
 

@@ -1,0 +1,142 @@
+"""
+Model versions and services: what the platform says about one that is given by its id.
+
+What differs between them is data. Each has its own statuses, as documented: never share them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError
+from airflow_provider_qianfan.api.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_qianfan.api.exchange import Exchange, Steps
+
+NO_UPDATE = (None, "None")
+"""What ``updateStatus`` says where no update is in progress: documented as ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """
+    A kind of resource.
+
+    :param name: how it is called in JSON, and as an XCom.
+    :param noun: how it is called in a message.
+    :param path: of its actions.
+    :param action: the one that describes one of them.
+    :param id_key: the key of its id, in the request and in the answer.
+    :param status_key: the key of its status.
+    :param pending: the statuses of one that is not ready yet.
+    :param ready: the status of one that is.
+    :param listing: the action that lists them, and the key of its rows; None if there is none.
+    :param serves: whether it serves a model version, which may be being exchanged.
+    """
+
+    name: str
+    noun: str
+    path: str
+    action: str
+    id_key: str
+    status_key: str
+    pending: tuple[str, ...]
+    ready: str
+    failed: tuple[str, ...]
+    listing: tuple[str, str] | None = None
+    serves: bool = False
+
+
+MODEL = Kind(  # https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a
+    name="model",
+    noun="model version",
+    path="/v2/model",
+    action="DescribeModel",
+    id_key="modelId",
+    status_key="status",
+    pending=("Creating",),
+    ready="Ready",
+    failed=("Fail",),
+)
+SERVICE = Kind(  # https://cloud.baidu.com/doc/qianfan/s/Kmh4sv4c7
+    name="service",
+    noun="service",
+    path="/v2/service",
+    action="DescribeService",
+    id_key="serviceId",
+    status_key="runStatus",
+    pending=("New", "Deploying"),
+    ready="Serving",
+    failed=("Failed", "Stopped"),
+    listing=("DescribeServices", "serviceList"),
+    serves=True,
+)
+KINDS = {kind.name: kind for kind in (MODEL, SERVICE)}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A resource as the platform described it: ``json`` is everything it said."""
+
+    id: str
+    json: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def name(self) -> str | None:
+        value = self.json.get("modelName") or self.json.get("name")
+        return value if isinstance(value, str) else None
+
+    @property
+    def model_id(self) -> str | None:
+        """The model version that it is or serves; two spellings of the key have been seen."""
+        value = self.json.get("modelVersionId") or self.json.get("modelId")
+        return value if isinstance(value, str) and value else None
+
+    @property
+    def model_set_id(self) -> str | None:
+        """The model set of that version; where the version has a key of its own, the set has the other."""
+        value = self.json.get("modelSetId")
+        if not value and self.json.get("modelVersionId"):
+            value = self.json.get("modelId")
+        return value if isinstance(value, str) and value else None
+
+    def is_complete(self, kind: Kind) -> bool:
+        """Tell whether everything is there that a verdict needs: rows of a list may say less."""
+        needed = {kind.status_key} | ({"updateStatus"} if kind.serves else set())
+        return needed <= self.json.keys() and not (kind.serves and self.model_id is None)
+
+
+def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | None]:
+    """
+    Ask for one resource.
+
+    :returns: the resource; None if the answer is a success without one in it.
+    :raises QianfanProtocolError: if the answer is about another one.
+    """
+    answer = yield from exchange.call(kind.path, kind.action, {kind.id_key: resource_id})
+    result = answer.get("result")
+    if not isinstance(result, dict) or not result:
+        return None
+    if resource_id not in (result.get(kind.id_key), result.get("modelVersionId")):
+        told = clean(result.get(kind.id_key))
+        raise QianfanProtocolError(f"{kind.action}: asked for {clean(resource_id)}, answered {told}")
+    return Row(resource_id, result)
+
+
+def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | str]:
+    """
+    Ask for one resource; return it or, if it is not there, what the platform said.
+
+    How the platform refuses an unknown id is not documented: these are the codes that may mean it.
+    """
+    try:
+        row = yield from read_resource(exchange, kind, resource_id)
+    except QianfanAPIError as error:
+        if error.http_status != 404 and error.code != "InappropriateJSON":
+            raise
+        return str(error)
+    return row or ""

@@ -1,0 +1,25 @@
+"""Text for people: in logs and messages."""
+
+from __future__ import annotations
+
+_LONGEST = 300
+
+
+def clean(text: object, longest: int = _LONGEST) -> str:
+    """Make a server's text fit for a log: one line, control characters escaped, cut at ``longest``."""
+    whole = str(text)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole[:longest])
+    return shown if len(whole) <= longest else shown + "…"
+
+
+def duration(seconds: float) -> str:
+    """Write a span of time in words, at whole seconds."""
+    import pendulum  # Airflow has it loaded; a DAG file's parse need not load it for us
+
+    whole = max(0, round(seconds))
+    return pendulum.duration(seconds=whole).in_words(locale="en") if whole else "0 seconds"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
