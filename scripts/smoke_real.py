@@ -18,8 +18,8 @@ from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Ex
 from airflow_provider_qianfan.api.model_compression import DETAIL, LIST, PATH, STATUSES, ModelCompTask
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.hooks._requests import Driver
-from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.hooks._driver import Driver
+from airflow_provider_qianfan.hooks._settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

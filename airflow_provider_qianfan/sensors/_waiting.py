@@ -323,7 +323,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     def _connect(self, wait: _Wait) -> QianfanHook:
         """Read the connection, for each look again: its key may have been rotated."""
         from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy
-        from airflow_provider_qianfan.hooks.qianfan import QianfanHook, reread_failed
+        from airflow_provider_qianfan.hooks._settings import reread_failed
+        from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         # Only poke mode sleeps through a long Retry-After. It holds a worker slot, so its last look ends with
         # its time. In the other modes the last look may still outlast a blip.

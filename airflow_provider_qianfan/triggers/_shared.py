@@ -23,7 +23,7 @@ from airflow_provider_qianfan.api.text import clean, count_of, duration
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.memory import HEARTBEAT
 from airflow_provider_qianfan.gate.snapshot import Costs, Snapshot, Wish, take_snapshot
-from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
 
 if TYPE_CHECKING:

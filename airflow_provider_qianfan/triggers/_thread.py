@@ -12,11 +12,11 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.hooks._requests import Driver
+from airflow_provider_qianfan.hooks._driver import Driver
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Steps, T
-    from airflow_provider_qianfan.hooks.qianfan import Settings
+    from airflow_provider_qianfan.hooks._settings import Settings
 
 
 class StoppedError(Exception):

@@ -32,7 +32,8 @@ from airflow_provider_qianfan.gate.memory import (
 from airflow_provider_qianfan.gate.snapshot import Wish
 from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.verdict import Wait
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, refused_key, reread_failed
+from airflow_provider_qianfan.hooks._settings import refused_key, reread_failed
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.triggers._shared import SPREAD, Subscription, join
 
 if TYPE_CHECKING:

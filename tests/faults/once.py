@@ -21,8 +21,8 @@ from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.gate.creation import NewTask
 from airflow_provider_qianfan.gate.deployment import Swap, swap_once
 from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
-from airflow_provider_qianfan.hooks._requests import Driver
-from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.hooks._driver import Driver
+from airflow_provider_qianfan.hooks._settings import Settings
 
 SOURCE, SERVICE, MADE = "amv-source000001", "svco-1", "amv-made00000001"
 SETTLE = 3.0

@@ -26,7 +26,8 @@ from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolic
 from airflow_provider_qianfan.api.model_compression import read_tasks
 from airflow_provider_qianfan.api.signing import Credentials, Secret
 from airflow_provider_qianfan.emulator.server import EmulatorServer
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings
+from airflow_provider_qianfan.hooks._settings import Settings
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests.faults.connect import ConnectProxy, SocksProxy
 from tests.faults.tls import NAME, TlsServer
 from tests.hooks.test_drivers import in_a_triggerer, in_a_worker

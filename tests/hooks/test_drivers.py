@@ -29,8 +29,8 @@ from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
 from airflow_provider_qianfan.hooks import _sockets
-from airflow_provider_qianfan.hooks._requests import Driver
-from airflow_provider_qianfan.hooks.qianfan import Settings
+from airflow_provider_qianfan.hooks._driver import Driver
+from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
 from tests.faults import proxy
 from tests.faults.proxy import FaultProxy

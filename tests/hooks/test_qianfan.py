@@ -19,11 +19,12 @@ from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import Account
 from airflow_provider_qianfan.get_provider_info import get_provider_info
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests.dag_runs import AIRFLOW_3
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
+    from airflow_provider_qianfan.hooks._settings import Settings
 
 SOURCE = "amv-source000001"
 CONFIG = {"strategy": "Quantization", "weight": "INT8-PTQ"}

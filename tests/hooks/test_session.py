@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.hooks._requests import Driver, SigningSession
-from airflow_provider_qianfan.hooks.qianfan import QianfanHook, Settings
+from airflow_provider_qianfan.hooks._driver import Driver
+from airflow_provider_qianfan.hooks._session import SigningSession
+from airflow_provider_qianfan.hooks._settings import Settings
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

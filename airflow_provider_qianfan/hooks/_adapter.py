@@ -12,43 +12,30 @@ import logging
 import os
 import ssl
 import sys
-import time
 from base64 import b64encode
-from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from urllib3.connection import ProxyConfig
 from urllib3.util import parse_url
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import (
     MAX_ANSWER_BYTES,
-    USER_AGENT,
-    Effect,
     NoResponse,
-    Reply,
-    Request,
-    Response,
-    Sleep,
-    Steps,
-    T,
 )
-from airflow_provider_qianfan.api.signing import Secret, authorization, check_path, request_target, timestamp
+from airflow_provider_qianfan.api.signing import Secret
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from urllib3 import HTTPConnectionPool
 
-    from airflow_provider_qianfan.hooks.qianfan import Settings
+    from airflow_provider_qianfan.hooks._settings import Settings
 
 _PROXY_REFUSES = frozenset({403, 407})
 """Answers of a proxy that waiting does not change: it does not let us there, or not without a password."""
@@ -328,173 +315,3 @@ def _proxy_status(error: BaseException) -> int | None:
     """Read the status with which a proxy refused a tunnel out of the only place that has it."""
     words = str(error).partition("Tunnel connection failed: ")[2].split()
     return int(words[0]) if words and words[0].isdigit() else None
-
-
-class SigningSession(requests.Session):
-    """
-    A session that signs what it sends, to one endpoint only.
-
-    Urls may be paths (``/v2/model``). Redirects are not followed: the signature is for one host. Cookies are
-    not kept. The environment, the proxy and the CA bundle count as for every other request of this provider.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self._endpoint = settings.endpoint.url
-        self.adapter = Adapter(settings)
-        self.adapters.clear()
-        self.mount(f"{self._endpoint}/", self.adapter)
-        self.trust_env = False
-        self.auth = _Signature(settings)
-        self.cookies = _NoCookies()
-        self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
-
-    def __getstate__(self) -> NoReturn:
-        """Refuse to be pickled: it knows the key."""
-        raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
-
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """
-        Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`.
-
-        :raises ValueError: if the URL is not a path of the endpoint, or an argument would choose another
-            route.
-        """
-        for argument in ("verify", "proxies", "cert", "auth", "cookies"):
-            if kwargs.get(argument) is not None:
-                raise ValueError(f"{argument} comes from the connection. Leave it out.")
-        kwargs["allow_redirects"] = False
-        path = self._path_of(url.decode() if isinstance(url, bytes) else url)
-        return super().request(method, self._endpoint + path, *args, **kwargs)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow none, and do not read where it would lead: that may raise anything."""
-
-    def _path_of(self, url: str) -> str:
-        if url.startswith(f"{self._endpoint}/"):
-            url = url.removeprefix(self._endpoint)
-        elif "://" in url.partition("?")[0]:
-            other = urlsplit(url)
-            raise ValueError(
-                f"This session signs requests to {self._endpoint} only, not to"
-                f" {clean(other.scheme, 20)}://{clean(other.hostname, 80)}."
-            )
-        path, _, query = url.partition("?")
-        if "#" in url:
-            raise ValueError(f"{clean(url)!r} has a fragment (#…). Leave it out.")
-        check_path(_decoded(path))
-        return url if query else path
-
-
-def _decoded(text: str) -> str:
-    if "%2f" in text.lower():
-        raise ValueError(f"{clean(text)!r} has a slash that is encoded (%2F). Write it as it is.")
-    try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise ValueError(f"{clean(text)!r} is not UTF-8.") from None
-
-
-class _NoCookies(requests.cookies.RequestsCookieJar):
-    def set_cookie(self, *_: Any, **__: Any) -> None:
-        """Keep none."""
-
-    def extract_cookies(self, *_: Any) -> None:
-        """Read none."""
-
-
-class _Signature(AuthBase):
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        ours = self._settings.endpoint
-        parts = urlsplit((request.url or "").removeprefix(ours.url))
-        path, query = _decoded(parts.path), list(_pairs(parts.query))
-        # As it is signed, so it is sent: requests writes a blank as +, which a server may read as a plus.
-        request.url = ours.url + request_target(path, query)
-        now = datetime.now(UTC)
-        signed = {"Host": ours.host, **_of_baidu(request.headers), "x-bce-date": timestamp(now)}
-        if self._settings.credentials.session_token:
-            signed["x-bce-security-token"] = self._settings.credentials.session_token
-        request.headers.update(signed)
-        request.headers["Authorization"] = authorization(
-            self._settings.credentials,
-            method=request.method or "GET",
-            path=path,
-            query=query,
-            headers=signed,
-            when=now,
-        )
-        return request
-
-
-def _of_baidu(headers: Mapping[str, str | bytes]) -> dict[str, str]:
-    """Find the headers that Baidu's own SDKs always sign."""
-    found = {}
-    for name, value in headers.items():
-        if name.lower().startswith("x-bce-"):
-            text = value.decode("latin-1") if isinstance(value, bytes) else value
-            if not text.isascii():
-                raise ValueError(
-                    f"The header {clean(name, 40)} is not ASCII, so it cannot be signed as it is sent."
-                )
-            found[name.lower()] = text
-    return found
-
-
-def _pairs(query: str) -> Iterable[tuple[str, str]]:
-    for item in filter(None, query.split("&")):
-        key, _, value = item.replace("+", " ").partition("=")
-        yield unquote(key, errors="strict"), unquote(value, errors="strict")
-
-
-class Driver:
-    """
-    Carries out the steps of exchanges, one after the other, in one thread at a time.
-
-    :param sleep: pauses for so many seconds.
-    """
-
-    def __init__(self, settings: Settings, sleep: Callable[[float], object] = time.sleep) -> None:
-        self.adapter = Adapter(settings)
-        self._sleep = sleep
-
-    def __enter__(self) -> Driver:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.adapter.close()
-
-    def run(self, steps: Steps[T]) -> T:
-        """Carry out ``steps``."""
-        reply: Reply = None
-        while True:
-            try:
-                effect: Effect = steps.send(reply)
-            except StopIteration as finished:
-                result: T = finished.value
-                return result
-            if isinstance(effect, Sleep):
-                self._sleep(effect.seconds)
-                reply = None
-            else:
-                reply = self._send(effect)
-
-    def _send(self, request: Request) -> Reply:
-        try:
-            answer = self.adapter.send(_prepared(request), send_by=request.send_by)
-        except NoAnswerError as error:
-            return error.reply
-        headers: Mapping[str, str] = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers, answer.content)
-
-
-def _prepared(request: Request) -> requests.PreparedRequest:
-    """Take a request as it is: it has been checked and signed."""
-    prepared = requests.PreparedRequest()
-    prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
-    prepared.headers = requests.structures.CaseInsensitiveDict(
-        {**request.headers, "Accept-Encoding": "identity", "Content-Length": str(len(request.body))}
-    )
-    return prepared

@@ -1,0 +1,142 @@
+"""The session that ``get_conn()`` returns: it signs what it sends. Loads ``requests``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from airflow_provider_qianfan.api.exchange import (
+    USER_AGENT,
+)
+from airflow_provider_qianfan.api.signing import authorization, check_path, request_target, timestamp
+from airflow_provider_qianfan.api.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_provider_qianfan.hooks._settings import Settings
+
+from airflow_provider_qianfan.hooks._adapter import Adapter
+
+
+class SigningSession(requests.Session):
+    """
+    A session that signs what it sends, to one endpoint only.
+
+    Urls may be paths (``/v2/model``). Redirects are not followed: the signature is for one host. Cookies are
+    not kept. The environment, the proxy and the CA bundle count as for every other request of this provider.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._endpoint = settings.endpoint.url
+        self.adapter = Adapter(settings)
+        self.adapters.clear()
+        self.mount(f"{self._endpoint}/", self.adapter)
+        self.trust_env = False
+        self.auth = _Signature(settings)
+        self.cookies = _NoCookies()
+        self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be pickled: it knows the key."""
+        raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """
+        Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`.
+
+        :raises ValueError: if the URL is not a path of the endpoint, or an argument would choose another
+            route.
+        """
+        for argument in ("verify", "proxies", "cert", "auth", "cookies"):
+            if kwargs.get(argument) is not None:
+                raise ValueError(f"{argument} comes from the connection. Leave it out.")
+        kwargs["allow_redirects"] = False
+        path = self._path_of(url.decode() if isinstance(url, bytes) else url)
+        return super().request(method, self._endpoint + path, *args, **kwargs)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Follow none, and do not read where it would lead: that may raise anything."""
+
+    def _path_of(self, url: str) -> str:
+        if url.startswith(f"{self._endpoint}/"):
+            url = url.removeprefix(self._endpoint)
+        elif "://" in url.partition("?")[0]:
+            other = urlsplit(url)
+            raise ValueError(
+                f"This session signs requests to {self._endpoint} only, not to"
+                f" {clean(other.scheme, 20)}://{clean(other.hostname, 80)}."
+            )
+        path, _, query = url.partition("?")
+        if "#" in url:
+            raise ValueError(f"{clean(url)!r} has a fragment (#…). Leave it out.")
+        check_path(_decoded(path))
+        return url if query else path
+
+
+def _decoded(text: str) -> str:
+    if "%2f" in text.lower():
+        raise ValueError(f"{clean(text)!r} has a slash that is encoded (%2F). Write it as it is.")
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError(f"{clean(text)!r} is not UTF-8.") from None
+
+
+class _NoCookies(requests.cookies.RequestsCookieJar):
+    def set_cookie(self, *_: Any, **__: Any) -> None:
+        """Keep none."""
+
+    def extract_cookies(self, *_: Any) -> None:
+        """Read none."""
+
+
+class _Signature(AuthBase):
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        ours = self._settings.endpoint
+        parts = urlsplit((request.url or "").removeprefix(ours.url))
+        path, query = _decoded(parts.path), list(_pairs(parts.query))
+        # As it is signed, so it is sent: requests writes a blank as +, which a server may read as a plus.
+        request.url = ours.url + request_target(path, query)
+        now = datetime.now(UTC)
+        signed = {"Host": ours.host, **_of_baidu(request.headers), "x-bce-date": timestamp(now)}
+        if self._settings.credentials.session_token:
+            signed["x-bce-security-token"] = self._settings.credentials.session_token
+        request.headers.update(signed)
+        request.headers["Authorization"] = authorization(
+            self._settings.credentials,
+            method=request.method or "GET",
+            path=path,
+            query=query,
+            headers=signed,
+            when=now,
+        )
+        return request
+
+
+def _of_baidu(headers: Mapping[str, str | bytes]) -> dict[str, str]:
+    """Find the headers that Baidu's own SDKs always sign."""
+    found = {}
+    for name, value in headers.items():
+        if name.lower().startswith("x-bce-"):
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if not text.isascii():
+                raise ValueError(
+                    f"The header {clean(name, 40)} is not ASCII, so it cannot be signed as it is sent."
+                )
+            found[name.lower()] = text
+    return found
+
+
+def _pairs(query: str) -> Iterable[tuple[str, str]]:
+    for item in filter(None, query.split("&")):
+        key, _, value = item.replace("+", " ").partition("=")
+        yield unquote(key, errors="strict"), unquote(value, errors="strict")
