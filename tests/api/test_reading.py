@@ -148,7 +148,6 @@ UNREADABLE = {
         "it is not JSON (Invalid control character at at character 73)",
     ),
     "nested": (nested(MAX_NESTING + 1), f"a{'[0]' * (MAX_NESTING - 1)} is nested more than 50 deep"),
-    "nested without end": (b"[" * 100_000, "it is nested more than 50 deep"),
     "many objects": (
         b'{"a":[' + b"{}," * MAX_CONTAINERS * 3 + b"0]}",
         "it holds more than 10000 objects and lists",
@@ -163,6 +162,13 @@ UNREADABLE = {
         "it holds more than 120000 quotation marks",
     ),
 }
+
+
+@pytest.mark.parametrize("body", [nested(9000), b"[" * 9000], ids=["with an end", "without end"])
+def test_nested_deeper_than_some_pythons_parse(body: bytes) -> None:
+    # Python 3.13 parses it, and finds that it does not end.
+    with pytest.raises(UnreadableError, match=r"is nested more than 50 deep|is not JSON"):
+        read_object(body)
 
 
 @pytest.mark.parametrize(("body", "told"), UNREADABLE.values(), ids=UNREADABLE)
