@@ -14,11 +14,12 @@ import airflow_provider_qianfan
 ROOT = Path(airflow_provider_qianfan.__file__).parent
 NAME = ROOT.name
 
-BELOW_THE_HOOK = ("api", "gate")
+BELOW_THE_HOOK = ("api", "gate", "changes")
 
 LAYERS = {
     "api": {"api"},
     "gate": {"api", "gate"},
+    "changes": {"api", "gate", "changes"},
     "emulator": {"emulator"},
 }
 """What the modules of a package may import of this provider's packages."""

@@ -23,10 +23,10 @@ import pytest
 
 from airflow_provider_qianfan import __version__
 from airflow_provider_qianfan._compat import AirflowException, AirflowSkipException, _get, running
+from airflow_provider_qianfan.changes.journal import fingerprint
 from airflow_provider_qianfan.emulator.scenario import MODEL_SET_ID
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.gate.memory import Memory
-from airflow_provider_qianfan.gate.once import fingerprint
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
 from airflow_provider_qianfan.operators.service import (
     QianfanCreateServiceOperator,

@@ -36,7 +36,7 @@ from airflow_provider_qianfan.operators._waiting import WaitingOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_qianfan.gate.creation import NewTask
+    from airflow_provider_qianfan.changes.compression import NewTask
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
     from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
@@ -253,8 +253,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _wanted(self, context: Context) -> NewTask:
         """Make what is wanted from the rendered values."""
-        from airflow_provider_qianfan.gate.creation import NewTask
-        from airflow_provider_qianfan.gate.once import fingerprint
+        from airflow_provider_qianfan.changes.compression import NewTask
+        from airflow_provider_qianfan.changes.journal import fingerprint
 
         self._check_arguments(context)
         ti = context["ti"]
@@ -270,7 +270,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     def execute(self, context: Context) -> Any:
         """Create the task, or adopt it, and wait for its end if that is asked for."""
         # These load what a DAG file's parse need not.
-        from airflow_provider_qianfan.gate.once import Journal, Manner, create_once
+        from airflow_provider_qianfan.changes.journal import Journal, Manner
+        from airflow_provider_qianfan.changes.once import create_once
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         wanted = self._wanted(context)
@@ -306,7 +307,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _look_up(self, context: Context) -> Selector:
         """Find the task that was created before a deferral, of which the event has lost the id."""
-        from airflow_provider_qianfan.gate.once import find_ours
+        from airflow_provider_qianfan.changes.once import find_ours
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         wanted = self._wanted(context)
@@ -339,14 +340,14 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         try:
             return wait()
         except QianfanTaskFailedError as error:
-            from airflow_provider_qianfan.gate.creation import AGAIN
+            from airflow_provider_qianfan.changes.compression import AGAIN
 
             told = f"{error} A cleared task adopts the same compression again. {AGAIN}"
             raise error.made(QianfanTaskFailedError, told) from None
 
     def _prepare_kill(self, task_id: str) -> None:
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""
-        import airflow_provider_qianfan.gate.cancellation  # noqa: F401  on_kill() had better find it loaded
+        import airflow_provider_qianfan.changes.cancellation  # noqa: F401  on_kill() had better find it loaded
         from airflow_provider_qianfan.api.exchange import RetryPolicy
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
@@ -388,7 +389,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         hook, task_id = self._killable
         self._killable = None
         try:
-            from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
+            from airflow_provider_qianfan.changes.cancellation import cancel_unfinished
 
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
         except Exception:
@@ -450,7 +451,7 @@ class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
     def execute(self, context: Context) -> None:
         """Cancel the task."""
         # These load what a DAG file's parse need not.
-        from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
+        from airflow_provider_qianfan.changes.cancellation import cancel_unfinished, wait_for_end
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         self._check_arguments(context)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_qianfan.api.exchange import Steps
-    from airflow_provider_qianfan.gate.deployment import Served
-    from airflow_provider_qianfan.gate.once import Manner
+    from airflow_provider_qianfan.changes.journal import Manner
+    from airflow_provider_qianfan.changes.update import Served
     from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
 
@@ -58,7 +58,7 @@ class _DeployingOperator(WaitingOperator):
             return hook.run(begun)
 
     def _manner(self) -> Manner:
-        from airflow_provider_qianfan.gate.once import Manner
+        from airflow_provider_qianfan.changes.journal import Manner
 
         return Manner(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
 
@@ -169,8 +169,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     def execute(self, context: Context) -> Any:
         """Have the service updated, and wait for it if that is asked for."""
         # These load what a DAG file's parse need not.
-        from airflow_provider_qianfan.gate.deployment import Swap, swap_once
-        from airflow_provider_qianfan.gate.once import Journal
+        from airflow_provider_qianfan.changes.journal import Journal
+        from airflow_provider_qianfan.changes.update import Swap, swap_once
 
         model_id = self._checked_model_id(self.model_id)
         self._check_arguments(context)
@@ -316,8 +316,9 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     def execute(self, context: Context) -> Any:
         """Create the service, or adopt it, and wait for it if that is asked for."""
         # These load what a DAG file's parse need not.
-        from airflow_provider_qianfan.gate.deployment import NewService
-        from airflow_provider_qianfan.gate.once import Journal, create_once, fingerprint
+        from airflow_provider_qianfan.changes.journal import Journal, fingerprint
+        from airflow_provider_qianfan.changes.once import create_once
+        from airflow_provider_qianfan.changes.service import NewService
 
         model_id = self._checked_model_id(self.model_id)
         self._check_arguments(context)

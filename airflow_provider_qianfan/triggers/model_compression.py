@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_qianfan._compat import read_connection, task_state_of
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.cancellation import cancel_unfinished
+from airflow_provider_qianfan.changes.cancellation import cancel_unfinished
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread

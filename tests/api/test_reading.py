@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -223,18 +224,26 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("body", SLOW.values(), ids=SLOW)
-def test_no_answer_takes_long(body: bytes) -> None:
-    """On an event loop nothing else happens meanwhile. Processor time, so that neighbours do not count."""
+def least(do: Callable[[], object]) -> float:
+    """Tell how many seconds of processor time something takes, at least."""
     taken = []
     for _ in range(5):
         began = time.process_time()
+        do()
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
+@pytest.mark.parametrize("body", SLOW.values(), ids=SLOW)
+def test_no_answer_takes_long(body: bytes) -> None:
+    """On an event loop nothing else happens meanwhile: a tenth of a second, on a machine of its own."""
+
+    def read() -> None:
         with suppress(UnreadableError):
             read_object(body)
-        taken.append(time.process_time() - began)
 
     assert len(body) <= MAX_ANSWER_BYTES
-    assert min(taken) < 0.1
+    assert least(read) < 3 * least(lambda: sum(range(2_000_000)))
 
 
 def call(reply: Response) -> Drive:

@@ -18,9 +18,10 @@ from typing import Any
 
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.gate.creation import NewTask
-from airflow_provider_qianfan.gate.deployment import Swap, swap_once
-from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
+from airflow_provider_qianfan.changes.compression import NewTask
+from airflow_provider_qianfan.changes.journal import Journal, Manner, fingerprint
+from airflow_provider_qianfan.changes.once import create_once
+from airflow_provider_qianfan.changes.update import Swap, swap_once
 from airflow_provider_qianfan.hooks._driver import Driver
 from airflow_provider_qianfan.hooks._settings import Settings
 

@@ -11,7 +11,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_qianfan.gate import creation
+from airflow_provider_qianfan.changes import compression
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
 from tests.integration.cells import SOURCE
 from tests.integration.moments import ENDS, MOMENTS, SETTLE
@@ -26,7 +26,7 @@ class Mortal(QianfanCreateModelCompTaskOperator):
         if context["ti"].try_number > 1:
             return super().execute(context)
         (HOME / f"{self.task_id}.pid").write_text(str(os.getpid()))
-        create_task = creation.create_task
+        create_task = compression.create_task
 
         def stop_beside(*arguments: Any) -> Any:
             if self.task_id == "about_to_call":
@@ -36,7 +36,7 @@ class Mortal(QianfanCreateModelCompTaskOperator):
                 self._stop()
             return result
 
-        creation.create_task = stop_beside
+        compression.create_task = stop_beside
         return super().execute(context)
 
     def _stop(self) -> None:

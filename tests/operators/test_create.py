@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.changes import journal
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import ModelStep, Step
 from airflow_provider_qianfan.exceptions import (
@@ -21,7 +22,6 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskNotFoundError,
     QianfanTransientError,
 )
-from airflow_provider_qianfan.gate import once
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 from tests.dag_runs import AIRFLOW_3
@@ -378,12 +378,12 @@ def test_a_crash_before_the_id_is_known(
     dag_runner: DagRunner,
 ) -> None:
     """The list shows the task only after the second try has begun."""
-    from airflow_provider_qianfan.gate import creation
+    from airflow_provider_qianfan.changes import compression
 
     if not kept:
         request.getfixturevalue("no_store")
     world.behaviour.list_lag = 2
-    run = creation.create_task
+    run = compression.create_task
     tries: list[int] = []
 
     def die_after_the_request(*arguments: Any) -> Any:
@@ -393,7 +393,7 @@ def test_a_crash_before_the_id_is_known(
             raise RuntimeError("dead")
         return result
 
-    monkeypatch.setattr(creation, "create_task", die_after_the_request)
+    monkeypatch.setattr(compression, "create_task", die_after_the_request)
 
     outcome = create(retries=1, settle=10)
 
@@ -406,7 +406,7 @@ def test_a_crash_before_the_id_is_known(
 def test_an_older_airflow_waits_in_every_later_try(
     world: World, dag_runner: DagRunner, no_store: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(once, "LOOK_AGAIN", 5.0)
+    monkeypatch.setattr(journal, "LOOK_AGAIN", 5.0)
     start = time.monotonic()
     created(dag_runner.run(lambda: dying("before", settle=2))["compress"], world)
 
@@ -422,9 +422,9 @@ def test_a_task_that_is_there_is_adopted(world: World, create: Any, dag_runner: 
         world.add_task(SOURCE, task_id="amva-left", description=marks[-1])
 
     marks: list[str] = []
-    real = once.fingerprint
+    real = journal.fingerprint
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(once, "fingerprint", lambda *identity: marks.append(real(*identity)) or marks[-1])
+        patch.setattr(journal, "fingerprint", lambda *identity: marks.append(real(*identity)) or marks[-1])
         world.faults.append(Fault(action=LIST, server_error=503, calls=(1,)))  # it is there at the second
         world.on_call = leave_one
         outcome = create()

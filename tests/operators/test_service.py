@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.changes import service, update
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.scenario import CreatedServices, Patch, ServiceStep
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
     QianfanError,
+    QianfanModelUnusableError,
     QianfanProtocolError,
     QianfanResourceAmbiguousError,
     QianfanResourceExistsError,
@@ -22,7 +24,6 @@ from airflow_provider_qianfan.exceptions import (
     QianfanResourceNotFoundError,
     QianfanTransientError,
 )
-from airflow_provider_qianfan.gate import deployment
 from airflow_provider_qianfan.operators.service import (
     QianfanCreateServiceOperator,
     QianfanModifyServiceOperator,
@@ -383,7 +384,7 @@ def test_a_later_try_knows_what_the_first_has_done(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, update_seconds: float
 ) -> None:
     world.behaviour.update_seconds = update_seconds
-    die_after(monkeypatch, deployment, "swap_once")
+    die_after(monkeypatch, update, "swap_once")
 
     outcome = modified(retries=1)
 
@@ -395,7 +396,7 @@ def test_an_older_airflow_does_not_know_the_previous_one(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, no_store: None, dag_runner: DagRunner
 ) -> None:
     world.behaviour.update_seconds = 0
-    die_after(monkeypatch, deployment, "swap_once")
+    die_after(monkeypatch, update, "swap_once")
 
     assert swapped(modified(retries=1), world, previous=None)
     assert "No previous_model_id is pushed." in dag_runner.log
@@ -405,7 +406,7 @@ def test_an_older_airflow_does_not_know_whose_update_it_is(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, no_store: None
 ) -> None:
     world.behaviour.update_seconds = 60
-    die_after(monkeypatch, deployment, "swap_once")
+    die_after(monkeypatch, update, "swap_once")
 
     outcome = modified(retries=1)
 
@@ -439,12 +440,10 @@ def test_an_update_in_progress_is_ours_for_an_hour(
     world: World, modified: Any, monkeypatch: pytest.MonkeyPatch, lasts: float
 ) -> None:
     """Which values say that it has failed is not documented, so that any may."""
-    from airflow_provider_qianfan.gate import deployment
-
-    monkeypatch.setattr(deployment, "UPDATE_LASTS", lasts)
+    monkeypatch.setattr(update, "UPDATE_LASTS", lasts)
     world.behaviour.update_outcome = "update_failed"
     world.behaviour.update_seconds = 0
-    die_after(monkeypatch, deployment, "swap_once")
+    die_after(monkeypatch, update, "swap_once")
 
     assert swapped(modified(retries=1), world, times=1 if lasts else 2)
 
@@ -542,7 +541,7 @@ def test_unknown_ids(
 @pytest.mark.parametrize(
     ("change", "error", "told"),
     [
-        ({"status": "Fail"}, QianfanResourceFailedError, "it was not made"),
+        ({"status": "Fail"}, QianfanModelUnusableError, "it was not made"),
         ({"status": "Creating"}, QianfanTransientError, "QianfanModelSensor"),
         ({"status": "Ready", "omit": ("modelSetId",)}, QianfanProtocolError, "Pass model_set_id"),
     ],
@@ -722,7 +721,7 @@ def test_a_crash_before_the_id_is_known(
     if not kept:
         request.getfixturevalue("no_store")
     empty.behaviour.list_lag = 2
-    die_after(monkeypatch, deployment, "create_service")
+    die_after(monkeypatch, service, "create_service")
 
     outcome = created(retries=1, settle=10)
 

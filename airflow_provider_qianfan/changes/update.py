@@ -1,16 +1,14 @@
 """
-How a model version is deployed once: a service is updated to it, or a service of it is created.
+How a service is updated to another model version, once.
 
-Neither action has an idempotency key. The service itself shows whether an update was asked for. A mark in its
-description tells our new service from all others.
+The action has no idempotency key. The service itself shows whether an update was asked for.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_provider_qianfan.api.errors import (
     QianfanError,
@@ -18,43 +16,34 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
     is_transient,
 )
-from airflow_provider_qianfan.api.exchange import Exchange, Sending, Sleep, Steps
+from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.resource import (
-    MODEL,
     NO_UPDATE,
     SERVICE,
-    Kind,
     Row,
-    find_resource,
-    read_resource,
 )
 from airflow_provider_qianfan.api.service import (
     MODIFY,
-    check_description,
-    create_service,
     modify_service,
-    scan_services,
 )
 from airflow_provider_qianfan.api.text import clean, duration
-from airflow_provider_qianfan.gate.errors import (
-    QianfanResourceAmbiguousError,
-    QianfanResourceExistsError,
-    QianfanResourceFailedError,
-    QianfanResourceNotFoundError,
-)
-from airflow_provider_qianfan.gate.once import (
+from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
     Journal,
     Look,
     Manner,
-    Say,
     may_have_arrived,
     next_look,
     out_of_date,
-    pause_before_next,
 )
-from airflow_provider_qianfan.gate.standstill import Standstill
+from airflow_provider_qianfan.changes.once import pause_before_next
+from airflow_provider_qianfan.changes.readiness import find_model_set, read_existing
+from airflow_provider_qianfan.changes.standstill import Standstill
+from airflow_provider_qianfan.gate.errors import (
+    QianfanResourceFailedError,
+    QianfanResourceNotFoundError,
+)
 from airflow_provider_qianfan.gate.wording import name_of
 
 UPDATE_LASTS = 3600.0
@@ -63,9 +52,6 @@ Seconds after which an update in progress is no longer taken for the one that wa
 
 Which values ``updateStatus`` has is not documented but for ``None``, so that one may mean that it has failed.
 """
-
-
-# -- an update ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +112,7 @@ class _Update:
         model_set_id, attempt = self.wanted.model_set_id, 1
         while not self._is_done(row, sent_at, told=kept is not None or attempt > 1):
             if model_set_id is None:
-                model_set_id = yield from _find_model_set(self.exchange, self.wanted.model_id)
+                model_set_id = yield from find_model_set(self.exchange, self.wanted.model_id)
                 if not look.is_fresh(self.manner.clock()):
                     row, look = yield from self._look()
                     continue
@@ -347,151 +333,10 @@ def _check_serving(row: Row, wanted: Swap) -> None:
 
 
 def _read_service(exchange: Exchange, service_id: str) -> Steps[Row]:
-    row = yield from _read(exchange, SERVICE, service_id)
+    row = yield from read_existing(exchange, SERVICE, service_id)
     if row.model_id is None:
         raise QianfanProtocolError(
             f"{SERVICE.action}: the answer does not say which model version service {clean(service_id, 80)}"
             " serves. Nothing more was sent."
         )
     return row
-
-
-def _read(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row]:
-    row = yield from read_resource(exchange, kind, resource_id)
-    if row is None:
-        raise QianfanResourceNotFoundError(
-            f"There is no {kind.noun} {clean(resource_id, 80)}. Check the id, and that the connection's key"
-            " belongs to the account that owns it.",
-            resource_id=resource_id,
-        )
-    return row
-
-
-def _find_model_set(exchange: Exchange, model_id: str) -> Steps[str]:
-    """
-    Ask for the model set of a model version.
-
-    :raises QianfanResourceFailedError: if the version was not made.
-    :raises QianfanTransientError: if it is still being made.
-    """
-    row = yield from _read(exchange, MODEL, model_id)
-    status, model_set_id = row.json.get(MODEL.status_key), row.model_set_id
-    if status in MODEL.failed:
-        raise QianfanResourceFailedError(
-            f"Model version {name_of(row)} has the status {status}: it was not made. Nothing was sent. Pass"
-            " another model_id.",
-            resource_id=row.id,
-            status=status,
-        )
-    if isinstance(status, str) and status and status != MODEL.ready:
-        raise QianfanTransientError(
-            MODEL.action,
-            f"model version {name_of(row)} has the status {clean(status, 40)}. Nothing was sent. Wait for it"
-            " with QianfanModelSensor, or the gate's wait_for_model_ready.",
-            sent=False,
-        )
-    if model_set_id is None:
-        raise QianfanProtocolError(
-            f"{MODEL.action}: the answer names no model set of {clean(model_id, 80)}. Nothing was sent. Pass"
-            " model_set_id."
-        )
-    return model_set_id
-
-
-# -- a new service -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class NewService:
-    """
-    The service to create: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
-
-    :param model_set_id: the set of the version; if None, the platform is asked for it.
-    :param deployment_config: which of the account's own compute units are to run it.
-    :param mark: what :func:`.fingerprint` made.
-    """
-
-    name: str
-    url_suffix: str
-    model_id: str
-    model_set_id: str | None
-    deployment_config: Mapping[str, Any]
-    mark: str
-    description: str | None = None
-    protocol_version: int | None = None
-
-    noun = "service"
-    again = (
-        "To create another one, trigger another run, or change nonce (and the name's or the URL's parts that"
-        " have to differ) and clear this task."
-    )
-    exists_error = QianfanResourceExistsError
-    ambiguous_error = QianfanResourceAmbiguousError
-
-    @property
-    def marked(self) -> str:
-        """
-        The description with the mark.
-
-        :raises ValueError: if it is too long.
-        """
-        return check_description(f"{self.description} {self.mark}" if self.description else self.mark)
-
-    def read(self, exchange: Exchange, known_id: str) -> Steps[Row | None]:
-        """Ask for the one that an earlier try created; None if it is gone."""
-        found = yield from find_resource(exchange, SERVICE, known_id)
-        return found if isinstance(found, Row) else None
-
-    def read_ours(self, exchange: Exchange) -> Steps[tuple[list[Row], int]]:
-        """Read those with our mark, and tell how many pages the list has."""
-        scan, named = scan_services(exchange, self.name), dict[str, Row]()
-        while not scan.finished:
-            for json in (yield from scan.next_page(named)):
-                service_id = json.get(SERVICE.id_key)
-                # The filter finds the name within others, too.
-                if isinstance(service_id, str) and service_id and json.get("name") in (None, self.name):
-                    named[service_id] = Row(service_id, json)
-        ours = []
-        for row in named.values():
-            told = row.json.get("description")
-            if not told:
-                # Whether a row of the list has it is not documented.
-                detail = yield from find_resource(exchange, SERVICE, row.id)
-                told = detail.json.get("description") if isinstance(detail, Row) else None
-            if self.mark in str(told):
-                ours.append(row)
-        return ours, scan.pages
-
-    def prepare(self, exchange: Exchange, say: Say) -> Steps[Mapping[str, Any]]:
-        """Find the version's model set if it is not given, and return the body of the request."""
-        model_set_id = self.model_set_id or (yield from _find_model_set(exchange, self.model_id))
-        body = {
-            "modelSetId": model_set_id,
-            "modelId": self.model_id,
-            "name": self.name,
-            "description": self.marked,
-            "urlSuffix": self.url_suffix,
-            "deploymentConfig": dict(self.deployment_config),
-        }
-        return body if self.protocol_version is None else {**body, "protocolVersion": self.protocol_version}
-
-    def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
-        """Create it, and return its id."""
-        return (yield from create_service(exchange, body, sending))
-
-    def known(self, made: Row) -> Mapping[str, str | None]:
-        """Return what an error about it says beside its message."""
-        return {"resource_id": made.id, "status": made.json.get(SERVICE.status_key)}
-
-    def describe(self, made: Row) -> str:
-        """Write what tells it from its like."""
-        status = clean(made.json.get(SERVICE.status_key) or "in an unknown state", 40)
-        return f"service {name_of(made)}, which is {status}"
-
-    def surprises(self, made: Row) -> Iterator[str]:
-        """Write what is not as it was asked for."""
-        if made.model_id not in (None, self.model_id):
-            yield (
-                f"Service {clean(made.id, 80)} serves {clean(made.model_id, 80)} rather than {self.model_id}:"
-                " it has been updated since."
-            )

@@ -7,12 +7,10 @@ description tells ours from all others.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanTransientError
 from airflow_provider_qianfan.api.model_compression import (
     FAILED,
     STOPPED,
@@ -20,10 +18,9 @@ from airflow_provider_qianfan.api.model_compression import (
     create_task,
     read_tasks,
 )
-from airflow_provider_qianfan.api.resource import MODEL, read_resource
 from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.changes.readiness import check_source_model
 from airflow_provider_qianfan.gate.errors import (
-    QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
     of_task,
@@ -34,7 +31,7 @@ from airflow_provider_qianfan.gate.wording import describe
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
-    from airflow_provider_qianfan.gate.once import Say
+    from airflow_provider_qianfan.changes.journal import Say
 
 AGAIN = (
     "To create another one, trigger another run, or change nonce and clear this task, or delete that"
@@ -120,54 +117,3 @@ class NewTask:
 def _config(task: ModelCompTask) -> Mapping[str, Any]:
     config = task.json.get("config")
     return config if isinstance(config, Mapping) else {}
-
-
-def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> Steps[None]:
-    """
-    Check that a model version can be compressed, as far as the platform says.
-
-    :raises QianfanModelUnusableError: if it never will be.
-    :raises QianfanTransientError: if it may be later.
-    """
-    try:
-        model = yield from read_resource(exchange, MODEL, source_model_id)
-    except QianfanAPIError as error:
-        # Which policy this action needs is not documented; create has its own.
-        if error.code != "AccessDenied":
-            raise
-        say(
-            logging.WARNING,
-            f"Creating without a check of the source model, which the key may not see. {error}",
-        )
-        return
-    told = {} if model is None else model.json
-    status, supported = told.get(MODEL.status_key), told.get("isSupportModelComp")
-    if status in MODEL.failed:
-        raise QianfanModelUnusableError(
-            f"Model version {source_model_id} has the status {status}: it was not made, and cannot be"
-            " compressed. Nothing was created. Pass another source_model_id.",
-            resource_id=source_model_id,
-            status=status,
-            source_model_id=source_model_id,
-        )
-    if isinstance(status, str) and status and status != MODEL.ready:
-        raise QianfanTransientError(
-            "Creating a model compression task",
-            f"model version {source_model_id} has the status {clean(status, 40)!r}, and can be compressed"
-            f" when it is {MODEL.ready}. Nothing was created. Set retries and retry_delay to wait for that.",
-            sent=False,
-        )
-    if supported is False:
-        raise QianfanModelUnusableError(
-            f"Model version {source_model_id} cannot be compressed: the platform says isSupportModelComp:"
-            " false. Nothing was created. Pass a model version of a model that supports compression.",
-            resource_id=source_model_id,
-            source_model_id=source_model_id,
-        )
-    missing = [key for key, usable in (("status", status), ("isSupportModelComp", supported)) if not usable]
-    if missing:
-        say(
-            logging.WARNING,
-            f"The platform does not say {' and '.join(missing)} of model version {source_model_id};"
-            " creating all the same, which it refuses if it has to.",
-        )

@@ -37,16 +37,11 @@ from airflow_provider_qianfan.api.exchange import (
     Steps,
 )
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.gate.creation import NewTask
-from airflow_provider_qianfan.gate.deployment import NewService, Swap, swap_once
-from airflow_provider_qianfan.gate.once import (
-    Journal,
-    Look,
-    Manner,
-    create_once,
-    fingerprint,
-    may_have_arrived,
-)
+from airflow_provider_qianfan.changes.compression import NewTask
+from airflow_provider_qianfan.changes.journal import Journal, Look, Manner, fingerprint, may_have_arrived
+from airflow_provider_qianfan.changes.once import create_once
+from airflow_provider_qianfan.changes.service import NewService
+from airflow_provider_qianfan.changes.update import Swap, swap_once
 from tests.api.steps import answer, error, page
 
 if TYPE_CHECKING:

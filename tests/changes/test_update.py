@@ -22,20 +22,18 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, Response, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.changes.journal import Journal, Manner, fingerprint
+from airflow_provider_qianfan.changes.once import create_once
+from airflow_provider_qianfan.changes.service import NewService
+from airflow_provider_qianfan.changes.update import Served, Swap, swap_once
 from airflow_provider_qianfan.gate.arguments import check_deployment_config
-from airflow_provider_qianfan.gate.deployment import (
-    NewService,
-    Served,
-    Swap,
-    swap_once,
-)
 from airflow_provider_qianfan.gate.errors import (
+    QianfanModelUnusableError,
     QianfanResourceAmbiguousError,
     QianfanResourceExistsError,
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
-from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page
 
 if TYPE_CHECKING:
@@ -291,17 +289,20 @@ def test_the_model_set_is_asked_for_if_it_is_not_given(reply: Reply) -> None:
     [
         pytest.param(
             model("Fail"),
-            QianfanResourceFailedError,
-            "amv-new has the status Fail: it was not made. Nothing was sent. Pass another model_id",
+            QianfanModelUnusableError,
+            "amv-new has the status Fail: it was not made, and cannot be deployed. Nothing was sent. Pass"
+            " another model_id",
             id="was not made",
         ),
         pytest.param(
             model("Creating", modelName="bot"),
             QianfanTransientError,
-            r"amv-new \('bot'\) has the status Creating\. Nothing was sent\. .*QianfanModelSensor",
+            r"amv-new \('bot'\) has the status 'Creating', .* Nothing was sent\. .*QianfanModelSensor",
             id="is being made",
         ),
-        pytest.param(model("Resting"), QianfanTransientError, "the status Resting", id="has another status"),
+        pytest.param(
+            model("Resting"), QianfanTransientError, "the status 'Resting'", id="has another status"
+        ),
         pytest.param(
             model("Ready", modelSetId=...),
             QianfanProtocolError,

@@ -21,14 +21,15 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.changes.compression import NewTask
+from airflow_provider_qianfan.changes.journal import Journal, Manner, fingerprint
+from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.gate.arguments import check_config, check_if_exists
-from airflow_provider_qianfan.gate.creation import NewTask
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
     QianfanTaskExistsError,
 )
-from airflow_provider_qianfan.gate.once import Journal, Manner, create_once, fingerprint
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import SOURCE
 

@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.gate.cancellation import cancel_unfinished, wait_for_end
+from airflow_provider_qianfan.changes.cancellation import cancel_unfinished, wait_for_end
 from airflow_provider_qianfan.gate.errors import QianfanTaskNotFoundError
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import task
