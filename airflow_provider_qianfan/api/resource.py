@@ -127,7 +127,30 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     return Row(resource_id, result)
 
 
-def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | str]:
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """
+    What the platform said of an id that it does not have.
+
+    :param told: its error; empty if it answered without one, and without what was asked for.
+    :param request_id: of that error.
+    """
+
+    told: str = ""
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, refusal: QianfanAPIError) -> Absence:
+        """Take the platform's refusal for it."""
+        return cls(str(refusal), refusal.request_id or None)
+
+    @property
+    def sentence(self) -> str:
+        """The end of a message: a sentence, after a blank; or nothing."""
+        return f" The platform said: {self.told}" if self.told else ""
+
+
+def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | Absence]:
     """
     Ask for one resource; return it or, if it is not there, what the platform said.
 
@@ -138,5 +161,5 @@ def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     except QianfanAPIError as error:
         if error.http_status != 404 and error.code != "InappropriateJSON":
             raise
-        return str(error)
-    return row or ""
+        return Absence.of(error)
+    return row or Absence()

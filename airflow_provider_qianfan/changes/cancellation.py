@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_qianfan.api.errors import QianfanError, QianfanTransientError, is_transient
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import FINISHED, STOPPING, ModelCompTask, cancel_task
+from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.errors import QianfanTaskNotFoundError
 from airflow_provider_qianfan.gate.look import read_candidates
@@ -49,11 +50,12 @@ def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]
     for task in found.tasks:
         if task.id == model_comp_task_id:
             return task
-    said = f" The platform said: {found.absence}" if found.absence else ""
+    absence = found.absence or Absence()
     raise QianfanTaskNotFoundError(
         f"There is no model compression task {clean(model_comp_task_id, 80)}. Check the id, and that the"
-        f" connection's key belongs to the account that owns it.{said}",
+        f" connection's key belongs to the account that owns it.{absence.sentence}",
         model_comp_task_id=model_comp_task_id,
+        request_id=absence.request_id,
     )
 
 

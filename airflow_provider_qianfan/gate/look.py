@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanError, is_transient
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import ModelCompTask, read_task, read_tasks
+from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
 from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict
 
@@ -49,7 +50,7 @@ def look(
             clock(),
             details=details,
             settle=settle,
-            absence=found.absence or "",
+            absence=found.absence,
         )
         if isinstance(verdict, NeedDetail):
             details[verdict.task_id] = yield from _detail(exchange, verdict)
@@ -70,13 +71,13 @@ class Found:
 
     :param tasks: model compression tasks.
     :param pages: how many pages of the list they took.
-    :param absence: what the platform said of a given id that is not there, else None.
+    :param absence: of a given id that is not there, else None.
     :param row: a resource of another kind.
     """
 
     tasks: tuple[ModelCompTask, ...] = ()
     pages: int = 1
-    absence: str | None = None
+    absence: Absence | None = None
     row: Row | None = None
 
 
@@ -86,20 +87,35 @@ def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:
     if pinned is None:
         reading = yield from read_tasks(exchange, selector.source_model_id)
         return Found(reading.tasks, reading.pages)
-    absence = ""
+
+    def find_in_list() -> Steps[ModelCompTask | None]:
+        reading = yield from read_tasks(exchange)
+        return next((task for task in reading.tasks if task.id == pinned), None)
+
+    return (yield from read_given(exchange, pinned, find_in_list))
+
+
+def read_given(
+    exchange: Exchange, task_id: str, find_in_list: Callable[[], Steps[ModelCompTask | None]]
+) -> Steps[Found]:
+    """
+    Read the task with an id.
+
+    How an unknown id is refused is not documented. So a refusal proves nothing, and the list has the last
+    word.
+
+    :param find_in_list: finds the task in the whole list.
+    """
+    absence = Absence()
     try:
-        task = yield from read_task(exchange, pinned)
+        task = yield from read_task(exchange, task_id)
     except QianfanAPIError as error:
         if isinstance(error, QianfanAuthError) or is_transient(error):
             raise
-        task, absence = None, str(error)
-    if task is not None:
-        return Found((task,))
-    # How an unknown id is refused is not documented, so a refusal alone does not prove that the task is not
-    # there.
-    reading = yield from read_tasks(exchange)
-    there = any(task.id == pinned for task in reading.tasks)
-    return Found(reading.tasks, absence=None if there else absence)
+        task, absence = None, Absence.of(error)
+    if task is None:
+        task = yield from find_in_list()
+    return Found(absence=absence) if task is None else Found((task,))
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:

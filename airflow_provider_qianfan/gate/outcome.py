@@ -16,6 +16,7 @@ from airflow_provider_qianfan.api.model_compression import (
     SUCCEEDED,
     ModelCompTask,
 )
+from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelIdMissingError,
@@ -47,7 +48,7 @@ def decide(
     *,
     details: Details | None = None,
     settle: float = DEFAULT_SETTLE,
-    absence: str = "",
+    absence: Absence | None = None,
 ) -> Verdict | NeedDetail:
     """
     Draw the verdict from one complete reading.
@@ -58,7 +59,7 @@ def decide(
     :param now: seconds since the epoch.
     :param details: answers of the detail action; None for one that told nothing.
     :param settle: seconds for which a given task id may be missing.
-    :param absence: what the platform said about the given task id, if it was an error.
+    :param absence: what the platform said of the given task id.
     """
     details = details or {}
     if selector.model_comp_task_id is not None:
@@ -179,24 +180,26 @@ def usable_model_id(task: ModelCompTask) -> bool:
 
 
 def _pinned_absent(
-    selector: Selector, memory: Memory, now: float, settle: float, absence: str
+    selector: Selector, memory: Memory, now: float, settle: float, absence: Absence | None
 ) -> Wait | Fail:
     since = memory.started if memory.forgetful else memory.absent_since
     missing_for = 0.0 if since is None else now - since
     pinned = clean(selector.model_comp_task_id, 80)
-    said = f" The platform said: {absence}" if absence else ""
+    absence = absence or Absence()
     if missing_for >= settle:
         for_how_long = "" if memory.forgetful else f", and there has been none for {duration(missing_for)}"
         return Fail(
             QianfanTaskNotFoundError(
                 f"There is no model compression task {pinned}{for_how_long}."
-                f" Check the id, and that the connection's key belongs to the account that owns it.{said}",
+                " Check the id, and that the connection's key belongs to the account that owns it."
+                f"{absence.sentence}",
                 model_comp_task_id=selector.model_comp_task_id,
                 source_model_id=selector.source_model_id,
+                request_id=absence.request_id,
             )
         )
     text = f"Model compression task {pinned} is not there; failing unless it appears within"
-    note = Note("absent", f"{text} {duration(settle - missing_for)}.{said}", HOUR)
+    note = Note("absent", f"{text} {duration(settle - missing_for)}.{absence.sentence}", HOUR)
     return Wait(f"{pinned} is not there yet", (note,), absent=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from airflow_provider_qianfan.api.resource import KINDS, NO_UPDATE, Kind, Row
+from airflow_provider_qianfan.api.resource import KINDS, NO_UPDATE, Absence, Kind, Row
 from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.errors import (
     QianfanResourceFailedError,
@@ -58,14 +58,20 @@ class Resource:
 
 
 def decide_resource(
-    row: Row | None, wanted: Resource, memory: Memory, now: float, *, settle: float, absence: str = ""
+    row: Row | None,
+    wanted: Resource,
+    memory: Memory,
+    now: float,
+    *,
+    settle: float,
+    absence: Absence | None = None,
 ) -> Verdict:
     """
     Draw the verdict.
 
     :param row: what was read; None if it is not there.
     :param settle: seconds for which it may be missing: it may have been made a moment ago.
-    :param absence: what the platform said, if it was an error.
+    :param absence: what the platform said of its id.
     """
     if row is None:
         return _absent(wanted, memory, now, settle, absence)
@@ -104,21 +110,24 @@ def _serving(row: Row, wanted: Resource) -> Verdict:
     return Open(row)
 
 
-def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence: str) -> Verdict:
+def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence: Absence | None) -> Verdict:
     since = memory.started if memory.forgetful else memory.absent_since
     missing_for = 0.0 if since is None else now - since
-    said = f" The platform said: {absence}" if absence else ""
+    absence = absence or Absence()
     if missing_for >= settle:
         return Fail(
             QianfanResourceNotFoundError(
                 f"There is no {wanted}. Check the id, and that the connection's key belongs to the account"
-                f" that owns it.{said}",
+                f" that owns it.{absence.sentence}",
                 resource_id=wanted.id,
+                request_id=absence.request_id,
             )
         )
     left = duration(settle - missing_for)
     note = Note(
-        "absent", f"{_capital(wanted)} is not there; failing unless it appears within {left}.{said}", HOUR
+        "absent",
+        f"{_capital(wanted)} is not there; failing unless it appears within {left}.{absence.sentence}",
+        HOUR,
     )
     return Wait(f"{wanted} is not there yet", (note,), absent=True)
 

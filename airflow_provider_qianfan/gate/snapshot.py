@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_qianfan.api.errors import (
-    QianfanAPIError,
     QianfanAuthError,
     QianfanConfigurationError,
     QianfanError,
@@ -23,11 +22,11 @@ from airflow_provider_qianfan.api.errors import (
     is_transient,
     retry_after,
 )
-from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
+from airflow_provider_qianfan.api.model_compression import read_tasks, read_tasks_within
 from airflow_provider_qianfan.api.paging import PAGE_SIZE, Scan
 from airflow_provider_qianfan.api.resource import KINDS, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.look import Found
+from airflow_provider_qianfan.gate.look import Found, read_given
 from airflow_provider_qianfan.gate.selection import Selector
 
 if TYPE_CHECKING:
@@ -308,21 +307,17 @@ def _read_given(
     exchange: Exchange, task_id: str, costs: Costs, now: float, snapshot: Snapshot
 ) -> Steps[None]:
     costs.covered.discard(task_id)
-    absence = ""
-    try:
-        task = yield from read_task(exchange, task_id)
-    except QianfanAPIError as error:
-        if _concerns_all(error):
-            raise
-        task, absence = None, str(error)
-    if task is not None:
-        snapshot.add_single(Wish(None, task_id), Found((task,)))
-        return
-    # How an unknown id is refused is not documented, so a refusal alone does not prove that it is not there.
-    if not snapshot.whole:
-        trouble = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
-        if trouble is not None:
-            raise trouble
-    if snapshot.answer(Wish(None, task_id)) is None:
+    wish = Wish(None, task_id)
+
+    def find_in_list() -> Steps[ModelCompTask | None]:
+        if not snapshot.whole:
+            trouble = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
+            if trouble is not None:
+                raise trouble
+        found = snapshot.answer(wish)
+        return found.tasks[0] if isinstance(found, Found) else None
+
+    found = yield from read_given(exchange, task_id, find_in_list)
+    if found.absence is not None:
         costs.absent.add(task_id)
-        snapshot.add_single(Wish(None, task_id), Found(absence=absence))
+    snapshot.add_single(wish, found)

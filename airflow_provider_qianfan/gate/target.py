@@ -44,13 +44,13 @@ def take_look(
         ready = yield from take_look(exchange, model, memory, settle=settle, clock=clock)
         return verdict if isinstance(ready, Open) else ready
     found = yield from find_resource(exchange, target.kind, target.id)
-    row, absence = (found, "") if isinstance(found, Row) else (None, found)
+    row, absence = (found, None) if isinstance(found, Row) else (None, found)
     return decide_resource(row, target, memory, clock(), settle=settle, absence=absence)
 
 
 def judge(target: Target, found: Found, memory: Memory, now: float, *, settle: float) -> Verdict | NeedDetail:
     """Draw the verdict from what was read for many, without asking for more."""
-    absence = found.absence or ""
+    absence = found.absence
     if isinstance(target, Selector):
         return decide(found.tasks, target, memory, now, settle=settle, absence=absence)
     row = found.row

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.gate.errors import (
     QianfanGateError,
     QianfanModelIdMissingError,
@@ -606,16 +607,17 @@ def test_a_failed_tasks_json_without_a_reason_is_as_it_came() -> None:
 @pytest.mark.parametrize(
     ("absence", "last"),
     [
-        ({"absence": "404 NoSuchKey"}, "owns it. The platform said: 404 NoSuchKey"),
-        ({"absence": ""}, "owns it."),
-        ({}, "owns it."),
+        (Absence("404 NoSuchKey", "r-1"), "owns it. The platform said: 404 NoSuchKey"),
+        (Absence(), "owns it."),
+        (None, "owns it."),
     ],
 )
-def test_what_the_platform_said_of_a_missing_id_is_passed_on(absence: dict[str, str], last: str) -> None:
-    verdict = decide([], Selector(SOURCE, "amva-1"), Memory(NOW, absent_since=0), NOW, **absence)
+def test_what_the_platform_said_of_a_missing_id_is_passed_on(absence: Absence | None, last: str) -> None:
+    verdict = decide([], Selector(SOURCE, "amva-1"), Memory(NOW, absent_since=0), NOW, absence=absence)
 
     assert isinstance(verdict, Fail)
     assert str(verdict.error).endswith(last)
+    assert verdict.error.request_id == (absence.request_id if absence else None)
 
 
 def test_an_ambiguous_selection_tells_the_tasks_apart() -> None:

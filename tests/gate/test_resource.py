@@ -12,7 +12,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, RetryPolicy
-from airflow_provider_qianfan.api.resource import MODEL, SERVICE, Row
+from airflow_provider_qianfan.api.resource import MODEL, SERVICE, Absence, Row
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.memory import Memory
@@ -112,7 +112,7 @@ def test_a_service(row: Row, kind: type, told: str) -> None:
     ],
 )
 def test_one_that_is_not_there(memory: Memory, kind: type, told: str) -> None:
-    verdict = decide_resource(None, A_SERVICE, memory, NOW, settle=60, absence="gone")
+    verdict = decide_resource(None, A_SERVICE, memory, NOW, settle=60, absence=Absence("gone"))
 
     assert isinstance(verdict, kind)
     if isinstance(verdict, Wait):
