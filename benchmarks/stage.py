@@ -46,7 +46,7 @@ def our_trigger(conn_id: str, source_model_id: str, interval: float) -> BaseTrig
     now = time.time()
     return QianfanModelCompTaskTrigger(
         qianfan_conn_id=conn_id,
-        selector=Selector(source_model_id=source_model_id).to_json(),
+        target=Selector(source_model_id=source_model_id).to_json(),
         memory=Memory(started=now, deadline=now + 3600).to_json(),
         poke_interval=interval,
     )

@@ -132,10 +132,10 @@ def _arguments(source: int, interval: float, conn_id: str) -> dict[str, Any]:
     memory = Memory(started=now, deadline=now + 86400, last_healthy=now, spoke=now).to_json()
     made = QianfanModelCompTaskTrigger(
         qianfan_conn_id=conn_id,
-        selector=selector,
+        target=selector,
         memory=memory,
         poke_interval=interval,
-        next_look=now + interval,
+        next_look_at=now + interval,
     )
     arguments: dict[str, Any] = json.loads(json.dumps(made.serialize()[1]))
     return arguments

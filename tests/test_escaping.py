@@ -448,10 +448,10 @@ def test_triggers_let_nothing_raw_out(
     async def watch(conn_id: str, target: Any) -> list[str]:
         made = QianfanModelCompTaskTrigger(
             qianfan_conn_id=conn_id,
-            selector=target.to_json(),
+            target=target.to_json(),
             memory=memory,
             poke_interval=1.0,
-            next_look=now,
+            next_look_at=now,
             cancel_on_kill=True,
         )
         event = (await anext(made.run())).payload

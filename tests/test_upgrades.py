@@ -153,7 +153,7 @@ def capture() -> dict[str, Any]:
         key = server.world.account.secret_access_key
         for name, make in WAITS.items():
             path, arguments = defer(make())
-            due = {**arguments, "next_look": time.time() - 1, "poke_interval": 1.0}
+            due = {**arguments, "next_look_at": time.time() - 1, "poke_interval": 1.0}
             at_once = {**due, "memory": {**arguments["memory"], "deadline": time.time() + 1}}
             event = {**event_of(path, at_once), "memory": arguments["memory"]}
             server.world.account.secret_access_key = "another-secret-access-key"
@@ -188,7 +188,11 @@ def event(request: pytest.FixtureRequest, left: dict[str, Any], name: str) -> di
 def test_a_trigger_of_that_version_watches(left: dict[str, Any], name: str, emulator: EmulatorServer) -> None:
     prepare(emulator, ended=True)
     path, arguments = left["waits"][name]["trigger"]
-    arguments = {**moved(arguments, time.time() - left["at"]), "poke_interval": 1.0, "next_look": time.time()}
+    arguments = {
+        **moved(arguments, time.time() - left["at"]),
+        "poke_interval": 1.0,
+        "next_look_at": time.time(),
+    }
 
     event = event_of(path, arguments)
 

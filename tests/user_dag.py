@@ -276,13 +276,13 @@ def is_final(error: Exception) -> bool:
 
 
 def watch(selector: dict[str, Any]) -> BaseTrigger:
-    log.info("Cancels: %s", QianfanModelCompTaskTrigger(selector=selector, cancel_on_kill=True))
+    log.info("Cancels: %s", QianfanModelCompTaskTrigger(target=selector, cancel_on_kill=True))
     return QianfanTrigger(
         qianfan_conn_id="qianfan_default",
-        selector=selector,
+        target=selector,
         memory=None,
         poke_interval=30.0,
-        next_look=None,
+        next_look_at=None,
         settle=120,
         max_unhealthy=3600,
         auth_grace=600,

@@ -50,7 +50,7 @@ def may_have_arrived(error: QianfanError) -> bool:
     )
 
 
-def next_look(until: float, now: float) -> float:
+def pause_until_next_look(until: float, now: float) -> float:
     """Tell for how many seconds to pause before the next look, the last of which is at ``until``."""
     return max(0.01, min(LOOK_AGAIN, until - now))
 
@@ -159,9 +159,9 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class Ports:
     """
-    How to do it.
+    What a change is given from outside.
 
     :param settle: seconds within which what was done becomes visible.
     :param clock: tells the time, in seconds since the epoch.

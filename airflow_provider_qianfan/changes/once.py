@@ -34,11 +34,11 @@ from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
     Journal,
     Look,
-    Manner,
+    Ports,
     Say,
     may_have_arrived,
-    next_look,
     out_of_date,
+    pause_until_next_look,
 )
 
 Made = TypeVar("Made", ModelCompTask, Row)
@@ -89,7 +89,7 @@ class New(Protocol[Made]):
 
 
 def create_once(
-    exchange: Exchange, new: New[Made], if_exists: IfExists, journal: Journal, manner: Manner
+    exchange: Exchange, new: New[Made], if_exists: IfExists, journal: Journal, ports: Ports
 ) -> Steps[str]:
     """
     Create it, unless it is there; return its id.
@@ -99,8 +99,8 @@ def create_once(
     :raises QianfanGateError: for good: it cannot be created, or it is not clear which one is ours.
     :raises QianfanError: for now. Whether one may have been created is in the journal.
     """
-    standstill = Standstill(manner.clock)
-    creation = _Creation(exchange, new, journal, manner, standstill)
+    standstill = Standstill(ports.clock)
+    creation = _Creation(exchange, new, journal, ports, standstill)
     created_id = yield from standstill.watch(creation.steps(if_exists))
     if journal.entry.get("id") != created_id:
         journal.write(id=created_id)
@@ -114,7 +114,7 @@ class _Creation(Generic[Made]):
     exchange: Exchange
     new: New[Made]
     journal: Journal
-    manner: Manner
+    ports: Ports
     standstill: Standstill
 
     def steps(self, if_exists: IfExists) -> Steps[str]:
@@ -124,7 +124,7 @@ class _Creation(Generic[Made]):
         found, look = yield from self._find_earlier()
         while found is None:
             if body is None:
-                body = yield from self.new.prepare(self.exchange, self.manner.say)
+                body = yield from self.new.prepare(self.exchange, self.ports.say)
                 check_json("body", body)
             if look is None or not self._counts(look):
                 found, look = yield from self._look()
@@ -133,10 +133,10 @@ class _Creation(Generic[Made]):
             outcome = yield from self._send(body, look)
             if isinstance(outcome, str):
                 return outcome
-            yield from pause_before_next(self.exchange, outcome, attempt, self.manner, self.standstill)
+            yield from pause_before_next(self.exchange, outcome, attempt, self.ports, self.standstill)
             attempt += 1
             look = None
-        _adopt(found, self.new, if_exists, self.manner.say)
+        _adopt(found, self.new, if_exists, self.ports.say)
         return found.id
 
     def _find_earlier(self) -> Steps[tuple[Made | None, Look | None]]:
@@ -147,20 +147,20 @@ class _Creation(Generic[Made]):
             if found is not None:
                 return found, None
             told = f"An earlier try created {clean(known_id, 80)}, which is no longer there."
-            self.manner.say(logging.WARNING, told)
+            self.ports.say(logging.WARNING, told)
         return (yield from self._look())
 
     def _look(self) -> Steps[tuple[Made | None, Look]]:
-        left = self._until() - self.manner.clock()
+        left = self._until() - self.ports.clock()
         if left > 0:
             away = self.journal.away_until(self.standstill) is not None
             why = "This process stood still, and another try" if away else "An earlier try"
-            self.manner.say(
+            self.ports.say(
                 logging.INFO,
                 f"{why} may have created the {self.new.noun}. Looking for it for {duration(left)} before"
                 " another is created.",
             )
-        return (yield from _search(self.exchange, self.new, self._until, self.manner.clock))
+        return (yield from _search(self.exchange, self.new, self._until, self.ports.clock))
 
     def _until(self) -> float:
         """Tell the time from which a look shows what another try may have created."""
@@ -168,19 +168,19 @@ class _Creation(Generic[Made]):
         last = -math.inf if sent_at is None else min(sent_at, self.standstill.began)
         if (away_until := self.journal.away_until(self.standstill)) is not None:
             last = away_until
-        return last + self.manner.settle
+        return last + self.ports.settle
 
     def _counts(self, look: Look) -> bool:
-        return look.is_fresh(self.manner.clock()) and look.began >= self._until()
+        return look.is_fresh(self.ports.clock()) and look.began >= self._until()
 
     def _send(self, body: Mapping[str, Any], look: Look) -> Steps[str | QianfanError]:
         """Send the request, once; return the id, or the error that says that nothing was done."""
-        noted = self.manner.clock()
+        noted = self.ports.clock()
         if not self._counts(look):
             return out_of_date(f"Creating a {self.new.noun}", look, noted)
         self.journal.write(sent_at=noted, id=None)
         try:
-            return (yield from self.new.create(self.exchange, body, self.manner.sending(noted)))
+            return (yield from self.new.create(self.exchange, body, self.ports.sending(noted)))
         except QianfanError as error:
             if not may_have_arrived(error):
                 self.journal.take_back()
@@ -190,25 +190,25 @@ class _Creation(Generic[Made]):
 
     def _find_lost(self, lost: str) -> Steps[str]:
         """Look for what may have been created, as the answer was lost; return its id."""
-        self.journal.write(sent_at=self.manner.clock())  # up to now, something may have been done
-        until, wait = self.manner.clock() + self.manner.settle, duration(self.manner.settle)
-        self.manner.say(
+        self.journal.write(sent_at=self.ports.clock())  # up to now, something may have been done
+        until, wait = self.ports.clock() + self.ports.settle, duration(self.ports.settle)
+        self.ports.say(
             logging.WARNING,
             f"The answer was lost. Looking for {wait} for the {self.new.noun} that may have been created."
             f" {lost}",
         )
         try:
-            found, _ = yield from _search(self.exchange, self.new, lambda: until, self.manner.clock)
+            found, _ = yield from _search(self.exchange, self.new, lambda: until, self.ports.clock)
         except QianfanError as error:
             raise _not_known(self.new, "it could not be looked for", f"{lost} {error}") from None
         if found is None:
             raise _not_known(self.new, f"none with the mark {self.new.mark} has appeared in {wait}", lost)
-        self.manner.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
+        self.ports.say(logging.INFO, f"The answer was lost, but {name_of(found)} was created.")
         return found.id
 
 
 def pause_before_next(
-    exchange: Exchange, error: QianfanError, attempt: int, manner: Manner, standstill: Standstill
+    exchange: Exchange, error: QianfanError, attempt: int, ports: Ports, standstill: Standstill
 ) -> Steps[None]:
     """
     Pause after a request that certainly did nothing, before everything begins again with a look.
@@ -218,12 +218,12 @@ def pause_before_next(
     :raises QianfanError: the error itself, if there is no next time.
     """
     if isinstance(error, QianfanAPIError) and error.clock_jumped:
-        standstill.ended = manner.clock()
+        standstill.ended = ports.clock()
     pause = exchange.pause_after(error, attempt)
     if pause is None:
         raise error
     told = f"Nothing was done. Looking again, and asking again, in {duration(pause)}. {error}"
-    manner.say(logging.INFO, told)
+    ports.say(logging.INFO, told)
     yield Sleep(pause)
 
 
@@ -275,7 +275,7 @@ def _search(
                 return None, Look(began, clock(), pages)
             read_twice = True
         else:
-            yield Sleep(next_look(until(), clock()))
+            yield Sleep(pause_until_next_look(until(), clock()))
 
 
 def _adopt(found: Made, new: New[Made], if_exists: IfExists, say: Say) -> None:

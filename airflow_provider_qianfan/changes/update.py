@@ -32,10 +32,10 @@ from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
     Journal,
     Look,
-    Manner,
+    Ports,
     may_have_arrived,
-    next_look,
     out_of_date,
+    pause_until_next_look,
 )
 from airflow_provider_qianfan.changes.once import pause_before_next
 from airflow_provider_qianfan.changes.readiness import find_model_set, read_existing
@@ -77,7 +77,7 @@ class Swap:
     remember: Callable[[Served], None]
 
 
-def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner) -> Steps[None]:
+def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, ports: Ports) -> Steps[None]:
     """
     Have the service updated, unless it serves the version, or is being updated to it by this task.
 
@@ -86,8 +86,8 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, manner: Manner
     :raises QianfanGateError: for good: there is no such service, it has failed, or its version was not made.
     :raises QianfanError: for now. Whether the update may have been asked for is in the journal.
     """
-    standstill = Standstill(manner.clock)
-    update = _Update(exchange, wanted, journal, manner, standstill)
+    standstill = Standstill(ports.clock)
+    update = _Update(exchange, wanted, journal, ports, standstill)
     yield from standstill.watch(update.steps())
 
 
@@ -98,7 +98,7 @@ class _Update:
     exchange: Exchange
     wanted: Swap
     journal: Journal
-    manner: Manner
+    ports: Ports
     standstill: Standstill
 
     def steps(self) -> Steps[None]:
@@ -113,32 +113,32 @@ class _Update:
         while not self._is_done(row, sent_at, told=kept is not None or attempt > 1):
             if model_set_id is None:
                 model_set_id = yield from find_model_set(self.exchange, self.wanted.model_id)
-                if not look.is_fresh(self.manner.clock()):
+                if not look.is_fresh(self.ports.clock()):
                     row, look = yield from self._look()
                     continue
             error = yield from self._send(row, look, model_set_id)
             if error is None:
                 return
-            yield from pause_before_next(self.exchange, error, attempt, self.manner, self.standstill)
+            yield from pause_before_next(self.exchange, error, attempt, self.ports, self.standstill)
             attempt += 1
             row, look = yield from self._look()
 
     def _look(self) -> Steps[tuple[Row, Look]]:
-        began = self.manner.clock()
+        began = self.ports.clock()
         row = yield from _read_service(self.exchange, self.wanted.service_id)
-        return row, Look(began, self.manner.clock())
+        return row, Look(began, self.ports.clock())
 
     def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, Look]]:
         """Look at the service; go on for a while if an earlier try may just have asked for the update."""
         row, look = yield from self._look()
         if sent_at is None:
             return row, look
-        until = min(sent_at, self.standstill.began) + self.manner.settle
+        until = min(sent_at, self.standstill.began) + self.ports.settle
         before = self.journal.entry.get("update_is_ours") is False
-        left = until - self.manner.clock()
+        left = until - self.ports.clock()
         if left <= 0 or _shows(row, self.wanted, updating_before=before):
             return row, look
-        self.manner.say(
+        self.ports.say(
             logging.INFO,
             f"An earlier try may have asked for the update. Looking for it for {duration(left)} before it is"
             " asked for again.",
@@ -158,11 +158,11 @@ class _Update:
                 self._remember_present(row)
             _check_serving(row, wanted)
             told_now = f"Nothing is sent: service {name_of(row)} serves {wanted.model_id} already."
-            self.manner.say(logging.INFO, told_now)
+            self.ports.say(logging.INFO, told_now)
             return True
-        recent = sent_at is not None and sent_at > self.manner.clock() - UPDATE_LASTS
+        recent = sent_at is not None and sent_at > self.ports.clock() - UPDATE_LASTS
         if updating and recent and journal.entry.get("update_is_ours"):
-            self.manner.say(
+            self.ports.say(
                 logging.INFO,
                 f"Nothing is sent: an earlier try has asked for the update, and service {name_of(row)} has"
                 f" {_update_status(row)}.",
@@ -184,7 +184,7 @@ class _Update:
             self.journal.check_not_replaced()
             self.wanted.remember(Served(str(row.model_id), row.model_set_id))
         else:
-            self.manner.say(
+            self.ports.say(
                 logging.WARNING,
                 "It is not known what the service served before this task: an earlier try may have changed"
                 " it, and this Airflow keeps no XComs over tries. No previous_model_id is pushed.",
@@ -192,11 +192,11 @@ class _Update:
 
     def _send(self, row: Row, look: Look, model_set_id: str) -> Steps[QianfanError | None]:
         """Ask for the update, once; return the error if it says that nothing was done."""
-        wanted, journal, manner = self.wanted, self.journal, self.manner
+        wanted, journal, ports = self.wanted, self.journal, self.ports
         if _updating(row):
             self._warn_of_another(row)
         check_json("model_set_id", model_set_id)
-        noted, previous = manner.clock(), Served(str(row.model_id), row.model_set_id)
+        noted, previous = ports.clock(), Served(str(row.model_id), row.model_set_id)
         self._check_not_replaced(noted)
         if not look.is_fresh(noted):
             return out_of_date(MODIFY, look, noted)
@@ -210,7 +210,7 @@ class _Update:
         wanted.remember(previous)
         try:
             yield from modify_service(
-                self.exchange, wanted.service_id, model_set_id, wanted.model_id, manner.sending(noted)
+                self.exchange, wanted.service_id, model_set_id, wanted.model_id, ports.sending(noted)
             )
         except QianfanError as error:
             if not may_have_arrived(error):
@@ -218,7 +218,7 @@ class _Update:
                 return error
             yield from self._find_lost(error, updating_before=_updating(row))
         journal.write(update_is_ours=True)
-        manner.say(
+        ports.say(
             logging.INFO,
             f"Service {name_of(row)}, which served {clean(previous.model_id, 80)}, is being updated to"
             f" {wanted.model_id}.",
@@ -229,7 +229,7 @@ class _Update:
         whose = "that this task has not asked for"
         if self.journal.entry.get("update_is_ours"):
             whose = f"that may be the one that this task asked for more than {duration(UPDATE_LASTS)} ago"
-        self.manner.say(
+        self.ports.say(
             logging.WARNING,
             f"Service {name_of(row)} has {_update_status(row)} of an update {whose}. Asking for"
             f" {self.wanted.model_id} all the same; the platform refuses that if it has to.",
@@ -256,10 +256,10 @@ class _Update:
 
         :raises QianfanTransientError: if that cannot be seen.
         """
-        wanted, journal, settle = self.wanted, self.journal, self.manner.settle
-        journal.write(sent_at=self.manner.clock())  # up to now, something may have been done
-        until = self.manner.clock() + settle
-        self.manner.say(
+        wanted, journal, settle = self.wanted, self.journal, self.ports.settle
+        journal.write(sent_at=self.ports.clock())  # up to now, something may have been done
+        until = self.ports.clock() + settle
+        self.ports.say(
             logging.WARNING,
             f"The answer was lost. Looking for {duration(settle)} whether service {wanted.service_id} is"
             f" being updated. {lost}",
@@ -281,7 +281,7 @@ class _Update:
     def _watch(self, until: float, *, updating_before: bool) -> Steps[tuple[Row, Look]]:
         """Look until the service shows the update, or until then; at least once."""
         while True:
-            began = self.manner.clock()
+            began = self.ports.clock()
             try:
                 row, look = yield from self._look()
             except QianfanError as error:
@@ -290,7 +290,7 @@ class _Update:
             else:
                 if began >= until or _shows(row, self.wanted, updating_before=updating_before):
                     return row, look
-            yield Sleep(next_look(until, self.manner.clock()))
+            yield Sleep(pause_until_next_look(until, self.ports.clock()))
 
 
 def _update_not_known(wanted: Swap, told: str, why: str = "") -> QianfanTransientError:

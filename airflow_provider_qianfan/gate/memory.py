@@ -225,12 +225,12 @@ class Line(NamedTuple):
 
 
 def after_look(
-    memory: Memory, verdict: Verdict, now: float, next_look: float, observer: Observer
+    memory: Memory, verdict: Verdict, now: float, next_look_in: float, observer: Observer
 ) -> tuple[Memory, list[Line]]:
     """
     Remember a healthy look that left the gate shut or ended the wait, and say what is worth saying.
 
-    :param next_look: seconds to the next look.
+    :param next_look_in: seconds to the next look.
     :param observer: who took it.
     """
     memory, lines = _give_notes(memory, verdict.notes, now)
@@ -240,10 +240,12 @@ def after_look(
     absent_since = (memory.absent_since or now) if verdict.absent else None
     memory = replace(memory, absent_since=absent_since, selected=verdict.selected or memory.selected)
     if verdict.state != memory.said and not memory.forgetful:
-        lines.insert(0, Line(logging.INFO, f"Waiting: {verdict.state}. Next look in {duration(next_look)}."))
+        lines.insert(
+            0, Line(logging.INFO, f"Waiting: {verdict.state}. Next look in {duration(next_look_in)}.")
+        )
     elif now - memory.spoke >= HEARTBEAT:
         elapsed = duration(now - memory.started)
-        text = f"Still waiting after {elapsed}: {verdict.state}. Next look in {duration(next_look)}."
+        text = f"Still waiting after {elapsed}: {verdict.state}. Next look in {duration(next_look_in)}."
         lines.insert(0, Line(logging.INFO, text))
     else:
         return memory, lines

@@ -164,7 +164,7 @@ def _outcome_of_all(
         return unclear
     opened = [outcome for outcome in outcomes if isinstance(outcome, Open)]
     if len(opened) == len(candidates) and len({outcome.model_id for outcome in opened}) == 1:
-        return Open(opened[0].task, notes)
+        return Open(opened[0].described, notes)
     return Fail(_ambiguous("might each be the newest, and they do not agree", candidates), notes=notes)
 
 

@@ -43,7 +43,7 @@ MOST_FAILURES = 2
 """Requests in a row that a failing platform may cost; the others are not made then."""
 
 
-class Wish(NamedTuple):
+class Query(NamedTuple):
     """
     What has to be read for one wait: a source model's tasks or, if an id is given, what has that id.
 
@@ -57,7 +57,7 @@ class Wish(NamedTuple):
     kind: str = ""
 
     @classmethod
-    def of(cls, target: Target) -> Wish:
+    def of(cls, target: Target) -> Query:
         """Tell what a wait needs."""
         if not isinstance(target, Selector):
             return cls(None, target.id, target.kind.name)
@@ -90,25 +90,25 @@ class Costs:
     listed: dict[str, float] = field(default_factory=dict)
     filtered: bool = True
 
-    def worthwhile(self, wishes: Collection[Wish], now: float) -> float:
+    def worthwhile(self, queries: Collection[Query], now: float) -> float:
         """Tell how many pages of the whole list are worth reading; 0 if it is cheaper to ask one by one."""
         if now - self.counted_at > MEASURED_FOR:
             self.whole, self.whole_at_least, self.counted_at = None, 1, now
             self.listed.clear()
         if self.whole_at_least == math.inf:
             return 0
-        if not self.filtered and any(wish.source_model_id for wish in wishes):
+        if not self.filtered and any(query.source_model_id for query in queries):
             return math.inf
-        one_by_one = sum(map(self._alone, wishes))
+        one_by_one = sum(map(self._alone, queries))
         if self.whole is None:
             return one_by_one if one_by_one > self.whole_at_least else 0
-        absent = sum(wish.given_id in self.absent for wish in wishes)
+        absent = sum(query.given_id in self.absent for query in queries)
         return math.inf if self.whole + absent <= one_by_one else 0
 
-    def _alone(self, wish: Wish) -> int:
-        if wish.given_id is not None:
-            return wish.given_id not in self.covered
-        return self.of_source.get(wish.source_model_id or "", 1)
+    def _alone(self, query: Query) -> int:
+        if query.given_id is not None:
+            return query.given_id not in self.covered
+        return self.of_source.get(query.source_model_id or "", 1)
 
     def whole_is_longer(self, than: float) -> None:
         """Remember that the whole list has more pages; ``inf`` if it cannot be read at all."""
@@ -130,19 +130,19 @@ class Snapshot:
         self.throttled = False
         self._tasks: dict[str, ModelCompTask] = {}
         self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
-        self._single: dict[Wish, Found] = {}
-        self._failures: dict[Wish, QianfanError] = {}
+        self._single: dict[Query, Found] = {}
+        self._failures: dict[Query, QianfanError] = {}
 
-    def answer(self, wish: Wish) -> Found | QianfanError | None:
-        """Return what was read for a wish, or why it could not be; None if it was not read."""
-        if wish in self._failures:
-            return self._failures[wish]
-        if wish in self._single:
-            return self._single[wish]
-        if wish.given_id is not None:
-            task = None if wish.kind else self._tasks.get(wish.given_id)
+    def answer(self, query: Query) -> Found | QianfanError | None:
+        """Return what was read for a query, or why it could not be; None if it was not read."""
+        if query in self._failures:
+            return self._failures[query]
+        if query in self._single:
+            return self._single[query]
+        if query.given_id is not None:
+            task = None if query.kind else self._tasks.get(query.given_id)
             return Found((task,)) if task else None
-        tasks = self._by_source.get(wish.source_model_id or "", () if self.whole else None)
+        tasks = self._by_source.get(query.source_model_id or "", () if self.whole else None)
         return None if tasks is None else Found(tasks)
 
     def add(self, tasks: Iterable[ModelCompTask]) -> None:
@@ -161,13 +161,13 @@ class Snapshot:
         self._by_source[source_model_id] = own
         self._tasks.update((task.id, task) for task in own)
 
-    def add_single(self, wish: Wish, found: Found) -> None:
+    def add_single(self, query: Query, found: Found) -> None:
         """Add what was found for one given id."""
-        self._single[wish] = found
+        self._single[query] = found
 
-    def fail(self, wishes: Iterable[Wish], error: QianfanError) -> None:
-        """Remember that these wishes could not be read."""
-        self._failures.update(dict.fromkeys(wishes, error))
+    def fail(self, queries: Iterable[Query], error: QianfanError) -> None:
+        """Remember that these queries could not be read."""
+        self._failures.update(dict.fromkeys(queries, error))
 
     def sizes(self) -> dict[str, int]:
         """Count the tasks of each source model."""
@@ -179,48 +179,50 @@ def _in_order(tasks: Iterable[ModelCompTask]) -> tuple[ModelCompTask, ...]:
     return tuple(sorted(tasks, key=lambda task: task.id))
 
 
-def take_snapshot(exchange: Exchange, wishes: Collection[Wish], costs: Costs, now: float) -> Steps[Snapshot]:
+def take_snapshot(
+    exchange: Exchange, queries: Collection[Query], costs: Costs, now: float
+) -> Steps[Snapshot]:
     """
-    Read what all ``wishes`` need; what goes wrong is in the snapshot.
+    Read what all ``queries`` need; what goes wrong is in the snapshot.
 
     An error that is about the key, or of a platform that asks to be left alone or does not answer, ends it:
-    all that has not been read fails with it. Any other error concerns its own wish.
+    all that has not been read fails with it. Any other error concerns its own query.
 
     :param now: the time, in seconds of the clock of ``costs``.
     """
     snapshot, failures = Snapshot(), 0
-    readings = [_read_listing(exchange, kind, wishes, costs, snapshot) for kind in KINDS.values()]
-    most_pages = costs.worthwhile([wish for wish in wishes if not wish.kind], now)
+    readings = [_read_listing(exchange, kind, queries, costs, snapshot) for kind in KINDS.values()]
+    most_pages = costs.worthwhile([query for query in queries if not query.kind], now)
     if most_pages:
         readings.append(_read_whole(exchange, most_pages, costs, now, snapshot))
     for reading in readings:
         error = yield from reading
         if error is not None and _concerns_all(error):
-            return _end(snapshot, wishes, error)
+            return _end(snapshot, queries, error)
     # Source models first: they may answer for a given task.
-    for wish in sorted(wishes, key=lambda wish: wish.given_id is not None):
-        if snapshot.answer(wish) is not None:
-            if wish.given_id is not None and not wish.kind and not snapshot.whole:
-                costs.covered.add(wish.given_id)
+    for query in sorted(queries, key=lambda query: query.given_id is not None):
+        if snapshot.answer(query) is not None:
+            if query.given_id is not None and not query.kind and not snapshot.whole:
+                costs.covered.add(query.given_id)
             continue
         try:
-            yield from _read_one(exchange, wish, costs, now, snapshot)
+            yield from _read_one(exchange, query, costs, now, snapshot)
             failures = 0
         except ValueError as error:  # an id that cannot be sent; another version may have let it in
-            snapshot.fail([wish], QianfanError(clean(error)))
+            snapshot.fail([query], QianfanError(clean(error)))
         except QianfanError as error:
             failures += is_transient(error)
             if failures >= MOST_FAILURES or (_concerns_all(error) and not _is_blip(error)):
-                return _end(snapshot, wishes, error)
-            snapshot.fail([wish], error)
+                return _end(snapshot, queries, error)
+            snapshot.fail([query], error)
     return snapshot
 
 
 def _read_listing(
-    exchange: Exchange, kind: Kind, wishes: Collection[Wish], costs: Costs, snapshot: Snapshot
+    exchange: Exchange, kind: Kind, queries: Collection[Query], costs: Costs, snapshot: Snapshot
 ) -> Steps[QianfanError | None]:
     """Read the list of a kind, if there is one and it has fewer pages than resources are waited for."""
-    wanted = {wish.given_id: wish for wish in wishes if wish.kind == kind.name}
+    wanted = {query.given_id: query for query in queries if query.kind == kind.name}
     if kind.listing is None or costs.listed.get(kind.name, 1) >= len(wanted):
         return None
     action, rows_key = kind.listing
@@ -251,8 +253,8 @@ def _is_blip(error: QianfanError) -> bool:
     return isinstance(error, QianfanTransientError) and not error.retry_after
 
 
-def _end(snapshot: Snapshot, wishes: Iterable[Wish], error: QianfanError) -> Snapshot:
-    snapshot.fail([wish for wish in wishes if snapshot.answer(wish) is None], error)
+def _end(snapshot: Snapshot, queries: Iterable[Query], error: QianfanError) -> Snapshot:
+    snapshot.fail([query for query in queries if snapshot.answer(query) is None], error)
     snapshot.retry_after = retry_after(error)
     snapshot.throttled = isinstance(error, QianfanRateLimitError)
     return snapshot
@@ -282,16 +284,16 @@ def _read_whole(
     return None
 
 
-def _read_one(exchange: Exchange, wish: Wish, costs: Costs, now: float, snapshot: Snapshot) -> Steps[None]:
-    if wish.kind:
-        found = yield from find_resource(exchange, KINDS[wish.kind], wish.given_id or "")
+def _read_one(exchange: Exchange, query: Query, costs: Costs, now: float, snapshot: Snapshot) -> Steps[None]:
+    if query.kind:
+        found = yield from find_resource(exchange, KINDS[query.kind], query.given_id or "")
         answer = Found(row=found) if isinstance(found, Row) else Found(absence=found)
-        snapshot.add_single(wish, answer)
+        snapshot.add_single(query, answer)
         return
-    if wish.given_id is not None:
-        yield from _read_given(exchange, wish.given_id, costs, now, snapshot)
+    if query.given_id is not None:
+        yield from _read_given(exchange, query.given_id, costs, now, snapshot)
         return
-    source = wish.source_model_id or ""
+    source = query.source_model_id or ""
     reading = yield from read_tasks(exchange, source)
     snapshot.add_source(source, reading.tasks)
     costs.of_source[source] = reading.pages
@@ -307,17 +309,17 @@ def _read_given(
     exchange: Exchange, task_id: str, costs: Costs, now: float, snapshot: Snapshot
 ) -> Steps[None]:
     costs.covered.discard(task_id)
-    wish = Wish(None, task_id)
+    query = Query(None, task_id)
 
     def find_in_list() -> Steps[ModelCompTask | None]:
         if not snapshot.whole:
             trouble = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
             if trouble is not None:
                 raise trouble
-        found = snapshot.answer(wish)
+        found = snapshot.answer(query)
         return found.tasks[0] if isinstance(found, Found) else None
 
     found = yield from read_given(exchange, task_id, find_in_list)
     if found.absence is not None:
         costs.absent.add(task_id)
-    snapshot.add_single(wish, found)
+    snapshot.add_single(query, found)

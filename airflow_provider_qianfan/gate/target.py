@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.resource import MODEL, Row, find_resource
 from airflow_provider_qianfan.gate.look import Found, look
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
 
 Target = Selector | Resource
+
+
+def target_of(event: Mapping[str, Any]) -> object:
+    """Return what a trigger's event says that was waited for, under its older name, too; None if nothing."""
+    return event.get("target") or event.get("selector")
 
 
 def target_from_json(value: object) -> Target | None:

@@ -31,16 +31,16 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The task succeeded, or the resource is ready: ``task.model_id`` may be deployed, or is served."""
+    """The task succeeded, or the resource is ready: ``described.model_id`` may be deployed, or is served."""
 
-    task: ModelCompTask | Row
+    described: ModelCompTask | Row
     notes: tuple[Note, ...] = ()
 
     @property
     def model_id(self) -> str:
-        if not self.task.model_id:
-            raise ValueError(f"{self.task.id} names no model")
-        return self.task.model_id
+        if not self.described.model_id:
+            raise ValueError(f"{self.described.id} names no model")
+        return self.described.model_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Fail:
     """The gate stays shut for good."""
 
     error: QianfanGateError
-    task: ModelCompTask | Row | None = None
+    described: ModelCompTask | Row | None = None
     notes: tuple[Note, ...] = ()
 
 

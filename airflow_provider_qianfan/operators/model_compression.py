@@ -270,7 +270,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     def execute(self, context: Context) -> Any:
         """Create the task, or adopt it, and wait for its end if that is asked for."""
         # These load what a DAG file's parse need not.
-        from airflow_provider_qianfan.changes.journal import Journal, Manner
+        from airflow_provider_qianfan.changes.journal import Journal, Ports
         from airflow_provider_qianfan.changes.once import create_once
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
@@ -278,9 +278,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         identity = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
         tries = context["ti"].try_number
         journal = Journal(task_store(context), "qianfan_model_comp_task", identity, tries)
-        manner = Manner(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
+        ports = Ports(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
         with QianfanHook(self.qianfan_conn_id) as hook:
-            task_id = hook.run(create_once(hook.exchange, wanted, self.if_exists, journal, manner))
+            task_id = hook.run(create_once(hook.exchange, wanted, self.if_exists, journal, ports))
         self.model_comp_task_id = task_id
         push(context, "model_comp_task_id", task_id)
         self.log.info("The model compression task is %s.", clean(task_id, 80))
@@ -296,13 +296,15 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, as the sensor does. Creates nothing."""
+        from airflow_provider_qianfan.gate.target import target_of
+
         event = event if isinstance(event, Mapping) else {}
-        selector = Selector.from_json(event.get("selector"))
+        selector = Selector.from_json(target_of(event))
         if selector is None or selector.model_comp_task_id is None:
             selector = self._look_up(context)
         self.model_comp_task_id = selector.model_comp_task_id
         sensor = self._sensor(str(selector.model_comp_task_id), selector.source_model_id)
-        event = {**event, "selector": selector.to_json()}
+        event = {**event, "target": selector.to_json()}
         return self._wait(lambda: sensor.execute_complete(context, event))
 
     def _look_up(self, context: Context) -> Selector:

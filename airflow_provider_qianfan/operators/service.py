@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_qianfan.api.exchange import Steps
-    from airflow_provider_qianfan.changes.journal import Manner
+    from airflow_provider_qianfan.changes.journal import Ports
     from airflow_provider_qianfan.changes.update import Served
     from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
@@ -57,10 +57,10 @@ class _DeployingOperator(WaitingOperator):
             begun: Steps[Any] = steps(hook.exchange)
             return hook.run(begun)
 
-    def _manner(self) -> Manner:
-        from airflow_provider_qianfan.changes.journal import Manner
+    def _ports(self) -> Ports:
+        from airflow_provider_qianfan.changes.journal import Ports
 
-        return Manner(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
+        return Ports(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
 
     def _wait(self, context: Context, service_id: str, model_id: str) -> Any:
         sensor = self._sensor(service_id, model_id)
@@ -78,9 +78,10 @@ def _waited_for(event: object) -> tuple[str, str] | None:
     """Read the ids of the service and its model version out of a trigger's event, if they are in it."""
     from airflow_provider_qianfan.api.resource import SERVICE
     from airflow_provider_qianfan.gate.resource import Resource
+    from airflow_provider_qianfan.gate.target import target_of
 
-    selector = event.get("selector") if isinstance(event, Mapping) else None
-    target = Resource.from_json(selector) if isinstance(selector, Mapping) else None
+    told = target_of(event) if isinstance(event, Mapping) else None
+    target = Resource.from_json(told) if isinstance(told, Mapping) else None
     if target is None or target.kind is not SERVICE or target.model_id is None:
         return None
     return target.id, target.model_id
@@ -185,7 +186,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         wanted = Swap(service_id, model_id, self.model_set_id, remember)
         identity = {"service_id": service_id, "model_id": model_id}
         journal = Journal(task_store(context), "qianfan_service_update", identity, ti.try_number)
-        self._carry_out(lambda exchange: swap_once(exchange, wanted, journal, self._manner()))
+        self._carry_out(lambda exchange: swap_once(exchange, wanted, journal, self._ports()))
         if not self.wait_for_completion:
             return model_id
         return self._wait(context, service_id, model_id)
@@ -336,7 +337,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         wanted.marked  # noqa: B018  checks its length
         journal = Journal(task_store(context), "qianfan_service", {"mark": wanted.mark}, ti.try_number)
         service_id = self._carry_out(
-            lambda exchange: create_once(exchange, wanted, self.if_exists, journal, self._manner())
+            lambda exchange: create_once(exchange, wanted, self.if_exists, journal, self._ports())
         )
         push(context, "service_id", service_id)
         self.log.info("The service is %s.", clean(service_id, 80))

@@ -229,7 +229,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         try:
             verdict = self._look(wait)
         except QianfanError as error:
-            met, pause = error, self._outlast(wait, error)
+            met, pause = error, self._after_failure(wait, error)
         if isinstance(verdict, Open):
             wait.opened = True
             return self._open(context, verdict)
@@ -255,11 +255,11 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, whatever the event says: its only message is "look again"."""
-        from airflow_provider_qianfan.gate.target import target_from_json
+        from airflow_provider_qianfan.gate.target import target_from_json, target_of
 
         event = event if isinstance(event, Mapping) else {}
         # As in the other modes a wait keeps the values it began with; templates have been rendered again.
-        target = target_from_json(event.get("selector")) or self._target(context)
+        target = target_from_json(target_of(event)) or self._target(context)
         if isinstance(conn_id := event.get("qianfan_conn_id"), str):
             self.qianfan_conn_id = conn_id
         memory = Memory.from_json(event.get("memory"), now=_first_start(context))
@@ -343,7 +343,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
             raise reread_failed(error) from None
         return hook
 
-    def _outlast(self, wait: _Wait, error: QianfanError) -> float:
+    def _after_failure(self, wait: _Wait, error: QianfanError) -> float:
         """
         Tell for how many seconds the platform wants to be left alone after a look that failed.
 
@@ -393,8 +393,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=opening.value)
 
     def _fail(self, context: Context, verdict: Fail) -> NoReturn:
-        if verdict.task is not None:
-            try_to_push(context, self.described_as, dict(verdict.task.json), self.log)
+        if verdict.described is not None:
+            try_to_push(context, self.described_as, dict(verdict.described.json), self.log)
         raise for_airflow(verdict.error)
 
     def _end_if_late(self, wait: _Wait) -> None:
@@ -410,18 +410,18 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         now = time.time()
         longest = self.max_wait.total_seconds() if self.exponential_backoff and self.max_wait else None
         interval = interval_after(now - wait.memory.started, self.poke_interval, longest)
-        next_look = now + max(interval, pause)
+        next_look_at = now + max(interval, pause)
         health = wait.memory.worker
         if health.failing_since is not None:
-            wait.memory = wait.memory.with_health(Observer.WORKER, replace(health, again_at=next_look))
+            wait.memory = wait.memory.with_health(Observer.WORKER, replace(health, again_at=next_look_at))
         self.defer(
             trigger=self._trigger(
                 qianfan_conn_id=self.qianfan_conn_id,
-                selector=wait.target.to_json(),
+                target=wait.target.to_json(),
                 memory=wait.memory.to_json(),
                 poke_interval=self.poke_interval,
                 longest_interval=longest,
-                next_look=next_look,
+                next_look_at=next_look_at,
                 settle=self.settle,
                 max_unhealthy=self.max_unhealthy,
                 auth_grace=self.auth_grace,

@@ -77,7 +77,7 @@ class QianfanModelSensor(QianfanSensor):
         return Resource(MODEL, self.model_id)
 
     def _opening(self, verdict: Open) -> Opening:
-        model = verdict.task
+        model = verdict.described
         return Opening(
             f"Model version {clean(model.id, 80)} is ready.",
             model.id,

@@ -126,7 +126,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         return replace(selector, model_ready=self.wait_for_model_ready)
 
     def _opening(self, verdict: Open) -> Opening:
-        task = verdict.task
+        task = verdict.described
         return Opening(
             f"The gate opens: model {clean(verdict.model_id, 80)}, produced by {name_of(task)}.",
             verdict.model_id,

@@ -83,7 +83,7 @@ class QianfanServiceSensor(QianfanSensor):
         return Resource(SERVICE, self.service_id, self.model_id)
 
     def _opening(self, verdict: Open) -> Opening:
-        service, model_id = verdict.task, verdict.model_id
+        service, model_id = verdict.described, verdict.model_id
         return Opening(
             f"Service {clean(service.id, 80)} serves model {clean(model_id, 80)}.",
             model_id,

@@ -22,7 +22,7 @@ from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, Exchange, Retry
 from airflow_provider_qianfan.api.text import clean, count_of, duration
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.memory import HEARTBEAT
-from airflow_provider_qianfan.gate.snapshot import Costs, Snapshot, Wish, take_snapshot
+from airflow_provider_qianfan.gate.snapshot import Costs, Query, Snapshot, take_snapshot
 from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
 
@@ -56,7 +56,7 @@ class Subscription:
     """
     One wait's share of an account.
 
-    :param wish: what has to be read.
+    :param query: what has to be read.
     :param interval: tells, in seconds, how old an answer may get.
     :param due: when the first answer is due, in the event loop's time.
     :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
@@ -71,11 +71,11 @@ class Subscription:
         "due",
         "healthy_at",
         "interval",
-        "wish",
+        "query",
     )
 
-    def __init__(self, account: Account, wish: Wish, interval: Callable[[], float], due: float) -> None:
-        self.wish = wish
+    def __init__(self, account: Account, query: Query, interval: Callable[[], float], due: float) -> None:
+        self.query = query
         self.interval = interval
         self.due = due
         self.healthy_at: float | None = None
@@ -122,9 +122,9 @@ class Subscription:
         """Seconds over which the waits that were called by the same snapshot should resume."""
         return min(self._account.called / self._account.rate, SPREAD * self.interval())
 
-    def wish_for(self, wish: Wish) -> None:
+    def ask_for(self, query: Query) -> None:
         """Wait for something else from now on."""
-        self.wish = wish
+        self.query = query
         self.due = self._account.now
         self._seen = None
         self._account.hurry(self.due)
@@ -153,7 +153,7 @@ class Account:
             pace=lambda: self._budget.wait(time.monotonic()),
         )
         self._costs = Costs()
-        self._last: dict[Wish, Found] = {}
+        self._last: dict[Query, Found] = {}
         self._waits: dict[Subscription, None] = {}
         self._next_due = math.inf
         self._not_before = -math.inf
@@ -162,9 +162,9 @@ class Account:
         # In a context of its own: its lines are about no task in particular.
         self._polling = self._loop.create_task(self._poll(), context=Context(), name="qianfan-account")
 
-    def join(self, wish: Wish, interval: Callable[[], float], due: float) -> Subscription:
+    def join(self, query: Query, interval: Callable[[], float], due: float) -> Subscription:
         """Subscribe a wait."""
-        subscription = Subscription(self, wish, interval, due)
+        subscription = Subscription(self, query, interval, due)
         self._waits[subscription] = None
         self.hurry(due)
         return subscription
@@ -204,8 +204,8 @@ class Account:
         self._not_before = began + self._floor
         # No later snapshot would be in time for those who are due before the next.
         horizon = began + min(wait.interval() for wait in self._waits)
-        wishes = {wait.wish for wait in self._waits if wait.due < horizon}
-        steps = take_snapshot(self._exchange, wishes, self._costs, began)
+        queries = {wait.query for wait in self._waits if wait.due < horizon}
+        steps = take_snapshot(self._exchange, queries, self._costs, began)
         snapshot = await self._thread.run(steps)
         ended = self._loop.time()
         self._not_before = max(self._not_before, ended + snapshot.retry_after)
@@ -224,25 +224,27 @@ class Account:
 
     async def _tell_all(self, snapshot: Snapshot, began: float) -> int:
         """Tell all whom it concerns, and return how many there were."""
-        now, told, answers = time.time(), 0, dict[Wish, Found | QianfanError | None]()
+        now, told, answers = time.time(), 0, dict[Query, Found | QianfanError | None]()
         self.called, work = 0, 0.0
         for wait in list(self._waits):
             if work >= _SLICE:
                 await asyncio.sleep(0)
                 work = 0.0
-            if wait.wish not in answers:
-                answer, last = snapshot.answer(wait.wish), self._last.get(wait.wish)
+            if wait.query not in answers:
+                answer, last = snapshot.answer(wait.query), self._last.get(wait.query)
                 # The same object says that nothing has changed.
-                answers[wait.wish] = last if answer == last else answer
-            if (found := answers[wait.wish]) is not None and wait in self._waits:
+                answers[wait.query] = last if answer == last else answer
+            if (found := answers[wait.query]) is not None and wait in self._waits:
                 wait.due = began + wait.interval()
                 told += 1
                 if wait.tell(found, now):
                     self.called += 1
                     work += 1 + _LOOKS_AT * (len(found.tasks) if isinstance(found, Found) else 0)
             work += _TOLD
-        kept = {wish: self._last[wish] for wish in answers if answers[wish] is None and wish in self._last}
-        self._last = kept | {wish: found for wish, found in answers.items() if isinstance(found, Found)}
+        kept = {
+            query: self._last[query] for query in answers if answers[query] is None and query in self._last
+        }
+        self._last = kept | {query: found for query, found in answers.items() if isinstance(found, Found)}
         return told
 
     def _report(self, snapshot: Snapshot, calls: int, told: int, took: float) -> None:
@@ -279,14 +281,14 @@ class _Shared:
         return _of_loop.setdefault(asyncio.get_running_loop(), _Shared())
 
     async def join(
-        self, conn_id: str, wish: Wish, interval: Callable[[], float], due: float, fresher_than: float
+        self, conn_id: str, query: Query, interval: Callable[[], float], due: float, fresher_than: float
     ) -> Subscription:
         self.users += 1
         try:
             settings = await self._settings(conn_id, fresher_than)
             if settings not in self._accounts:
                 self._accounts[settings] = Account(self, settings)
-            return self._accounts[settings].join(wish, interval, due)
+            return self._accounts[settings].join(query, interval, due)
         except BaseException:
             self.release()
             raise
@@ -317,20 +319,25 @@ _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDiction
 
 
 async def join(
-    conn_id: str, wish: Wish, interval: Callable[[], float], due_in: float, *, fresher_than: float = -math.inf
+    conn_id: str,
+    query: Query,
+    interval: Callable[[], float],
+    due_in: float,
+    *,
+    fresher_than: float = -math.inf,
 ) -> Subscription:
     """
     Wait for answers together with all others that have the same endpoint and key.
 
     :param conn_id: a connection of type ``qianfan``.
-    :param wish: what has to be read.
+    :param query: what has to be read.
     :param interval: tells, in seconds, how old an answer may get.
     :param due_in: seconds until the first answer is due.
     :param fresher_than: what the connection said before this, in the event loop's time, does not count.
     :raises Exception: whatever reading the connection raises.
     """
     due = asyncio.get_running_loop().time() + due_in
-    return await _Shared.of_running_loop().join(conn_id, wish, interval, due, fresher_than)
+    return await _Shared.of_running_loop().join(conn_id, query, interval, due, fresher_than)
 
 
 async def _read_settings(conn_id: str) -> Settings:

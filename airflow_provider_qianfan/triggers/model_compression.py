@@ -45,7 +45,7 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         Airflow 3.3 also calls this when the task is cleared, of which the next try takes the compression
         over; and when another triggerer has taken this trigger over, and maybe has resumed the task.
         """
-        given = self.selector if isinstance(self.selector, Mapping) else {}
+        given = self.target if isinstance(self.target, Mapping) else {}
         task_id = given.get("model_comp_task_id")
         if not self.cancel_on_kill or not isinstance(task_id, str) or not task_id:
             return

@@ -29,7 +29,7 @@ from airflow_provider_qianfan.gate.memory import (
     interval_after,
     is_number,
 )
-from airflow_provider_qianfan.gate.snapshot import Wish
+from airflow_provider_qianfan.gate.snapshot import Query
 from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.verdict import Wait
 from airflow_provider_qianfan.hooks._settings import refused_key, reread_failed
@@ -73,13 +73,14 @@ class QianfanTrigger(BaseTrigger):
 
     The trigger decides nothing: its one event says "look again", and the sensor looks for itself. The sensor
     may be of an older or newer version. So the trigger ignores keyword arguments that it does not know, and
-    all that it knows have defaults.
+    all that it knows have defaults. It also takes ``target`` and ``next_look_at`` by their older names,
+    ``selector`` and ``next_look``.
 
     :param qianfan_conn_id: a connection of type ``qianfan``.
-    :param selector: what is meant, as JSON.
+    :param target: what is waited for, as JSON.
     :param memory: what the wait remembers, its deadline among it, as JSON.
     :param poke_interval: seconds, at least 1; the longest time between two answers, unless intervals grow.
-    :param next_look: when to look first, in seconds since the epoch. Default: after one interval.
+    :param next_look_at: when to look first, in seconds since the epoch. Default: after one interval.
     :param settle: seconds for which what is given by its id may be missing.
     :param max_unhealthy: after so many seconds without a healthy answer in this triggerer, the sensor is
         called.
@@ -88,31 +89,31 @@ class QianfanTrigger(BaseTrigger):
     :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
     :param deferred_at: when the sensor deferred, in seconds since the epoch. Default: when it is run first.
     :param called_in_vain: whether the sensor was called before, and found that the wait goes on. It is not
-        called again before ``next_look``.
+        called again before ``next_look_at``.
     """
 
     def __init__(
         self,
         *,
         qianfan_conn_id: str = QianfanHook.default_conn_name,
-        selector: dict[str, Any] | None = None,
+        target: dict[str, Any] | None = None,
         memory: dict[str, Any] | None = None,
         poke_interval: float = DEFAULT_INTERVAL,
-        next_look: float | None = None,
+        next_look_at: float | None = None,
         settle: float = DEFAULT_SETTLE,
         max_unhealthy: float = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float = DEFAULT_AUTH_GRACE,
         longest_interval: float | None = None,
         deferred_at: float | None = None,
         called_in_vain: bool = False,
-        **_unknown: Any,
+        **others: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.qianfan_conn_id = qianfan_conn_id
-        self.selector = selector
+        self.target = others.get("selector") if target is None else target
         self.memory = memory
         self.poke_interval = poke_interval
-        self.next_look = next_look
+        self.next_look_at = others.get("next_look") if next_look_at is None else next_look_at
         self.settle = settle
         self.max_unhealthy = max_unhealthy
         self.auth_grace = auth_grace
@@ -126,10 +127,10 @@ class QianfanTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "qianfan_conn_id": self.qianfan_conn_id,
-                "selector": self.selector,
+                "target": self.target,
                 "memory": self.memory,
                 "poke_interval": self.poke_interval,
-                "next_look": self.next_look,
+                "next_look_at": self.next_look_at,
                 "settle": self.settle,
                 "max_unhealthy": self.max_unhealthy,
                 "auth_grace": self.auth_grace,
@@ -158,7 +159,7 @@ class QianfanTrigger(BaseTrigger):
             "why": why,
             "qianfan_conn_id": _sendable(self.qianfan_conn_id),
             "failed": _sendable(failed),
-            "selector": _sendable(self.selector),
+            "target": _sendable(self.target),
             "memory": _sendable(memory),
         }
         yield TriggerEvent(event)
@@ -170,8 +171,8 @@ class QianfanTrigger(BaseTrigger):
 
     def _held_for(self, now: float) -> float:
         """Tell for how many seconds a sensor that was called in vain is not called again."""
-        next_look = self.next_look if self.called_in_vain else None
-        return next_look - now if is_number(next_look) else 0.0
+        until = self.next_look_at if self.called_in_vain else None
+        return until - now if is_number(until) else 0.0
 
     def _deferred_for(self, now: float) -> float:
         since = self.deferred_at
@@ -255,7 +256,7 @@ class _Watching:
     async def _watch(self) -> str:
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
         due_in, failed_at = self._first_due_in(), -math.inf
-        target = target_from_json(self._trigger.selector)
+        target = target_from_json(self._trigger.target)
         if target is None:
             await asyncio.sleep(due_in)
             return "what is meant is not known here"
@@ -263,7 +264,7 @@ class _Watching:
             due_in *= 1 - SPREAD * random.random()  # noqa: S311  those who begin together elsewhere part
         while True:
             try:
-                subscription = self._subscription or await self._join(Wish.of(target), due_in, failed_at)
+                subscription = self._subscription or await self._join(Query.of(target), due_in, failed_at)
             except Exception as error:
                 answer: Found | QianfanError = reread_failed(error)
             else:
@@ -286,12 +287,12 @@ class _Watching:
                 due_in = 0.0
 
     def _first_due_in(self) -> float:
-        next_look = self._trigger.next_look
-        return self._shortest if next_look is None else max(0.0, next_look - time.time())
+        due_at = self._trigger.next_look_at
+        return self._shortest if due_at is None else max(0.0, due_at - time.time())
 
-    async def _join(self, wish: Wish, due_in: float, fresher_than: float) -> Subscription:
+    async def _join(self, query: Query, due_in: float, fresher_than: float) -> Subscription:
         conn_id = self._trigger.qianfan_conn_id
-        self._subscription = await join(conn_id, wish, self._interval, due_in, fresher_than=fresher_than)
+        self._subscription = await join(conn_id, query, self._interval, due_in, fresher_than=fresher_than)
         return self._subscription
 
     def _go_on(self, answer: Found, target: Target) -> Target | None:
@@ -300,7 +301,7 @@ class _Watching:
         verdict = judge(target, answer, memory, now, settle=self._trigger.settle)
         more = next_target(target, verdict)
         if more is not None and self._subscription is not None:
-            self._subscription.wish_for(Wish.of(more))
+            self._subscription.ask_for(Query.of(more))
             return more
         if not isinstance(verdict, Wait):
             return None

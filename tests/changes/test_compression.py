@@ -22,7 +22,7 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.compression import NewTask
-from airflow_provider_qianfan.changes.journal import Journal, Manner, fingerprint
+from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
 from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.gate.arguments import check_config, check_if_exists
 from airflow_provider_qianfan.gate.errors import (
@@ -84,10 +84,10 @@ class Creation(Drive):
         self.lines: list[tuple[int, str]] = []
         self._kept = {"mark": MARK, **earlier} if earlier else None
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        manner = Manner(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
+        ports = Ports(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
         store = None if earlier is None else self
         journal = Journal(store, "creation", {"mark": MARK}, try_number)
-        super().__init__(create_once(exchange, new, if_exists, journal, manner), replies)
+        super().__init__(create_once(exchange, new, if_exists, journal, ports), replies)
 
     def get(self, key: str) -> dict[str, Any] | None:
         return self._kept

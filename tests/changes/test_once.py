@@ -38,7 +38,7 @@ from airflow_provider_qianfan.api.exchange import (
 )
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.compression import NewTask
-from airflow_provider_qianfan.changes.journal import Journal, Look, Manner, fingerprint, may_have_arrived
+from airflow_provider_qianfan.changes.journal import Journal, Look, Ports, fingerprint, may_have_arrived
 from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.changes.service import NewService
 from airflow_provider_qianfan.changes.update import Swap, swap_once
@@ -302,8 +302,8 @@ class Airflow:
         def say(_: int, text: str) -> None:
             self.lines.append((self.platform.now, number, text))
 
-        manner = Manner(self.settle, self.clock, say)
-        return self.subject(self, exchange, journal, manner)
+        ports = Ports(self.settle, self.clock, say)
+        return self.subject(self, exchange, journal, ports)
 
     def drive(self, steps: Steps[Any]) -> Any:
         reply: Reply = None
@@ -381,22 +381,22 @@ class Airflow:
 # -- what is done once -------------------------------------------------------------------------------------
 
 
-def compress(airflow: Airflow, exchange: Exchange, journal: Journal, manner: Manner) -> Steps[Any]:
+def compress(airflow: Airflow, exchange: Exchange, journal: Journal, ports: Ports) -> Steps[Any]:
     """Create a compression."""
     new = NewTask("demo", OLD, "am-1", {"strategy": "Sparsity"}, MARK)
-    return create_once(exchange, new, "adopt", journal, manner)
+    return create_once(exchange, new, "adopt", journal, ports)
 
 
-def serve(airflow: Airflow, exchange: Exchange, journal: Journal, manner: Manner) -> Steps[Any]:
+def serve(airflow: Airflow, exchange: Exchange, journal: Journal, ports: Ports) -> Steps[Any]:
     """Create a service."""
     new = NewService("chat", "chat", NEW, None, {"deploymentComputeUnitList": []}, MARK)
-    return create_once(exchange, new, "adopt", journal, manner)
+    return create_once(exchange, new, "adopt", journal, ports)
 
 
-def swap(airflow: Airflow, exchange: Exchange, journal: Journal, manner: Manner) -> Steps[Any]:
+def swap(airflow: Airflow, exchange: Exchange, journal: Journal, ports: Ports) -> Steps[Any]:
     """Update a service."""
     wanted = Swap("svco-1", NEW, None, lambda served: airflow.previous.append(served.model_id))
-    return swap_once(exchange, wanted, journal, manner)
+    return swap_once(exchange, wanted, journal, ports)
 
 
 SUBJECTS = [compress, serve, swap]
@@ -557,9 +557,9 @@ def test_a_try_goes_on_writing_what_it_alone_writes() -> None:
     [(0.0, 2.0, 5), (3.0, 2.0, 5), (6.0, 3.0, 6), (9.9, 4.95, 9), (120.0, 5.0, 120), (1e6, 5.0, 1800)],
 )
 def test_how_late_a_request_may_leave_and_arrive(settle: float, send_by: float, expires_in: int) -> None:
-    manner = Manner(settle, lambda: 0.0, lambda *_: None)
+    ports = Ports(settle, lambda: 0.0, lambda *_: None)
 
-    assert manner.sending(1000.0) == Sending(1000.0 + send_by, expires_in)
+    assert ports.sending(1000.0) == Sending(1000.0 + send_by, expires_in)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, Response, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.changes.journal import Journal, Manner, fingerprint
+from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
 from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.changes.service import NewService
 from airflow_provider_qianfan.changes.update import Served, Swap, swap_once
@@ -110,9 +110,9 @@ class Update(Drive):
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
         wanted = Swap(SERVICE, NEW, model_set_id, self.remember)
         journal = Journal(self if stored else None, KEY, IDENTITY, try_number)
-        manner = Manner(settle, self.clock, lambda *line: self.lines.append(line))
+        ports = Ports(settle, self.clock, lambda *line: self.lines.append(line))
         self._takes = takes
-        super().__init__(swap_once(exchange, wanted, journal, manner), replies)
+        super().__init__(swap_once(exchange, wanted, journal, ports), replies)
 
     def clock(self) -> float:
         return NOW + sum(self.slept) + self._takes * len(self.requests)
@@ -926,10 +926,10 @@ class Creation(Drive):
         usual = {"model_set_id": "am-new", "description": "nightly"}
         wanted = NewService("chat", "chat-url", NEW, deployment_config=CONFIG, mark=MARK, **usual | new)
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        manner = Manner(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
+        ports = Ports(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
         journal = Journal(None, KEY, {"mark": MARK}, 1)
         journal.entry = {"id": known} if known else {}
-        super().__init__(create_once(exchange, wanted, if_exists, journal, manner), replies)
+        super().__init__(create_once(exchange, wanted, if_exists, journal, ports), replies)
 
     @property
     def actions(self) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.compression import NewTask
-from airflow_provider_qianfan.changes.journal import Journal, Manner, fingerprint
+from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
 from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.changes.update import Swap, swap_once
 from airflow_provider_qianfan.hooks._driver import Driver
@@ -78,18 +78,18 @@ class Try:
         )
         store = Store(Path(self.store), self.stop)
         exchange = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(first_pause=0.05))
-        manner = Manner(SETTLE, time.time, lambda _, text: print(f"{self.number}: {text}", file=sys.stderr))
+        ports = Ports(SETTLE, time.time, lambda _, text: print(f"{self.number}: {text}", file=sys.stderr))
         mark = fingerprint("dag", "run", self.what, -1)
         with Driver(settings) as driver:
             if self.what == "create":
                 config = {"strategy": "Quantization", "weight": "INT8-PTQ"}
                 new = NewTask("demo", SOURCE, "am-set000000001", config, mark)
                 journal = Journal(store, "created", {"mark": mark}, self.number)
-                driver.run(create_once(exchange, new, "adopt", journal, manner))
+                driver.run(create_once(exchange, new, "adopt", journal, ports))
             else:
                 swap = Swap(SERVICE, MADE, "am-set000000001", lambda _: None)
                 journal = Journal(store, "swapped", {"service_id": SERVICE, "model_id": MADE}, self.number)
-                driver.run(swap_once(exchange, swap, journal, manner))
+                driver.run(swap_once(exchange, swap, journal, ports))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def looks(*verdicts: tuple[float, Wait]) -> list[tuple[float, str]]:
     """The lines of looks that were taken so many seconds after the first."""
     memory, told = Memory(started=NOW), []
     for after, verdict in verdicts:
-        memory, lines = after_look(memory, verdict, NOW + after, next_look=60, observer=Observer.WORKER)
+        memory, lines = after_look(memory, verdict, NOW + after, next_look_in=60, observer=Observer.WORKER)
         told += [(after, line.text) for line in lines]
     return told
 

@@ -71,7 +71,7 @@ def check(row: Row) -> None:
     match row.expected:
         case Opens(model_id, task_id):
             assert isinstance(verdict, Open), verdict
-            assert (verdict.model_id, verdict.task.id) == (model_id, task_id)
+            assert (verdict.model_id, verdict.described.id) == (model_id, task_id)
         case Waits(about):
             assert isinstance(verdict, Wait), verdict
             assert about in verdict.state
@@ -80,7 +80,7 @@ def check(row: Row) -> None:
             assert isinstance(verdict, Fail), verdict
             assert type(verdict.error) is error
             assert [text for text in told if text not in str(verdict.error)] == []
-            assert (verdict.task.id if verdict.task else None) == task_id
+            assert (verdict.described.id if verdict.described else None) == task_id
         case Asks(task_id, required):
             assert verdict == NeedDetail(task_id, required)
     notes = getattr(verdict, "notes", ())
@@ -592,16 +592,16 @@ def test_the_failed_tasks_json_tells_the_reason_of_the_detail() -> None:
     )
 
     assert isinstance(verdict, Fail)
-    assert verdict.task
-    assert verdict.task.json == {**task(status="failed").json, "failedReason": "no data"}
+    assert verdict.described
+    assert verdict.described.json == {**task(status="failed").json, "failedReason": "no data"}
 
 
 def test_a_failed_tasks_json_without_a_reason_is_as_it_came() -> None:
     verdict = decide([task(status="failed")], Selector(SOURCE), Memory(NOW), NOW, details={"amva-1": None})
 
     assert isinstance(verdict, Fail)
-    assert verdict.task
-    assert verdict.task.json == task(status="failed").json
+    assert verdict.described
+    assert verdict.described.json == task(status="failed").json
 
 
 @pytest.mark.parametrize(

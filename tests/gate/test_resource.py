@@ -98,7 +98,7 @@ def test_a_service(row: Row, kind: type, told: str) -> None:
         assert verdict.model_id == NEW
     if isinstance(verdict, Fail):
         assert isinstance(verdict.error, QianfanResourceFailedError)
-        assert verdict.task is row
+        assert verdict.described is row
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_the_gate_waits_for_the_produced_model(status: str, kind: type) -> None:
     assert isinstance(drive.result, kind)
     assert actions(drive) == ["model?Action=DescribeModelCompTasks", "model?Action=DescribeModel"]
     if isinstance(drive.result, Open):
-        assert drive.result.task.id == "amva-1"
+        assert drive.result.described.id == "amva-1"
 
 
 def test_the_gate_does_not_ask_for_the_model_unless_told_to() -> None:

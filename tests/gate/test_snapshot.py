@@ -20,7 +20,7 @@ from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.snapshot import MEASURED_FOR, Costs, Snapshot, Wish, take_snapshot
+from airflow_provider_qianfan.gate.snapshot import MEASURED_FOR, Costs, Query, Snapshot, take_snapshot
 from tests.api.steps import Drive, answer, error, page
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class Platform:
             for number in range(size):
                 self.world.add_task(source, task_id=f"amva-{source}-{number}")
 
-    def take(self, *wishes: Wish) -> Snapshot:
+    def take(self, *queries: Query) -> Snapshot:
         self.asked.clear()
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        drive = Drive(take_snapshot(exchange, set(wishes), self.costs, self.clock), self._reply)
+        drive = Drive(take_snapshot(exchange, set(queries), self.costs, self.clock), self._reply)
         assert drive.error is None
         assert drive.slept == []
         snapshot: Snapshot = drive.result
@@ -80,12 +80,12 @@ def platform() -> Platform:
     return Platform()
 
 
-def of(*sources: str) -> list[Wish]:
-    return [Wish(source) for source in sources]
+def of(*sources: str) -> list[Query]:
+    return [Query(source) for source in sources]
 
 
-def given(task_id: str) -> Wish:
-    return Wish(None, task_id)
+def given(task_id: str) -> Query:
+    return Query(None, task_id)
 
 
 def ids(answered: Any) -> list[str]:
@@ -98,16 +98,16 @@ def failing(*what: str, reply: Reply) -> Callable[[str], Reply]:
 
 
 @pytest.mark.parametrize(
-    ("selector", "wish"),
+    ("selector", "query"),
     [
-        (Selector("amv-1"), Wish("amv-1")),
-        (Selector("amv-1", name="n"), Wish("amv-1")),
-        (Selector("amv-1", "amva-1"), Wish(None, "amva-1")),
-        (Selector(None, "amva-1"), Wish(None, "amva-1")),
+        (Selector("amv-1"), Query("amv-1")),
+        (Selector("amv-1", name="n"), Query("amv-1")),
+        (Selector("amv-1", "amva-1"), Query(None, "amva-1")),
+        (Selector(None, "amva-1"), Query(None, "amva-1")),
     ],
 )
-def test_what_a_selector_needs(selector: Selector, wish: Wish) -> None:
-    assert Wish.of(selector) == wish
+def test_what_a_selector_needs(selector: Selector, query: Query) -> None:
+    assert Query.of(selector) == query
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_cheaper_plan(
 
     assert platform.asked == calls
     for source in wanted:
-        assert len(ids(snapshot.answer(Wish(source)))) == sizes[source]
+        assert len(ids(snapshot.answer(Query(source)))) == sizes[source]
 
 
 def test_finding_out_costs_no_more_than_asking_one_by_one(platform: Platform) -> None:
@@ -178,20 +178,20 @@ def test_a_platform_that_ignores_the_filter_is_not_asked_one_by_one_again(platfo
     platform.fill({"a": 1, "b": 2, "other": 150})
     platform.world.behaviour.ignore_source_filter = True
 
-    first = platform.take(Wish("a"))
+    first = platform.take(Query("a"))
     assert platform.asked == {"a": 2, "whole": 2}
     second = platform.take(*of("a", "b"))
 
     assert platform.asked == {"whole": 2}
-    assert ids(first.answer(Wish("a"))) == ids(second.answer(Wish("a"))) == ["amva-a-0"]
-    assert ids(second.answer(Wish("b"))) == ["amva-b-0", "amva-b-1"]
+    assert ids(first.answer(Query("a"))) == ids(second.answer(Query("a"))) == ["amva-a-0"]
+    assert ids(second.answer(Query("b"))) == ["amva-b-0", "amva-b-1"]
 
 
 def test_a_given_task_costs_nothing_where_others_are_read(platform: Platform) -> None:
     platform.fill({"a": 150, "other": 5000})
-    platform.take(Wish("a"), given("amva-a-7"))
+    platform.take(Query("a"), given("amva-a-7"))
 
-    snapshot = platform.take(Wish("a"), given("amva-a-7"))
+    snapshot = platform.take(Query("a"), given("amva-a-7"))
 
     assert platform.asked == {"a": 2}
     assert ids(snapshot.answer(given("amva-a-7"))) == ["amva-a-7"]
@@ -252,8 +252,8 @@ def test_what_goes_wrong_for_one_does_not_spoil_the_others(
     snapshot = platform.take(*of(*"abcd"))
 
     assert platform.asked == dict.fromkeys("abcd", 1)
-    assert isinstance(snapshot.answer(Wish("b")), kind)
-    assert [ids(snapshot.answer(Wish(source))) for source in "acd"] == [
+    assert isinstance(snapshot.answer(Query("b")), kind)
+    assert [ids(snapshot.answer(Query(source))) for source in "acd"] == [
         [f"amva-{source}-0"] for source in "acd"
     ]
     assert snapshot.retry_after == 0
@@ -278,7 +278,7 @@ def test_what_concerns_all_ends_it_for_all(
     snapshot = platform.take(*of(*"abcd"))
 
     assert platform.asked.total() == calls
-    assert [type(snapshot.answer(wish)) for wish in of(*"abcd")] == [kind] * 4
+    assert [type(snapshot.answer(query)) for query in of(*"abcd")] == [kind] * 4
     assert snapshot.retry_after == pause
     assert snapshot.throttled == (kind is QianfanRateLimitError)
 
@@ -292,7 +292,7 @@ def test_a_whole_list_that_cannot_be_read_is_not_needed(platform: Platform) -> N
         snapshot = platform.take(*of("a", "b"))
 
         assert platform.asked == calls
-        assert ids(snapshot.answer(Wish("a"))) == ["amva-a-0"]
+        assert ids(snapshot.answer(Query("a"))) == ["amva-a-0"]
 
 
 def test_a_failing_platform_fails_the_whole_list_for_all(platform: Platform) -> None:
@@ -303,38 +303,38 @@ def test_a_failing_platform_fails_the_whole_list_for_all(platform: Platform) -> 
     snapshot = platform.take(*of("a", "b"))
 
     assert platform.asked == {"whole": 1}
-    assert isinstance(snapshot.answer(Wish("a")), QianfanTransientError)
+    assert isinstance(snapshot.answer(Query("a")), QianfanTransientError)
 
 
 def test_what_was_not_read_is_not_answered(platform: Platform) -> None:
     platform.fill({"a": 1, "b": 1})
 
-    assert platform.take(Wish("a")).answer(Wish("b")) is None
-    assert ids(platform.take(*of("a", "b")).answer(Wish("never seen"))) == []
+    assert platform.take(Query("a")).answer(Query("b")) is None
+    assert ids(platform.take(*of("a", "b")).answer(Query("never seen"))) == []
 
 
 def test_equal_readings_are_equal_in_whatever_order(platform: Platform) -> None:
     platform.fill({"a": 5})
-    first = platform.take(Wish("a"))
+    first = platform.take(Query("a"))
     platform.world.behaviour.order = "shuffled"
 
-    assert platform.take(Wish("a")).answer(Wish("a")) == first.answer(Wish("a"))
+    assert platform.take(Query("a")).answer(Query("a")) == first.answer(Query("a"))
 
 
 @pytest.mark.parametrize("sources", [1, 3, 10, 100])
 @pytest.mark.parametrize("pages", [1, 3, 10, 100])
 def test_the_formula(sources: int, pages: int) -> None:
     """For all that is known: as many calls as the cheaper of both."""
-    wishes = [Wish(f"amv-{number}") for number in range(sources)]
+    queries = [Query(f"amv-{number}") for number in range(sources)]
     costs = Costs(of_source={f"amv-{number}": 1 + number % 2 for number in range(sources)}, whole=pages)
     costs.counted_at = 0
 
     one_by_one = sum(1 + number % 2 for number in range(sources))
-    assert costs.worthwhile(wishes, 1) == (math.inf if pages <= one_by_one else 0)
+    assert costs.worthwhile(queries, 1) == (math.inf if pages <= one_by_one else 0)
 
 
-MODELS = [Wish(None, f"amv-{number}", "model") for number in range(3)]
-SERVICES = [Wish(None, f"svco-{number}", "service") for number in range(3)]
+MODELS = [Query(None, f"amv-{number}", "model") for number in range(3)]
+SERVICES = [Query(None, f"svco-{number}", "service") for number in range(3)]
 
 
 class Resources:
@@ -349,10 +349,10 @@ class Resources:
         self.asked: Counter[str] = Counter()
         self.refuse: Callable[[str], Reply] = lambda _: None
 
-    def take(self, *wishes: Wish) -> Snapshot:
+    def take(self, *queries: Query) -> Snapshot:
         self.asked.clear()
         exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        drive = Drive(take_snapshot(exchange, set(wishes), self.costs, 0.0), self._reply)
+        drive = Drive(take_snapshot(exchange, set(queries), self.costs, 0.0), self._reply)
         assert drive.error is None
         snapshot: Snapshot = drive.result
         return snapshot
@@ -372,8 +372,8 @@ class Resources:
         return answer({"result": {"serviceList": rows, "pageInfo": info}})
 
 
-def statuses(snapshot: Snapshot, wishes: list[Wish]) -> list[Any]:
-    found = [snapshot.answer(wish) for wish in wishes]
+def statuses(snapshot: Snapshot, queries: list[Query]) -> list[Any]:
+    found = [snapshot.answer(query) for query in queries]
     assert all(isinstance(each, Found) and each.row is not None for each in found)
     return [each.row.json.get("runStatus") for each in found]  # type: ignore[union-attr]
 
@@ -453,13 +453,13 @@ def test_a_failing_service_does_not_spoil_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [Wish("amv-\ud800"), given("amva-\ud800"), Wish(None, "svco-\ud800", "service")]
+    "odd", [Query("amv-\ud800"), given("amva-\ud800"), Query(None, "svco-\ud800", "service")]
 )
-def test_an_id_that_cannot_be_sent_does_not_spoil_the_others(platform: Platform, odd: Wish) -> None:
+def test_an_id_that_cannot_be_sent_does_not_spoil_the_others(platform: Platform, odd: Query) -> None:
     platform.fill({"amv-1": 1})
 
     snapshot = platform.take(odd, *of("amv-1"))
 
-    assert ids(snapshot.answer(Wish("amv-1"))) == ["amva-amv-1-0"]
+    assert ids(snapshot.answer(Query("amv-1"))) == ["amva-amv-1-0"]
     told = snapshot.answer(odd)
     assert "lone surrogate" in str(told) or told == Found(())  # the whole list has told it

@@ -556,11 +556,11 @@ EVENTS: dict[str, Any] = {
     "text": "success",
     "empty": {},
     "without a task": lambda trigger: {
-        "selector": trigger.selector | {"model_comp_task_id": None},
+        "target": trigger.target | {"model_comp_task_id": None},
         "memory": trigger.memory,
     },
-    "with an empty task": lambda trigger: {"selector": trigger.selector | {"model_comp_task_id": ""}},
-    "as it is": lambda trigger: {"selector": trigger.selector, "memory": trigger.memory},
+    "with an empty task": lambda trigger: {"target": trigger.target | {"model_comp_task_id": ""}},
+    "as it is": lambda trigger: {"target": trigger.target, "memory": trigger.memory},
 }
 
 

@@ -830,8 +830,8 @@ EVENTS: dict[str, Any] = {
     "none": None,
     "text": "success",
     "empty": {},
-    "without a service": lambda trigger: {"selector": trigger.selector | {"id": None}},
-    "as it is": lambda trigger: {"selector": trigger.selector, "memory": trigger.memory},
+    "without a service": lambda trigger: {"target": trigger.target | {"id": None}},
+    "as it is": lambda trigger: {"target": trigger.target, "memory": trigger.memory},
 }
 
 

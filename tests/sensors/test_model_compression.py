@@ -317,11 +317,11 @@ EVENTS: dict[str, Any] = {
         "version": 99,
         "verdict": "open",
         "model_id": "amv-claimed00001",
-        "selector": {**trigger.selector, "colour": "red"},
+        "target": {**trigger.target, "colour": "red"},
         "memory": {**trigger.memory, "colour": "red"},
     },
     "with parts that are not what they were": {
-        "selector": ["a"],
+        "target": ["a"],
         "memory": {"started": "now", "deadline": {}, "noted": 1},
     },
 }
@@ -375,7 +375,7 @@ def test_a_look_that_changes_nothing_defers_again_with_the_time_that_is_left(
     emulator.world.add_task(SOURCE)
 
     outcome, triggers = resume(
-        lambda trigger: {"selector": trigger.selector, "memory": trigger.memory}, timeout=3
+        lambda trigger: {"target": trigger.target, "memory": trigger.memory}, timeout=3
     )
 
     shut(outcome, AirflowSensorTimeout)
@@ -752,7 +752,7 @@ def test_a_deferral_passes_a_long_retry_after_on(emulator: EmulatorServer, airfl
         sensor(deferrable=True, timeout=3600).poke({"ti": None, "dag_run": None})  # type: ignore[typeddict-item]
 
     _, kwargs = deferred.value.trigger.serialize()
-    assert 299 < kwargs["next_look"] - now < 310
+    assert 299 < kwargs["next_look_at"] - now < 310
     assert emulator.world.count(LIST) == 1
 
 
@@ -777,10 +777,10 @@ def test_a_deferral_slows_down_if_asked_to(
     context: Any = {"ti": SimpleNamespace(start_date=None), "dag_run": None}
 
     with pytest.raises(TaskDeferred) as deferred:
-        waiting.execute_complete(context, {"selector": Selector(SOURCE).to_json(), "memory": memory})
+        waiting.execute_complete(context, {"target": Selector(SOURCE).to_json(), "memory": memory})
 
     _, kwargs = deferred.value.trigger.serialize()
-    assert kwargs["next_look"] - now == pytest.approx(next_look, abs=5)
+    assert kwargs["next_look_at"] - now == pytest.approx(next_look, abs=5)
     assert kwargs["longest_interval"] == (600 if backoff else None)
 
 

@@ -60,7 +60,7 @@ def resume(memory: Memory, failed: QianfanError | None = None, **arguments: Any)
     )
     run = Run(Observer.TRIGGERER, time.time())
     event = {
-        "selector": Selector(SOURCE).to_json(),
+        "target": Selector(SOURCE).to_json(),
         "memory": memory.to_json(),
         "failed": failed and failure_to_json(failed, run),
     }
@@ -126,9 +126,9 @@ def test_a_blind_worker_does_not_come_back_sooner_and_sooner(
 
     resumed = resume(remembered(worker=Health(lost_since=now - lost_for)))
 
-    assert resumed.trigger["next_look"] - now == pytest.approx(pause, abs=20)
+    assert resumed.trigger["next_look_at"] - now == pytest.approx(pause, abs=20)
     assert resumed.trigger["called_in_vain"] is True
-    assert resumed.memory.worker.again_at == resumed.trigger["next_look"]
+    assert resumed.memory.worker.again_at == resumed.trigger["next_look_at"]
 
 
 def test_a_blind_worker_fails_the_gate_although_the_triggerer_sees(blind: None) -> None:

@@ -32,7 +32,7 @@ def kill(
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
     selector = Selector(SOURCE, "amva-1").to_json()
-    made = trigger(**{"selector": selector, "cancel_on_kill": True, **arguments})
+    made = trigger(**{"target": selector, "cancel_on_kill": True, **arguments})
     made.task_instance = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=map_index)  # type: ignore[assignment]
     asyncio.run(made.on_kill())
 
@@ -70,13 +70,13 @@ def test_a_kill_cancels_whatever_else_another_version_has_written(
 ) -> None:
     emulator.world.add_task(SOURCE, task_id="amva-1")
 
-    kill(monkeypatch, "failed", selector={**Selector(SOURCE, "amva-1").to_json(), "name": 5})
+    kill(monkeypatch, "failed", target={**Selector(SOURCE, "amva-1").to_json(), "name": 5})
 
     assert emulator.world.count("CancelModelCompTask") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"cancel_on_kill": False}, {"selector": Selector(SOURCE).to_json()}, {"selector": None}]
+    "arguments", [{"cancel_on_kill": False}, {"target": Selector(SOURCE).to_json()}, {"target": None}]
 )
 def test_a_kill_cancels_only_what_was_created_here(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]

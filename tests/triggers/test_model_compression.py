@@ -25,7 +25,12 @@ LIST = "DescribeModelCompTasks"
 def trigger(**arguments: Any) -> QianfanModelCompTaskTrigger:
     now = time.time()
     memory = Memory(started=now, deadline=now + 10, last_healthy=now).to_json()
-    usual = {"selector": Selector(SOURCE).to_json(), "memory": memory, "poke_interval": 1.0, "next_look": now}
+    usual = {
+        "target": Selector(SOURCE).to_json(),
+        "memory": memory,
+        "poke_interval": 1.0,
+        "next_look_at": now,
+    }
     return QianfanModelCompTaskTrigger(**{**usual, **arguments})
 
 
@@ -50,7 +55,7 @@ def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
     event = fire(trigger())
 
     assert event["why"] == "it may have come to an end"
-    assert event["selector"] == Selector(SOURCE).to_json()
+    assert event["target"] == Selector(SOURCE).to_json()
     assert emulator.world.count(LIST) >= 2
 
 
@@ -59,7 +64,7 @@ def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
     [
         pytest.param({}, "it may have come to an end", id="an end"),
         pytest.param({"qianfan_conn_id": "none", "max_unhealthy": 0}, "max_unhealthy", id="trouble"),
-        pytest.param({"next_look": "soon"}, "watching failed", id="a defect"),
+        pytest.param({"next_look_at": "soon"}, "watching failed", id="a defect"),
     ],
 )
 def test_a_triggerer_keeps_a_wait_until_the_executor_has_let_it_go(
@@ -111,7 +116,7 @@ def test_a_sensor_that_was_called_in_vain_is_not_called_before_the_next_look(
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.0)
     now = time.time()
     other = trigger()
-    made = trigger(next_look=now + 3, called_in_vain=in_vain, poke_interval=5.0)
+    made = trigger(next_look_at=now + 3, called_in_vain=in_vain, poke_interval=5.0)
     made.trigger_id = trigger_id
 
     async def both() -> float:
@@ -187,7 +192,7 @@ def test_the_deadline_is_kept(emulator: EmulatorServer) -> None:
     now = time.time()
 
     event = fire(
-        trigger(memory=Memory(started=now, deadline=now + 0.5).to_json(), poke_interval=60, next_look=None)
+        trigger(memory=Memory(started=now, deadline=now + 0.5).to_json(), poke_interval=60, next_look_at=None)
     )
 
     assert event["why"] == "the deadline is reached"
@@ -225,7 +230,7 @@ def test_an_interval_that_is_none_is_the_usual_one(emulator: EmulatorServer, int
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"next_look": 10**400, "called_in_vain": True}, "watching failed"),
+        ({"next_look_at": 10**400, "called_in_vain": True}, "watching failed"),
         ({"deferred_at": 10**400}, "it may have come to an end"),
         ({"longest_interval": "60"}, "watching failed"),
     ],
@@ -246,7 +251,7 @@ def test_a_watch_that_failed_calls_the_sensor_by_its_deadline(emulator: Emulator
     now = time.time()
     memory = Memory(started=now, deadline=now + 1).to_json()
 
-    event = fire(trigger(memory=memory, qianfan_conn_id=5, next_look=now + 7200, called_in_vain=True))
+    event = fire(trigger(memory=memory, qianfan_conn_id=5, next_look_at=now + 7200, called_in_vain=True))
 
     assert event["why"] == "watching failed"
     assert time.time() - now < 5
@@ -261,7 +266,7 @@ def test_a_sensor_that_was_called_in_vain_is_not_called_again_and_again(
     emulator.world.add_task(SOURCE, status="succeeded")
     now = time.time()
     memory = Memory(started=now - 9, deadline=now + deadline).to_json()
-    made = trigger(memory=memory, next_look=now + 2, called_in_vain=True)
+    made = trigger(memory=memory, next_look_at=now + 2, called_in_vain=True)
     made.trigger_id = 7
 
     fire(made)
@@ -273,9 +278,9 @@ def test_a_sensor_that_was_called_in_vain_is_not_called_again_and_again(
     ("deadline", "given", "why"),
     [
         pytest.param(-5, {}, "the deadline is reached", id="over"),
-        pytest.param(0.3, {"next_look": None}, "the deadline is reached", id="while it watches"),
+        pytest.param(0.3, {"next_look_at": None}, "the deadline is reached", id="while it watches"),
         pytest.param(0.3, {}, "the deadline is reached", id="after an end"),
-        pytest.param(0.3, {"next_look": "soon"}, "watching failed", id="after a defect"),
+        pytest.param(0.3, {"next_look_at": "soon"}, "watching failed", id="after a defect"),
         pytest.param(0.3, {"called_in_vain": True}, "the deadline is reached", id="called in vain"),
     ],
 )
@@ -290,7 +295,7 @@ def test_a_deadline_is_not_told_before_the_executor_has_let_the_task_go(
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
     emulator.world.add_task(SOURCE, status="succeeded")
     now = time.time()
-    given = {"next_look": now + 60, **given} if given.get("called_in_vain") else given
+    given = {"next_look_at": now + 60, **given} if given.get("called_in_vain") else given
     memory = Memory(started=now - 9, deadline=now + deadline).to_json()
     made = trigger(**{"memory": memory, "deferred_at": now, **given})
     made.trigger_id = 7
@@ -303,7 +308,7 @@ def test_a_deadline_is_not_told_before_the_executor_has_let_the_task_go(
 def test_a_deadline_long_after_the_deferral_is_told_at_once(emulator: EmulatorServer) -> None:
     now = time.time()
     memory = Memory(started=now - 90, deadline=now + 1).to_json()
-    made = trigger(memory=memory, deferred_at=now - 60, next_look=None, poke_interval=60)
+    made = trigger(memory=memory, deferred_at=now - 60, next_look_at=None, poke_interval=60)
     made.trigger_id = 7
 
     assert fire(made)["why"] == "the deadline is reached"
@@ -316,7 +321,7 @@ def test_a_clock_that_goes_back_does_not_put_a_deadline_off(
     """Nobody watches any more, and ten minutes later Airflow would end the deferral."""
     now, began = time.time(), time.monotonic()
     memory = Memory(started=now - 90, deadline=now + 1).to_json()
-    made = trigger(memory=memory, deferred_at=now - 60, next_look=now + 3600, called_in_vain=True)
+    made = trigger(memory=memory, deferred_at=now - 60, next_look_at=now + 3600, called_in_vain=True)
     made.trigger_id = 7
     correct = time.time
     monkeypatch.setattr(time, "time", lambda: correct() - (1800 if time.monotonic() > began + 0.5 else 0))
@@ -398,9 +403,9 @@ def test_it_is_made_again_from_its_kwargs() -> None:
 def test_kwargs_that_only_a_newer_version_knows(emulator: EmulatorServer) -> None:
     emulator.world.add_task(SOURCE, status="succeeded")
     _, kwargs = trigger().serialize()
-    selector, memory = {**kwargs["selector"], "colour": "red"}, {**kwargs["memory"], "colour": "red"}
+    selector, memory = {**kwargs["target"], "colour": "red"}, {**kwargs["memory"], "colour": "red"}
 
-    made = QianfanModelCompTaskTrigger(**{**kwargs, "selector": selector, "memory": memory}, colour="red")
+    made = QianfanModelCompTaskTrigger(**{**kwargs, "target": selector, "memory": memory}, colour="red")
 
     assert fire(made)["why"] == "it may have come to an end"
 
@@ -411,7 +416,7 @@ def test_kwargs_that_only_a_newer_version_knows(emulator: EmulatorServer) -> Non
         "qianfan_conn_id",
         "memory",
         "poke_interval",
-        "next_look",
+        "next_look_at",
         "settle",
         "max_unhealthy",
         "auth_grace",
@@ -443,7 +448,7 @@ def test_several_event_loops_in_one_process(emulator: EmulatorServer) -> None:
 def test_without_a_selector_the_sensor_is_called_but_not_at_once() -> None:
     now = time.time()
 
-    assert fire(trigger(selector=None, next_look=now + 0.5))["why"] == "what is meant is not known here"
+    assert fire(trigger(target=None, next_look_at=now + 0.5))["why"] == "what is meant is not known here"
     assert time.time() - now >= 0.4
 
 
@@ -464,14 +469,14 @@ def test_cancelling_closes_what_is_open(emulator: EmulatorServer) -> None:
 
 HALF = "amv-\ud800"
 MADE_ELSEWHERE = {
-    "a source": {"selector": {**Selector(SOURCE).to_json(), "source_model_id": HALF}},
-    "a task": {"selector": {**Selector(SOURCE).to_json(), "model_comp_task_id": HALF}},
-    "a service": {"selector": {"resource": "service", "id": HALF, "model_id": "amv-1"}},
-    "a model": {"selector": {"resource": "model", "id": HALF}},
-    "a served model": {"selector": {"resource": "service", "id": "svco-1", "model_id": HALF}},
+    "a source": {"target": {**Selector(SOURCE).to_json(), "source_model_id": HALF}},
+    "a task": {"target": {**Selector(SOURCE).to_json(), "model_comp_task_id": HALF}},
+    "a service": {"target": {"resource": "service", "id": HALF, "model_id": "amv-1"}},
+    "a model": {"target": {"resource": "model", "id": HALF}},
+    "a served model": {"target": {"resource": "service", "id": "svco-1", "model_id": HALF}},
     "a connection": {"qianfan_conn_id": HALF},
     "what was seen": {"memory": {"started": 0.0, "deadline": 1.0, "state": HALF, "noted": {HALF: 0.0}}},
-    "what nobody can encode": {"selector": {**Selector(SOURCE).to_json(), "more": {1, 2}}},
+    "what nobody can encode": {"target": {**Selector(SOURCE).to_json(), "more": {1, 2}}},
 }
 
 
@@ -491,4 +496,4 @@ def test_a_wait_that_cannot_be_carried_harms_no_other(
     assert ours["why"] == others["why"] == "it may have come to an end"
     assert json.dumps(theirs, ensure_ascii=False).encode()
     assert theirs["version"] == 1
-    assert None in (theirs["selector"], theirs["memory"]) or "qianfan_conn_id" in given
+    assert None in (theirs["target"], theirs["memory"]) or "qianfan_conn_id" in given

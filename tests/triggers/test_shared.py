@@ -21,7 +21,7 @@ from airflow_provider_qianfan.emulator.scenario import Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.snapshot import Wish
+from airflow_provider_qianfan.gate.snapshot import Query
 from airflow_provider_qianfan.triggers import _shared
 from airflow_provider_qianfan.triggers._thread import DriverThread
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
@@ -40,10 +40,10 @@ def database(airflow_db: None) -> None:
 def trigger(source: str = "amv-1", *, interval: float = 1.0, **arguments: Any) -> QianfanModelCompTaskTrigger:
     now = time.time()
     usual = {
-        "selector": Selector(source).to_json(),
+        "target": Selector(source).to_json(),
         "memory": Memory(started=now, deadline=now + 60, last_healthy=now, spoke=now).to_json(),
         "poke_interval": interval,
-        "next_look": now + interval,
+        "next_look_at": now + interval,
     }
     return QianfanModelCompTaskTrigger(**{**usual, **arguments})
 
@@ -180,7 +180,7 @@ def test_cancelling_one_does_not_disturb_the_others(emulator: EmulatorServer) ->
     emulator.world.faults.append(Fault(latency=1))
 
     async def steps() -> list[str]:
-        async with waiting(*(trigger(next_look=time.time()) for _ in range(5))) as tasks:
+        async with waiting(*(trigger(next_look_at=time.time()) for _ in range(5))) as tasks:
             await asyncio.sleep(0.6)
             tasks[0].cancel()
             return [event["why"] for event in await asyncio.gather(*tasks[1:])]
@@ -193,7 +193,7 @@ def test_the_last_one_ends_the_request_that_is_under_way(emulator: EmulatorServe
     emulator.world.faults.append(Fault(latency=30))
 
     async def steps() -> None:
-        async with waiting(*(trigger(next_look=time.time()) for _ in range(5))):
+        async with waiting(*(trigger(next_look_at=time.time()) for _ in range(5))):
             await asyncio.sleep(0.6)
 
     began = time.time()
@@ -207,7 +207,7 @@ def test_a_wait_that_is_cancelled_twice_ends_the_thread_all_the_same(emulator: E
     emulator.world.faults.append(Fault(latency=30))
 
     async def steps() -> None:
-        task = asyncio.create_task(wait_for(trigger(next_look=time.time())))
+        task = asyncio.create_task(wait_for(trigger(next_look_at=time.time())))
         await asyncio.sleep(0.6)
         task.cancel()
         await asyncio.sleep(0)
@@ -257,7 +257,7 @@ def test_one_that_fails_does_not_spoil_the_others(emulator: EmulatorServer) -> N
 
     async def steps() -> list[str]:
         asked_for = Selector(None, "amva-this").to_json()
-        async with waiting(trigger("amv-1"), trigger(selector=asked_for)) as (good, bad):
+        async with waiting(trigger("amv-1"), trigger(target=asked_for)) as (good, bad):
             return [(await bad)["why"], (await good)["why"]]
 
     bad, good = in_a_loop(steps)
@@ -273,7 +273,7 @@ def test_retry_after_stops_all(emulator: EmulatorServer, number: int) -> None:
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=40))
 
     async def steps() -> None:
-        sources = [trigger(f"amv-{source}", next_look=time.time()) for source in range(number)]
+        sources = [trigger(f"amv-{source}", next_look_at=time.time()) for source in range(number)]
         async with waiting(*sources):
             await asyncio.sleep(4)
 
@@ -291,7 +291,7 @@ def test_the_rate_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPa
         emulator.world.add_task("amv-other", task_id=f"amva-{number}")
 
     async def steps() -> None:
-        sources = [trigger(f"amv-{source}", next_look=time.time()) for source in range(10)]
+        sources = [trigger(f"amv-{source}", next_look_at=time.time()) for source in range(10)]
         async with waiting(*sources):
             await asyncio.sleep(4)
 
@@ -437,8 +437,8 @@ def test_others_get_their_turn_while_many_hear_of_many_tasks(emulator: EmulatorS
 
     async def steps() -> None:
         turn: list[None] = []
-        wish = Wish("amv-1")
-        waits = [await _shared.join("qianfan_default", wish, lambda: 60.0, 0.0) for _ in range(40)]
+        query = Query("amv-1")
+        waits = [await _shared.join("qianfan_default", query, lambda: 60.0, 0.0) for _ in range(40)]
         await asyncio.gather(others(turn), *(wait(each, turn) for each in waits))
 
     in_a_loop(steps)
