@@ -29,19 +29,21 @@ _ADVICE = {
     "InvalidAccessKeyId": (
         "Check the connection's Access Key ID (login): it is not known (deleted, disabled or mistyped)."
     ),
-    "AccessDenied": (
-        "Attach QianfanModelTuningReadAccessPolicy (to look) or"
-        " QianfanModelTuningFullControlAccessPolicy (to create,"
-        " cancel, delete) to this key's user."
-    ),
     "OptInRequired": "Open the Qianfan service for this account in the console.",
     "RequestExpired": "Correct the clock of the machine that runs this task.",
 }
 
-_SERVICE_ADVICE = (
-    "Attach QianfanServiceReadAccessPolicy (to look at a service), QianfanServiceOperateAccessPolicy (to"
-    " create and update, too) or QianfanFullControlAccessPolicy (to list, too) to this key's user."
-)
+_POLICIES = {
+    "/v2/model": (
+        "Attach QianfanModelTuningReadAccessPolicy (to look) or"
+        " QianfanModelTuningFullControlAccessPolicy (to create, cancel, delete) to this key's user."
+    ),
+    "/v2/service": (
+        "Attach QianfanServiceReadAccessPolicy (to look at a service), QianfanServiceOperateAccessPolicy (to"
+        " create and update, too) or QianfanFullControlAccessPolicy (to list, too) to this key's user."
+    ),
+}
+"""What a key may lack, by the path of the action."""
 
 
 class QianfanError(Exception):
@@ -61,6 +63,7 @@ class QianfanAPIError(QianfanError):
     :param message: Qianfan's own words.
     :param request_id: what Baidu's support asks for.
     :param http_status: the HTTP status; 200 for the legacy error form.
+    :param path: the path of the action. It tells which policy a key lacks.
     :ivar clock_learned: whether the server's clock was learned from it, so that the same request may succeed
         if it is signed again.
     :ivar clock_jumped: whether our clock has lost time against the server's since the answer before: as that
@@ -71,16 +74,21 @@ class QianfanAPIError(QianfanError):
     clock_jumped: bool = False
 
     def __init__(
-        self, action: str, *, code: str, message: str = "", request_id: str = "", http_status: int = 400
+        self,
+        action: str,
+        *,
+        code: str,
+        message: str = "",
+        request_id: str = "",
+        http_status: int = 400,
+        path: str = "",
     ) -> None:
         self.action = action
         self.code = clean(code, 80)
         self.message = clean(message)
         self.request_id = clean(request_id, 80)
         self.http_status = http_status
-        advice = _ADVICE.get(self.code)
-        if self.code == "AccessDenied" and "Service" in action:
-            advice = _SERVICE_ADVICE
+        advice = _POLICIES.get(path) if self.code == "AccessDenied" else _ADVICE.get(self.code)
         super().__init__(
             f"{action}: HTTP {http_status} {self._said()}"
             f" (request id {self.request_id or 'not given'})" + (f". {advice}" if advice else "")

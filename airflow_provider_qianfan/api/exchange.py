@@ -305,7 +305,7 @@ class Exchange:
             self._check_time(action)
             reply = yield self._sign(path, action, payload, sending)
             try:
-                return self._read(reply, action)
+                return self._read(reply, path, action)
             except (QianfanAPIError, QianfanTransientError) as error:
                 learned = self._learn_clock(error, reply)
                 if sending is not None:
@@ -395,7 +395,7 @@ class Exchange:
         self._server_ahead = ahead
         return True
 
-    def _read(self, reply: Reply, action: str) -> dict[str, Any]:
+    def _read(self, reply: Reply, path: str, action: str) -> dict[str, Any]:
         """Tell the answer from the many forms of failure."""
         if isinstance(reply, NoResponse):
             if reply.permanent:
@@ -412,7 +412,7 @@ class Exchange:
         server = parse_http_date(reply.headers.get("date"))
         self._compare_clocks(server)
         retry_after = parse_retry_after(reply.headers.get("retry-after"), server or self._clock())
-        error = _documented_error(reply, document, action)
+        error = _documented_error(reply, document, path, action)
         status = _meant_status(reply, document, error)
         if status == 429:
             raise _rate_limit(reply, document, error, action, retry_after)
@@ -481,7 +481,7 @@ def _raise_lost_answer(error: QianfanTransientError) -> NoReturn:
 
 
 def _documented_error(
-    reply: Response, document: dict[str, Any] | None, action: str
+    reply: Response, document: dict[str, Any] | None, path: str, action: str
 ) -> QianfanAPIError | None:
     """Read ``{requestId, code, message}``, the gateway's headers, or the legacy ``{error_code, …}``."""
     document = document or {}
@@ -499,6 +499,7 @@ def _documented_error(
         message=str(message),
         request_id=_request_id(reply, document),
         http_status=reply.status,
+        path=path,
     )
 
 

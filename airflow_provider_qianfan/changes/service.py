@@ -58,12 +58,8 @@ class NewService:
 
     @property
     def marked(self) -> str:
-        """
-        The description with the mark.
-
-        :raises ValueError: if it is too long.
-        """
-        return check_description(f"{self.description} {self.mark}" if self.description else self.mark)
+        """The description with the mark."""
+        return f"{self.description} {self.mark}" if self.description else self.mark
 
     def read(self, exchange: Exchange, known_id: str) -> Steps[Row | None]:
         """Ask for the one that an earlier try created; None if it is gone."""
@@ -97,7 +93,7 @@ class NewService:
             "modelSetId": model_set_id,
             "modelId": self.model_id,
             "name": self.name,
-            "description": self.marked,
+            "description": check_description(self.marked),
             "urlSuffix": self.url_suffix,
             "deploymentConfig": dict(self.deployment_config),
         }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanError, is_transient
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
-from airflow_provider_qianfan.api.model_compression import ModelCompTask, read_task, read_tasks
+from airflow_provider_qianfan.api.model_compression import SUCCEEDED, ModelCompTask, read_task, read_tasks
 from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
 from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict
@@ -130,6 +130,6 @@ def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]
             if need.required:
                 raise
             return None
-        if task is not None and (task.status != "succeeded" or usable_model_id(task)):
+        if task is not None and (task.status != SUCCEEDED or usable_model_id(task)):
             break
     return task

@@ -81,10 +81,17 @@ class QianfanHook(BaseHook):
 
         :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
         """
-        if self._settings is None:
-            self._settings = Settings.read(*self._read_connection())
-            for secret in self._settings.secrets:
-                mask_secret(secret)
+        return self._settings or self.read_settings()
+
+    def read_settings(self) -> Settings:
+        """
+        Read the connection, now. Otherwise the hook reads it when it is needed first.
+
+        :raises QianfanConfigurationError: as :attr:`settings` does.
+        """
+        self._settings = Settings.read(*self._read_connection())
+        for secret in self._settings.secrets:
+            mask_secret(secret)
         return self._settings
 
     def _read_connection(self) -> tuple[Connection, dict[str, Any]]:

@@ -355,7 +355,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
         hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=_KILL_PATIENCE))
         try:
-            hook.settings  # noqa: B018  reads the connection
+            hook.read_settings()
         except Exception as error:
             self.log.warning(
                 "The connection cannot be read, so a kill would not cancel %s: %s",

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan._compat import running, task_store
 from airflow_provider_qianfan._xcoms import push
-from airflow_provider_qianfan.api.service import PROTOCOL_VERSIONS, check_name, check_url_suffix
+from airflow_provider_qianfan.api.service import (
+    PROTOCOL_VERSIONS,
+    check_description,
+    check_name,
+    check_url_suffix,
+)
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.exceptions import QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.arguments import (
@@ -334,7 +339,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
             description=self.description,
             protocol_version=self.protocol_version,
         )
-        wanted.marked  # noqa: B018  checks its length
+        check_description(wanted.marked)
         journal = Journal(task_store(context), "qianfan_service", {"mark": wanted.mark}, ti.try_number)
         service_id = self._carry_out(
             lambda exchange: create_once(exchange, wanted, self.if_exists, journal, self._ports())

@@ -336,7 +336,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         )
         hook = QianfanHook(self.qianfan_conn_id, retry=retry)
         try:
-            hook.settings  # noqa: B018  reads the connection
+            hook.read_settings()
         except Exception as error:
             if wait.memory.last_healthy is None and not wait.memory.forgetful:
                 raise

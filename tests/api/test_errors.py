@@ -31,8 +31,13 @@ def test_an_error_says_what_happened() -> None:
     assert str(error) == r"DescribeModelCompTasks: HTTP 400 InappropriateJSON: no\nway (request id r-1)"
 
 
+@pytest.mark.parametrize("path", ["/v2/model", "/v2/service"])
 @pytest.mark.parametrize("code", sorted(AUTH_CODES))
-def test_an_auth_error_says_what_to_do(code: str) -> None:
-    error = str(QianfanAuthError("DescribeModelCompTasks", code=code, http_status=403))
+def test_an_auth_error_says_what_to_do(code: str, path: str) -> None:
+    error = str(QianfanAuthError("Describe", code=code, http_status=403, path=path))
 
     assert len(error.partition("(request id not given). ")[2]) > 20
+
+
+def test_no_policy_is_named_for_an_action_of_another_path() -> None:
+    assert "Policy" not in str(QianfanAuthError("DescribeDatasets", code="AccessDenied", path="/v2/dataset"))
