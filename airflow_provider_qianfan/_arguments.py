@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from airflow_provider_qianfan._compat import from_upstream, render_to_text
 from airflow_provider_qianfan.api.json_values import DEEPEST, plain_text
-from airflow_provider_qianfan.gate.selection import check_literal, check_rendered, check_text, check_time
+from airflow_provider_qianfan.gate.arguments import check_literal, check_rendered, check_text, check_time
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

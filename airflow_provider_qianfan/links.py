@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from airflow_provider_qianfan._compat import BaseOperatorLink, conf
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.selection import is_rendered_later
+from airflow_provider_qianfan.gate.arguments import is_rendered_later
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan._compat import BaseOperator

@@ -25,7 +25,7 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTaskFailedError,
     QianfanTransientError,
 )
-from airflow_provider_qianfan.gate.selection import check_seconds
+from airflow_provider_qianfan.gate.arguments import check_seconds
 from airflow_provider_qianfan.operators._waiting import WaitingOperator
 from airflow_provider_qianfan.operators.model_compression import (
     QianfanCancelModelCompTaskOperator,

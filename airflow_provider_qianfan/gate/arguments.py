@@ -1,20 +1,25 @@
 """
-Checks of what a creation is given, at a DAG file's parse.
+Checks of arguments: at a DAG file's parse where the value is known, or else when the task starts.
 
-They load nothing of what a creation does: every parse would pay for that.
+Each check raises a ValueError that says what to do. They load nothing that a DAG file's parse need not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, cast
 
-from airflow_provider_qianfan.api.json_values import check_json, plain_values, read_if_text
+from airflow_provider_qianfan.api.json_values import check_json, plain_text, plain_values, read_if_text
 from airflow_provider_qianfan.api.model_compression import STRATEGIES
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.selection import check_text, is_rendered_later
 
 IfExists = Literal["adopt", "fail"]
+IfSeveral = Literal["fail", "newest"]
+_NOT_A_VALUE = frozenset({"", "none", "null", "nan", "undefined"})
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNFIT_IN_LINES = re.compile(r"[\x00\ud800-\udfff]")
 
 _CONFIG = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
 UNITS = "deploymentComputeUnitList"
@@ -23,6 +28,137 @@ PAYING = (
     "buys resources. That costs money, and is left to the Qianfan console; here, a service runs on compute"
     " units that the account owns."
 )
+
+
+def is_rendered_later(value: object) -> bool:
+    """Tell whether a value is known only when the task runs: a template, a callable, an upstream's result."""
+    if isinstance(value, str):
+        return any(opening in value for opening in ("{{", "{%", "{#"))
+    return hasattr(value, "resolve") or callable(value)
+
+
+def check_literal(argument: str, value: object) -> None:
+    """
+    Check a criterion at parse, unless it is a template or what an upstream task returns.
+
+    :raises ValueError: if it cannot be meant.
+    """
+    if is_rendered_later(value):
+        return
+    if argument == "created_after":
+        check_time(argument, value)
+    else:
+        check_text(argument, value)
+
+
+def check_rendered(values: Mapping[str, object], given: Collection[str]) -> None:
+    """
+    Check at start that what was given is there: an upstream task may have returned None.
+
+    :param given: the arguments that the author gave. To take one for left out would widen the choice.
+    :raises ValueError: naming those that came out as None.
+    """
+    empty = [argument for argument, value in values.items() if value is None and argument in given]
+    if empty:
+        raise ValueError(
+            f"{', '.join(empty)} came out as None. Check what the upstream task returned, or leave it out."
+        )
+
+
+def check_text(argument: str, value: object) -> str:
+    """
+    Check an id or a name.
+
+    :returns: the text; of an enum of text, its value.
+    :raises ValueError: if it is not text that can be meant, such as what an empty XCom renders to.
+    """
+    if value is not None and not isinstance(value, str):
+        raise ValueError(
+            f"{argument}={clean(repr(value))} is not text, but of type {type(value).__name__}. If it comes"
+            " from a template, native rendering (render_template_as_native_obj=True) made that of it: write"
+            " the template so that text comes out. If it comes from an upstream task, let that return text."
+            f" Or leave {argument} out."
+        )
+    if value is None or value.strip().lower() in _NOT_A_VALUE:
+        raise ValueError(
+            f"{argument}={clean(repr(value))} tells nothing. Pass the value itself, or leave {argument} out;"
+            " if it comes from an upstream task, check what that task returned."
+        )
+    if value != value.strip():
+        raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
+    unfit = _UNFIT_IN_LINES if argument == "description" else _UNFIT
+    if unfit.search(value) or (argument.endswith("_id") and not value.isprintable()):
+        raise ValueError(
+            f"{argument}={clean(repr(value))} holds control characters, invisible ones or a lone surrogate."
+            " Remove them; if it comes from an upstream task, check what that task returned."
+        )
+    return plain_text(value)
+
+
+def check_time(argument: str, value: object) -> datetime:
+    """
+    Read a point in time: ISO 8601 text, a date or a datetime. Without an offset it is UTC.
+
+    :raises ValueError: if it is none of them.
+    """
+    parsed: datetime | None = None
+    if isinstance(value, datetime):
+        parsed = value
+    elif isinstance(value, date):
+        parsed = datetime.combine(value, time())
+    elif isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value.strip())
+        except ValueError:
+            parsed = None
+    if parsed is None:
+        raise ValueError(
+            f"{argument}={clean(repr(value))} is not a time. Write ISO 8601, such as"
+            " 2026-01-31T08:00:00+08:00 (UTC if it"
+            f" has no offset), or pass a date or datetime.{_how_a_number_came(value)}"
+        )
+    try:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
+
+
+def _how_a_number_came(value: object) -> str:
+    if isinstance(value, str) or value is None:
+        return ""
+    return (
+        " If it comes from a template, native rendering (render_template_as_native_obj=True) made that of it."
+    )
+
+
+def check_seconds(argument: str, value: float | timedelta | None, default: float) -> float:
+    """
+    Read a span of time.
+
+    :param default: what None stands for: it was left out.
+    :raises ValueError: if it is neither a number of seconds nor a timedelta, or is negative.
+    """
+    if value is None:
+        return default
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+        raise ValueError(
+            f"{argument}={clean(repr(value))} is not a number of seconds, or a timedelta, from 0 up."
+        )
+    return float(seconds)
+
+
+def check_if_several(value: object) -> IfSeveral:
+    """
+    Check ``if_several``.
+
+    :raises ValueError: if it is neither of its values.
+    """
+    if value == "fail":
+        return "fail"
+    if value == "newest":
+        return "newest"
+    raise ValueError(f"if_several={clean(repr(value))} is neither 'fail' nor 'newest'.")
 
 
 def check_if_exists(value: object) -> IfExists:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import conf
 from airflow_provider_qianfan._reasons import ReasoningOperator
+from airflow_provider_qianfan.gate.arguments import check_seconds
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import check_seconds
 
 DEFAULT_POKE_INTERVAL = 60.0
 

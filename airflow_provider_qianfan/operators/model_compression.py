@@ -21,14 +21,15 @@ from airflow_provider_qianfan.api.model_compression import (
 )
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanTaskNotFoundError
-from airflow_provider_qianfan.gate.arguments import IfExists, check_config, check_if_exists
-from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import (
-    Selector,
+from airflow_provider_qianfan.gate.arguments import (
+    IfExists,
+    check_config,
+    check_if_exists,
     check_seconds,
     is_rendered_later,
-    matches,
 )
+from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
+from airflow_provider_qianfan.gate.selection import Selector, matches
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.operators._waiting import WaitingOperator

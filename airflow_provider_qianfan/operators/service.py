@@ -23,12 +23,10 @@ from airflow_provider_qianfan.gate.arguments import (
     IfExists,
     check_deployment_config,
     check_if_exists,
-)
-from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import (
     check_text,
     is_rendered_later,
 )
+from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.operators._waiting import WaitingOperator
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import push, try_to_push
 from airflow_provider_qianfan.api.errors import QianfanError, retry_after
 from airflow_provider_qianfan.exceptions import QianfanGateError, for_airflow
+from airflow_provider_qianfan.gate.arguments import check_seconds
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -44,7 +45,6 @@ from airflow_provider_qianfan.gate.memory import (
     reworded,
     timeout_message,
 )
-from airflow_provider_qianfan.gate.selection import check_seconds
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 
 if TYPE_CHECKING:

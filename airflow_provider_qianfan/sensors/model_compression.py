@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan._compat import KILL
 from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.gate.arguments import check_if_several
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-from airflow_provider_qianfan.gate.selection import (
-    CRITERIA,
-    Selector,
-    check_if_several,
-)
+from airflow_provider_qianfan.gate.selection import CRITERIA, Selector
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
@@ -23,7 +20,7 @@ from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_qianfan.gate.selection import IfSeveral
+    from airflow_provider_qianfan.gate.arguments import IfSeveral
     from airflow_provider_qianfan.gate.verdict import Open
     from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 

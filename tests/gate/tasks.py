@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 
 SOURCE = "amv-source000001"
+BEIJING = timezone(timedelta(hours=8))
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 NOW = (NOON + timedelta(hours=1)).timestamp()
 

@@ -1,0 +1,166 @@
+"""Checks of what a DAG author gave."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import date, datetime
+from functools import partial
+
+import pendulum
+import pytest
+
+from airflow_provider_qianfan.gate.arguments import (
+    check_if_several,
+    check_literal,
+    check_rendered,
+    check_text,
+    check_time,
+)
+from airflow_provider_qianfan.gate.selection import Selector
+from tests.gate.tasks import BEIJING, NOON, SOURCE
+
+
+@pytest.mark.parametrize("value", ["", "  ", "None", "none", "NULL", "nan", "undefined", None, 7, [], b"x"])
+def test_what_is_no_id(value: object) -> None:
+    with pytest.raises(
+        ValueError, match=rf"^source_model_id={re.escape(repr(value))} .* leave source_model_id out"
+    ):
+        check_text("source_model_id", value)
+
+
+def test_an_id_with_blanks_around_it() -> None:
+    with pytest.raises(ValueError, match="source_model_id='amv-1 ' has blanks"):
+        check_text("source_model_id", "amv-1 ")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("source_model_id", "amv-\n1"),
+        ("source_model_id", "amv-\x00"),
+        ("source_model_id", "amv-\x7f1"),
+        ("source_model_id", "amv-\x9b1"),
+        ("source_model_id", "amv-\ud800"),
+        ("source_model_id", "amv-\u202e1"),
+        ("source_model_id", "amv-\u200b1"),
+        ("qianfan_conn_id", "qianfan\tdefault"),
+        ("name", "a\nb"),
+        ("name", "a\ud800"),
+        ("nonce", "a\x1b[31m"),
+        ("description", "a\ud800"),
+        ("description", "a\x00b"),
+    ],
+)
+def test_what_nobody_can_carry(argument: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"^{argument}=.* holds control characters") as refused:
+        check_text(argument, value)
+
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("name", "压缩\u3000“1”"),
+        ("name", "👩\u200d🔬"),
+        ("description", "one\n\ttwo"),
+        ("source_model_id", "amv-1 千"),
+    ],
+)
+def test_what_everybody_can_carry(argument: str, value: str) -> None:
+    assert check_text(argument, value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "instant"),
+    [
+        ("2026-01-31T20:00:00+08:00", NOON),
+        ("2026-01-31T12:00:00Z", NOON),
+        ("2026-01-31 12:00:00+00:00", NOON),
+        ("20260131T120000", NOON),  # {{ ts_nodash }}; UTC
+        ("2026-01-31T12:00:00", NOON),
+        ("2026-01-31", NOON.replace(hour=0)),  # {{ ds }}
+        (date(2026, 1, 31), NOON.replace(hour=0)),
+        (datetime(2026, 1, 31, 12), NOON),  # noqa: DTZ001  naive on purpose
+        (datetime(2026, 1, 31, 20, tzinfo=BEIJING), NOON),
+        (pendulum.datetime(2026, 1, 31, 20, tz="Asia/Shanghai"), NOON),
+    ],
+)
+def test_check_time(value: object, instant: datetime) -> None:
+    assert check_time("created_after", value) == instant
+
+
+@pytest.mark.parametrize("value", ["", "None", "12:00", "yesterday", 1700000000, None, ["2026-01-31"]])
+def test_what_is_no_time(value: object) -> None:
+    told = rf"^created_after={re.escape(repr(value))} is not a time. Write ISO 8601"
+    with pytest.raises(ValueError, match=told):
+        check_time("created_after", value)
+
+
+def test_a_time_out_of_range() -> None:
+    with pytest.raises(ValueError, match=r"created_after='0001-01-01T00:00:00\+14:00' is out of range"):
+        check_time("created_after", "0001-01-01T00:00:00+14:00")
+
+
+@pytest.fixture
+def in_beijing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock shows Beijing's time."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CST-8")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize("value", ["2026-01-31T12:00:00", "2026-01-31T20:00:00+08:00"])
+def test_times_are_utc_wherever_the_machine_is(in_beijing: None, value: str) -> None:
+    assert check_time("created_after", value).isoformat() == "2026-01-31T12:00:00+00:00"
+
+
+def test_what_a_dag_author_gave() -> None:
+    selector = Selector.check(source_model_id=SOURCE, created_after="2026-01-31T20:00:00+08:00")
+
+    assert selector == Selector(SOURCE, created_after=NOON, if_several="fail")
+
+
+@pytest.mark.parametrize("value", ["latest", "", None, True])
+def test_what_is_no_if_several(value: object) -> None:
+    with pytest.raises(ValueError, match=f"if_several={value!r} is neither 'fail' nor 'newest'"):
+        check_if_several(value)
+
+
+class Result:
+    """An upstream task's result, as Airflow's XComArg."""
+
+    def resolve(self) -> None: ...
+
+
+@pytest.mark.parametrize("value", ["{{ params.source }}", "{% if a %}b{% endif %}", Result()])
+@pytest.mark.parametrize("argument", ["source_model_id", "created_after"])
+def test_templates_are_checked_when_they_are_rendered(argument: str, value: object) -> None:
+    check_literal(argument, value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "good", "bad"),
+    [
+        ("source_model_id", "amv-1", "None"),
+        ("model_comp_task_id", "amva-1", " "),
+        ("name", "demo", "null"),
+        ("name", "demo", 7),
+        ("created_after", "2026-01-31", "yesterday"),
+    ],
+)
+def test_literals_are_checked_at_once(argument: str, good: str, bad: object) -> None:
+    check_literal(argument, good)
+    for check in (partial(check_literal, argument, bad), partial(Selector.check, **{argument: bad})):
+        with pytest.raises(ValueError, match=f"^{argument}={bad!r}"):
+            check()
+
+
+def test_what_was_given_must_not_come_out_as_none() -> None:
+    check_rendered({"name": None, "source_model_id": "amv-1"}, {"source_model_id"})
+    with pytest.raises(ValueError, match="model_comp_task_id, name came out as None"):
+        check_rendered({"model_comp_task_id": None, "name": None}, {"model_comp_task_id", "name"})
