@@ -22,7 +22,11 @@ LAYERS = {
     "changes": {"api", "gate", "changes"},
     "emulator": {"emulator"},
 }
-"""What the modules of a package may import of this provider's packages."""
+LAYERS["hooks"] = {*LAYERS["gate"], "hooks", "_compat", "exceptions", "get_provider_info"}
+LAYERS["triggers"] = {*LAYERS["hooks"], "changes", "triggers"}
+LAYERS["sensors"] = {*LAYERS["triggers"], "sensors", "_arguments", "_reasons", "_xcoms", "links"}
+LAYERS["operators"] = {*LAYERS["sensors"], "operators"}
+"""What the modules of a package may import of this provider."""
 
 
 def modules() -> dict[str, Path]:

@@ -1,5 +1,5 @@
 """
-What changes the platform: create once, update once, cancel. Imports ``api`` and ``gate``.
+What changes the platform: create once, update once, cancel. Imports ``api`` and ``gate``, and no Airflow.
 
-A request that changes something leaves only after a look and a note. Nothing here opens a socket or a file.
+Never sends a request that changes something without a look and a note before it.
 """

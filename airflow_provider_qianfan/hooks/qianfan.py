@@ -81,18 +81,19 @@ class QianfanHook(BaseHook):
 
         :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
         """
-        return self._settings or self.read_settings()
-
-    def read_settings(self) -> Settings:
-        """
-        Read the connection, now. Otherwise the hook reads it when it is needed first.
-
-        :raises QianfanConfigurationError: as :attr:`settings` does.
-        """
-        self._settings = Settings.read(*self._read_connection())
-        for secret in self._settings.secrets:
-            mask_secret(secret)
+        if self._settings is None:
+            self._settings = Settings.read(*self._read_connection())
+            for secret in self._settings.secrets:
+                mask_secret(secret)
         return self._settings
+
+    def read_settings(self) -> None:
+        """
+        Read the connection now, not when it is first needed.
+
+        :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
+        """
+        _ = self.settings
 
     def _read_connection(self) -> tuple[Connection, dict[str, Any]]:
         connection = self.get_connection(self.qianfan_conn_id)
