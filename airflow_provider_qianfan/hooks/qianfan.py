@@ -87,14 +87,6 @@ class QianfanHook(BaseHook):
                 mask_secret(secret)
         return self._settings
 
-    def read_settings(self) -> None:
-        """
-        Read the connection now, not when it is first needed.
-
-        :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
-        """
-        _ = self.settings
-
     def _read_connection(self) -> tuple[Connection, dict[str, Any]]:
         connection = self.get_connection(self.qianfan_conn_id)
         return connection, connection.extra_dejson

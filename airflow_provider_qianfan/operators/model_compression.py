@@ -356,7 +356,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
         hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=_KILL_PATIENCE))
         try:
-            hook.read_settings()
+            _ = hook.settings  # reads the connection
         except Exception as error:
             self.log.warning(
                 "The connection cannot be read, so a kill would not cancel %s: %s",

@@ -336,7 +336,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         )
         hook = QianfanHook(self.qianfan_conn_id, retry=retry)
         try:
-            hook.read_settings()
+            _ = hook.settings  # reads the connection
         except Exception as error:
             if wait.memory.last_healthy is None and not wait.memory.forgetful:
                 raise
