@@ -93,7 +93,7 @@ browser: ## install Debian's Chromium, as root, if there is no Chromium or Chrom
 		chromium fonts-liberation; }
 
 .PHONY: mutants
-mutants: $(INSTALLED) ## change the gate's code everywhere: which changes do its tests not notice?
+mutants: $(INSTALLED) ## change the code of gate and changes everywhere: which mutants do their tests not notice?
 	@rm -rf mutants
 	@$(BIN)/mutmut run $(ARGS)
 	@$(BIN)/mutmut results | grep -v 'not checked' | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show

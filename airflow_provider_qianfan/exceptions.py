@@ -50,8 +50,8 @@ class QianfanGateError(errors.QianfanGateError, AirflowFailException):
 
     :ivar model_comp_task_id: the model compression task, ``amva-…``.
     :ivar resource_id: the model version, ``amv-…``, or the service, ``svco-…``.
-    :ivar status: its status, as the platform writes it.
-    :ivar reason: why it failed, in the platform's words.
+    :ivar status: the status of the compression task, model version or service, as the platform writes it.
+    :ivar reason: why the compression task failed, in the platform's words.
     :ivar source_model_id: the model version that is compressed, ``amv-…``.
     :ivar request_id: the refused request. Baidu's support asks for it.
     """

@@ -33,7 +33,7 @@ maximum_signature_line_length = 80
 # Names of Airflow and Python cannot be looked up without a network; our own have to be right.
 nitpick_ignore_regex = [
     ("py:(class|exc|obj)", r"(?!\.|airflow_provider_qianfan|Qianfan).*"),
-    ("py:class", r"airflow_provider_qianfan\.gate\.errors\..*"),  # the same, without Airflow
+    ("py:class", r"airflow_provider_qianfan\.gate\.errors\..*"),  # the bases of the public errors
 ]
 
 myst_enable_extensions = ["deflist", "substitution"]

@@ -39,13 +39,13 @@ from tests.dag_runs import AIRFLOW, AIRFLOW_3, DagRunner  # noqa: E402
 collect_ignore = []
 if AIRFLOW < (3, 1):  # its log has another format
     collect_ignore += ["sensors/test_logs.py"]
-if not AIRFLOW_3:  # killed triggers, the samples and DAGs to copy
+if not AIRFLOW_3:  # killed triggers, samples, the DAGs to copy, the DAG of all names
     collect_ignore += ["triggers/test_kill.py", "docs", "dags", "test_user_dag.py"]
 
 
 @contextmanager
 def _kept() -> Iterator[None]:
-    """Have the garbage collector leave out what is made here, and stays: it would look through it forever."""
+    """Keep what is made here out of garbage collection: it stays, and looking through it takes time."""
     gc.disable()
     try:
         yield

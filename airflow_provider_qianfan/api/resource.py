@@ -1,7 +1,7 @@
 """
 Model versions and services: what the platform says about one that is given by its id.
 
-What differs between them is data. Each has its own statuses, as documented: never share them.
+A :class:`Kind` holds what differs between them. Each has its own statuses, as documented: never share them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
 
 NO_UPDATE = (None, "None")
-"""What ``updateStatus`` says where no update is in progress: documented as ``None``."""
+"""Values of ``updateStatus`` if no update is in progress. The documentation says ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,9 @@ class Kind:
     :param status_key: the key of its status.
     :param pending: the statuses of one that is not ready yet.
     :param ready: the status of one that is.
+    :param failed: the statuses of one that failed or was stopped.
     :param listing: the action that lists them, and the key of its rows; None if there is none.
-    :param serves: whether it serves a model version, which may be being exchanged.
+    :param serves: whether it serves a model version, and can be updated to another.
     """
 
     name: str
@@ -92,13 +93,13 @@ class Row:
 
     @property
     def model_id(self) -> str | None:
-        """The model version that it is or serves; two spellings of the key have been seen."""
+        """The model version that it is, or that it serves. Answers spell the key in two ways."""
         value = self.json.get("modelVersionId") or self.json.get("modelId")
         return value if isinstance(value, str) and value else None
 
     @property
     def model_set_id(self) -> str | None:
-        """The model set of that version; where the version has a key of its own, the set has the other."""
+        """The model set of that version. If ``modelVersionId`` is the version, ``modelId`` may be the set."""
         value = self.json.get("modelSetId")
         if not value and self.json.get("modelVersionId"):
             value = self.json.get("modelId")
@@ -154,7 +155,8 @@ def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     """
     Ask for one resource; return it or, if it is not there, what the platform said.
 
-    How the platform refuses an unknown id is not documented: these are the codes that may mean it.
+    The documentation does not say how the platform refuses an unknown id. A 404 may mean it, and so may
+    ``InappropriateJSON``.
     """
     try:
         row = yield from read_resource(exchange, kind, resource_id)

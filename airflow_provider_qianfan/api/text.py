@@ -14,7 +14,7 @@ def clean(text: object, longest: int = _LONGEST) -> str:
 
 def duration(seconds: float) -> str:
     """Write a span of time in words, at whole seconds."""
-    import pendulum  # Airflow has it loaded; a DAG file's parse need not load it for us
+    import pendulum  # here, because a DAG file's parse does not need it
 
     whole = max(0, round(seconds))
     return pendulum.duration(seconds=whole).in_words(locale="en") if whole else "0 seconds"

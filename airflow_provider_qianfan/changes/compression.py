@@ -1,5 +1,5 @@
 """
-What it takes to create a model compression task.
+The model compression task that is created once.
 
 Rows of the list do not say for which model set a task is, and names need not be unique: only the mark in its
 description tells ours from all others.

@@ -1,4 +1,4 @@
-"""What a try writes down for the next one, and when a request may still be sent."""
+"""What every change needs: its mark, the note for the next try, and when a request may still be sent."""
 
 from __future__ import annotations
 
@@ -188,9 +188,10 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Look:
     """
-    A look at the platform before something is sent.
+    When the platform was looked at before a request, and how long that took.
 
     :param began: in seconds since the epoch.
+    :param ended: likewise.
     :param pages: how many pages it took.
     """
 

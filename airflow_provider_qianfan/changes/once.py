@@ -1,8 +1,8 @@
 """
-How a request is carried out once, although the platform would carry out every repetition.
+How a compression task or a service is created once.
 
-There are no idempotency keys. A mark in its description tells our new task or service from all others. The
-mark is made from what Airflow keeps over all tries of a task.
+The platform has no idempotency keys: if a request is sent twice, it creates two. So the description of what
+we create carries a mark, which is the same in all tries of an Airflow task.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class New(Protocol[Made]):
     What is to be created once.
 
     :ivar noun: what it is.
-    :ivar mark: what :func:`fingerprint` made.
+    :ivar mark: what :func:`.fingerprint` made.
     :ivar again: how a user gets another one.
     """
 

@@ -1,4 +1,4 @@
-"""Whether what is to be used for a change is there, and ready."""
+"""Checks before a change: the model version or the service is there, and ready."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def read_existing(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
 
 def _check_made(model: Row, action: str, argument: str, use: str, how_to_wait: str) -> None:
     """
-    Check the status of a model version. If the platform does not say it, that is no reason to refuse.
+    Check the status of a model version. If the platform does not say it, the version passes.
 
     :param argument: what names the model version.
-    :param use: what it is to be.
+    :param use: "compressed" or "deployed".
     :raises QianfanModelUnusableError: if it was not made.
     :raises QianfanTransientError: if it is still being made.
     """

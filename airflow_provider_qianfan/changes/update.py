@@ -50,7 +50,7 @@ UPDATE_LASTS = 3600.0
 """
 Seconds after which an update in progress is no longer taken for the one that was asked for.
 
-Which values ``updateStatus`` has is not documented but for ``None``, so that one may mean that it has failed.
+The documentation names one value of ``updateStatus`` alone: ``None``. Another may mean that it has failed.
 """
 
 
@@ -83,7 +83,8 @@ def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, ports: Ports) 
 
     Each sending of the request comes after a look at the service, and a note that it may have been sent.
 
-    :raises QianfanGateError: for good: there is no such service, it has failed, or its version was not made.
+    :raises QianfanGateError: for good: the answer has no such service, it has failed, or its version was
+        not made.
     :raises QianfanError: for now. Whether the update may have been asked for is in the journal.
     """
     standstill = Standstill(ports.clock)

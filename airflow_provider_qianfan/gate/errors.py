@@ -1,4 +1,4 @@
-"""Verdicts that are final, as plain exceptions. ``exceptions.py`` makes Airflow's of them."""
+"""Final errors, without Airflow. ``exceptions.py`` has one of the same name that Airflow does not retry."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class QianfanGateError(Exception):
         self.request_id = request_id
 
     def made(self, cls: type[_Error], message: str | None = None) -> _Error:
-        """Return the same as an error of another class, or with another message."""
+        """Return a copy of this error as another class. If ``message`` is given, it replaces the message."""
         error = cls(str(self) if message is None else message)
         vars(error).update(vars(self))
         return error

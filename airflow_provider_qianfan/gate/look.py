@@ -35,7 +35,7 @@ def look(
     found = yield from read_candidates(exchange, selector)
     confirmed = False
     if memory.forgetful and found.absence is not None:
-        # Nobody remembers whether the task was there before, so that once missed is not enough to tell.
+        # Nobody remembers whether the task was there before. So one miss does not prove that it is gone.
         for _ in range(DETAIL_TRIES - 1):
             yield Sleep(DETAIL_PAUSE)
             found = yield from read_candidates(exchange, selector)
@@ -71,7 +71,7 @@ class Found:
 
     :param tasks: model compression tasks.
     :param pages: how many pages of the list they took.
-    :param absence: of a given id that is not there, else None.
+    :param absence: what the platform said, if the given id is not there; else None.
     :param row: a resource of another kind.
     """
 
@@ -82,7 +82,7 @@ class Found:
 
 
 def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:
-    """Read the tasks among which the meant one is; where its id is given, that one alone if possible."""
+    """Read the tasks among which the meant one is. If its id is given, return that one alone."""
     pinned = selector.model_comp_task_id
     if pinned is None:
         reading = yield from read_tasks(exchange, selector.source_model_id)
@@ -119,7 +119,7 @@ def read_given(
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:
-    """Ask for one task; where its produced model is what is missing, a few times, as it may only be late."""
+    """Ask for one task. If its produced model is missing, ask a few times: it may only be late."""
     task: ModelCompTask | None = None
     for attempt in range(DETAIL_TRIES if need.required else 1):
         if attempt:

@@ -1,4 +1,4 @@
-"""What a wait is about, and the one look and the one judgement that all kinds of waits share."""
+"""The target of a wait, a compression task or a resource, and how any target is looked at and judged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Target = Selector | Resource
 
 
 def target_of(event: Mapping[str, Any]) -> object:
-    """Return what a trigger's event says that was waited for, under its older name, too; None if nothing."""
+    """Return the target in a trigger's event, as JSON; None if there is none. Once it was ``selector``."""
     return event.get("target") or event.get("selector")
 
 
@@ -37,7 +37,7 @@ def take_look(
     exchange: Exchange, target: Target, memory: Memory, *, settle: float, clock: Callable[[], float]
 ) -> Steps[Verdict]:
     """
-    Take one look: the one that decides.
+    Look at any target. If a compression task opens the gate and its model has to be ready, look at that, too.
 
     :raises QianfanError: if the platform gave no complete answer.
     """

@@ -47,7 +47,7 @@ def reread_failed(error: Exception) -> QianfanError:
 
 
 def refused_key(error: QianfanAuthError, conn_id: str) -> QianfanAuthError:
-    """Have an error of the key say which connection it belongs to."""
+    """Return the error with the connection's name in its message."""
     named = copy(error)
     named.args = (f"Connection {conn_id!r} is refused. {error}",)
     return named

@@ -184,7 +184,7 @@ class QianfanHook(BaseHook):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Have an error of the key say which connection it belongs to, and make Airflow's of a verdict."""
+        """Name the connection in an error of the key. Turn a final error into the one that Airflow knows."""
         try:
             yield
         except QianfanAuthError as error:

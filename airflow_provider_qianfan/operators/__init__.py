@@ -1,5 +1,5 @@
 """
 What DAG authors list, create, cancel and deploy with. Imports ``sensors`` and below.
 
-Never waits by itself: the sensor of what it has begun does.
+Never waits for a compression or a service by itself: a sensor does. Only cancelling waits, in the worker.
 """

@@ -126,8 +126,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         unusable, default 600.
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
     :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanGateError: there is no such service or version, the version was not made, or the service
-        has it and failed or was stopped. Final.
+    :raises QianfanGateError: the answer has no such service or version, the version was not made, or the
+        service has it and failed or was stopped. Final.
     :raises QianfanError: for now: also if it is not known whether the update was asked for, or if another one
         is in progress. Retried as ``retries`` say.
 

@@ -1,4 +1,4 @@
-"""A real Airflow: API server, scheduler, DAG processor and triggerer, each a process of its own."""
+"""A real Airflow on a PostgreSQL: server, scheduler, triggerer and, on Airflow 3, DAG processor."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ LINE = re.compile(r"\[(?P<timestamp>[^\]]+)\] \{(?P<logger>[^}]+)\} (?P<level>[A
 
 
 def _read_log(text: str) -> list[dict[str, Any]]:
-    """Read the text that is a log of Airflow 2.11 into lines as Airflow 3 has them."""
+    """Read a log of Airflow 2.11, which is text, into lines as Airflow 3 has them."""
     lines: list[dict[str, Any]] = []
     for line in text.splitlines():
         if found := LINE.match(line):
