@@ -164,14 +164,15 @@ def refuse_xcom(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         from airflow.sdk.execution_time.xcom import XCom
     else:
         from airflow.models.xcom import XCom
-    store: Any = XCom.serialize_value
+    method = "store_value" if hasattr(XCom, "store_value") else "serialize_value"  # the former since 3.4
+    store: Any = getattr(XCom, method)
 
     def refuse(refused: str) -> None:
-        def serialize_value(*args: Any, **kwargs: Any) -> Any:
-            if kwargs.get("key") == refused:
+        def refuse_it(*args: Any, **kwargs: Any) -> Any:
+            if refused in (kwargs.get("key"), *args[1:2]):
                 raise OSError("the bucket s3://secret is full")
             return store(*args, **kwargs)
 
-        monkeypatch.setattr(XCom, "serialize_value", staticmethod(serialize_value))
+        monkeypatch.setattr(XCom, method, staticmethod(refuse_it))
 
     return refuse
