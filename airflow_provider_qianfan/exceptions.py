@@ -99,5 +99,7 @@ class QianfanModelUnusableError(errors.QianfanModelUnusableError, QianfanGateErr
 
 def for_airflow(error: errors.QianfanGateError) -> QianfanGateError:
     """Return a verdict as the error of the same name that Airflow does not retry."""
+    if isinstance(error, QianfanGateError):
+        return error
     cls: type[QianfanGateError] = globals()[type(error).__name__]
     return error.made(cls).with_traceback(error.__traceback__)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_qianfan import exceptions
 from airflow_provider_qianfan._compat import AirflowFailException
-from airflow_provider_qianfan.exceptions import QianfanGateError, QianfanTaskFailedError, for_airflow
+from airflow_provider_qianfan.api.exchange import Sleep, Steps
+from airflow_provider_qianfan.exceptions import (
+    QianfanAPIError,
+    QianfanGateError,
+    QianfanTaskFailedError,
+    for_airflow,
+)
 from airflow_provider_qianfan.gate import errors
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
 
 VERDICTS = [
     found
@@ -68,3 +79,26 @@ def test_other_words_keep_what_is_known() -> None:
 
     assert str(error) == "shut. Try again."
     assert vars(error) == TOLD
+
+
+def test_what_airflow_knows_stays_as_it_is() -> None:
+    class MyError(QianfanGateError):
+        pass
+
+    error = MyError("shut")
+
+    assert for_airflow(error) is error
+
+
+def test_the_hook_shows_what_led_to_a_verdict(emulator: EmulatorServer) -> None:
+    def cancel() -> Steps[None]:
+        try:
+            raise QianfanAPIError("Cancel", code="Refused", request_id="r-cancel")  # noqa: TRY301
+        except QianfanAPIError:
+            raise errors.QianfanTaskNotFoundError("gone")  # noqa: B904  as _find_lost() and others do
+        yield Sleep(0)
+
+    with pytest.raises(exceptions.QianfanTaskNotFoundError) as raised:
+        QianfanHook().run(cancel())
+
+    assert "r-cancel" in "".join(traceback.format_exception(raised.value))

@@ -105,6 +105,10 @@ class Row:
             value = self.json.get("modelId")
         return value if isinstance(value, str) and value else None
 
+    def is_a(self, kind: Kind) -> bool:
+        """Tell whether the description names its id."""
+        return self.id in (self.json.get(kind.id_key), self.json.get("modelVersionId"))
+
     def is_complete(self, kind: Kind) -> bool:
         """Tell whether everything is there that a verdict needs: rows of a list may say less."""
         needed = {kind.status_key} | ({"updateStatus"} if kind.serves else set())
@@ -118,14 +122,18 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     :returns: the resource; None if the answer is a success without one in it.
     :raises QianfanProtocolError: if the answer is about another one.
     """
+    row = yield from ask_for(exchange, kind, resource_id)
+    if row is not None and not row.is_a(kind):
+        told = clean(row.json.get(kind.id_key))
+        raise QianfanProtocolError(f"{kind.action}: asked for {clean(resource_id)}, answered {told}")
+    return row
+
+
+def ask_for(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | None]:
+    """Ask for one resource, as :func:`read_resource` does, but take an answer about another one, too."""
     answer = yield from exchange.call(kind.path, kind.action, {kind.id_key: resource_id})
     result = answer.get("result")
-    if not isinstance(result, dict) or not result:
-        return None
-    if resource_id not in (result.get(kind.id_key), result.get("modelVersionId")):
-        told = clean(result.get(kind.id_key))
-        raise QianfanProtocolError(f"{kind.action}: asked for {clean(resource_id)}, answered {told}")
-    return Row(resource_id, result)
+    return Row(resource_id, result) if isinstance(result, dict) and result else None
 
 
 @dataclass(frozen=True, slots=True)

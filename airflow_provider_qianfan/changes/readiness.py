@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
-from airflow_provider_qianfan.api.resource import MODEL, Kind, Row, read_resource
+from airflow_provider_qianfan.api.resource import MODEL, Kind, Row, ask_for, read_resource
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.errors import QianfanModelUnusableError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.wording import name_of
@@ -66,7 +66,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
     :raises QianfanTransientError: if it may be later.
     """
     try:
-        found = yield from read_resource(exchange, MODEL, source_model_id)
+        found = yield from ask_for(exchange, MODEL, source_model_id)
     except QianfanAPIError as error:
         # Which policy this action needs is not documented; create has its own.
         if error.code != "AccessDenied":
@@ -76,7 +76,8 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
             f"Creating without a check of the source model, which the key may not see. {error}",
         )
         return
-    model = found or Row(source_model_id, {})
+    # An answer that does not name the model version says nothing about it. The platform may still create.
+    model = found if found is not None and found.is_a(MODEL) else Row(source_model_id, {})
     _check_made(
         model,
         "Creating a model compression task",
@@ -90,6 +91,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
             f"Model version {source_model_id} cannot be compressed: the platform says isSupportModelComp:"
             " false. Nothing was sent. Pass a model version of a model that supports compression.",
             resource_id=source_model_id,
+            status=status if isinstance(status, str) else None,
         )
     missing = [key for key, usable in (("status", status), ("isSupportModelComp", supported)) if not usable]
     if missing:

@@ -190,7 +190,8 @@ class QianfanHook(BaseHook):
         except QianfanAuthError as error:
             raise refused_key(error, self.qianfan_conn_id) from None
         except QianfanGateError as verdict:
-            raise for_airflow(verdict) from verdict.__cause__
+            shown = None if verdict.__suppress_context__ else verdict.__context__
+            raise for_airflow(verdict) from verdict.__cause__ or shown
 
     def call(
         self,

@@ -319,7 +319,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         if found is None:
             raise QianfanTaskNotFoundError(
                 f"There is no model compression task with this task's mark {wanted.mark} any more, although"
-                " one was created. Nothing is created in its place. Clear this task to create one."
+                " one was created. Nothing is created in its place. Clear this task to create one.",
+                source_model_id=wanted.source_model_id,
             )
         source = found.source_model_id or wanted.source_model_id
         return Selector(source, found.id, model_ready=self.wait_for_model_ready)
@@ -346,7 +347,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             from airflow_provider_qianfan.changes.compression import AGAIN
 
             told = f"{error} A cleared task adopts the same compression again. {AGAIN}"
-            raise error.made(QianfanTaskFailedError, told) from None
+            again = error.made(QianfanTaskFailedError, told).with_traceback(error.__traceback__)
+            raise again from error.__cause__
 
     def _prepare_kill(self, task_id: str) -> None:
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""

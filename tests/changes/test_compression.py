@@ -291,6 +291,8 @@ def test_a_model_that_cannot_be_compressed(model: dict[str, Any], kind: type, to
             "does not say isSupportModelComp of",
         ),
         (answer({"result": None}), "does not say status and isSupportModelComp of"),
+        (answer({"result": {"status": "Fail"}}), "does not say status and isSupportModelComp of"),
+        (answer({"result": {"modelId": "amv-2", "status": "Fail"}}), "does not say status and"),
         (error(403, "AccessDenied"), "which the key may not see"),
     ],
 )
