@@ -306,8 +306,10 @@ def airflow_of(file: Path) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     "file", [file for file in DAGS if airflow_of(file) <= AIRFLOW], ids=lambda file: file.stem
 )
-def test_a_dag_that_was_serialised_before(file: Path) -> None:
+def test_a_dag_that_was_serialised_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler and the API server go on with it until a DAG processor has parsed the DAG again."""
+    # As an API server. A process that has cleared a task, as dag.test() does, reads no links any more.
+    monkeypatch.setattr(serialiser("from_dict").__self__, "_load_operator_extra_links", True)
     dag = serialiser("from_dict")(json.loads(file.read_text(encoding="utf-8")))
 
     assert dag.tasks

@@ -20,11 +20,7 @@ from airflow_provider_qianfan.api.model_compression import (
 )
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.changes.readiness import check_source_model
-from airflow_provider_qianfan.gate.errors import (
-    QianfanTaskAmbiguousError,
-    QianfanTaskExistsError,
-    of_task,
-)
+from airflow_provider_qianfan.gate.errors import QianfanTaskAmbiguousError, QianfanTaskExistsError, of_task
 from airflow_provider_qianfan.gate.look import read_candidates
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.wording import describe

@@ -8,11 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from airflow_provider_qianfan.api.errors import (
-    QianfanError,
-    QianfanProtocolError,
-    QianfanTransientError,
-)
+from airflow_provider_qianfan.api.errors import QianfanError, QianfanProtocolError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Sending
 from airflow_provider_qianfan.api.signing import EXPIRES_IN
 from airflow_provider_qianfan.api.text import duration

@@ -24,12 +24,6 @@ from airflow_provider_qianfan.api.json_values import check_json
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.resource import Row
 from airflow_provider_qianfan.api.text import clean, duration
-from airflow_provider_qianfan.changes.standstill import Standstill
-from airflow_provider_qianfan.gate.wording import name_of
-
-if TYPE_CHECKING:
-    from airflow_provider_qianfan.gate.arguments import IfExists
-    from airflow_provider_qianfan.gate.errors import QianfanGateError
 from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
     Journal,
@@ -40,6 +34,12 @@ from airflow_provider_qianfan.changes.journal import (
     out_of_date,
     pause_until_next_look,
 )
+from airflow_provider_qianfan.changes.standstill import Standstill
+from airflow_provider_qianfan.gate.wording import name_of
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.gate.arguments import IfExists
+    from airflow_provider_qianfan.gate.errors import QianfanGateError
 
 Made = TypeVar("Made", ModelCompTask, Row)
 

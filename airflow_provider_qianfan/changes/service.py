@@ -6,22 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.resource import (
-    SERVICE,
-    Row,
-    find_resource,
-)
-from airflow_provider_qianfan.api.service import (
-    check_description,
-    create_service,
-    scan_services,
-)
+from airflow_provider_qianfan.api.resource import SERVICE, Row, find_resource
+from airflow_provider_qianfan.api.service import check_description, create_service, scan_services
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.changes.readiness import find_model_set
-from airflow_provider_qianfan.gate.errors import (
-    QianfanResourceAmbiguousError,
-    QianfanResourceExistsError,
-)
+from airflow_provider_qianfan.gate.errors import QianfanResourceAmbiguousError, QianfanResourceExistsError
 from airflow_provider_qianfan.gate.wording import name_of
 
 if TYPE_CHECKING:

@@ -18,15 +18,8 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.json_values import check_json
-from airflow_provider_qianfan.api.resource import (
-    NO_UPDATE,
-    SERVICE,
-    Row,
-)
-from airflow_provider_qianfan.api.service import (
-    MODIFY,
-    modify_service,
-)
+from airflow_provider_qianfan.api.resource import NO_UPDATE, SERVICE, Row
+from airflow_provider_qianfan.api.service import MODIFY, modify_service
 from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
@@ -40,10 +33,7 @@ from airflow_provider_qianfan.changes.journal import (
 from airflow_provider_qianfan.changes.once import pause_before_next
 from airflow_provider_qianfan.changes.readiness import find_model_set, read_existing
 from airflow_provider_qianfan.changes.standstill import Standstill
-from airflow_provider_qianfan.gate.errors import (
-    QianfanResourceFailedError,
-    QianfanResourceNotFoundError,
-)
+from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.wording import name_of
 
 UPDATE_LASTS = 3600.0

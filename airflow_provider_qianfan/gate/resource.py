@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_qianfan.api.resource import KINDS, NO_UPDATE, Absence, Kind, Row
 from airflow_provider_qianfan.api.text import clean, duration
-from airflow_provider_qianfan.gate.errors import (
-    QianfanResourceFailedError,
-    QianfanResourceNotFoundError,
-)
+from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.verdict import Fail, Note, Open, Verdict, Wait
 
 if TYPE_CHECKING:

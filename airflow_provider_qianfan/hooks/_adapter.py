@@ -23,10 +23,7 @@ from urllib3.connection import ProxyConfig
 from urllib3.util import parse_url
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
-from airflow_provider_qianfan.api.exchange import (
-    MAX_ANSWER_BYTES,
-    NoResponse,
-)
+from airflow_provider_qianfan.api.exchange import MAX_ANSWER_BYTES, NoResponse
 from airflow_provider_qianfan.api.signing import Secret
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks import _sockets

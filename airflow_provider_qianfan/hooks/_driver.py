@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from airflow_provider_qianfan.api.exchange import (
-    Effect,
-    Reply,
-    Request,
-    Response,
-    Sleep,
-    Steps,
-    T,
-)
+from airflow_provider_qianfan.api.exchange import Effect, Reply, Request, Response, Sleep, Steps, T
+from airflow_provider_qianfan.hooks._adapter import Adapter, NoAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from airflow_provider_qianfan.hooks._settings import Settings
-
-from airflow_provider_qianfan.hooks._adapter import Adapter, NoAnswerError
 
 
 class Driver:

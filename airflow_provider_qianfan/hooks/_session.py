@@ -9,18 +9,15 @@ from urllib.parse import unquote, urlsplit
 import requests
 from requests.auth import AuthBase
 
-from airflow_provider_qianfan.api.exchange import (
-    USER_AGENT,
-)
+from airflow_provider_qianfan.api.exchange import USER_AGENT
 from airflow_provider_qianfan.api.signing import authorization, check_path, request_target, timestamp
 from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.hooks._adapter import Adapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_provider_qianfan.hooks._settings import Settings
-
-from airflow_provider_qianfan.hooks._adapter import Adapter
 
 
 class SigningSession(requests.Session):

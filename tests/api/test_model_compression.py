@@ -8,12 +8,7 @@ import pytest
 
 from airflow_provider_qianfan.api.errors import QianfanProtocolError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange
-from airflow_provider_qianfan.api.model_compression import (
-    ModelCompTask,
-    create_task,
-    read_task,
-    read_tasks,
-)
+from airflow_provider_qianfan.api.model_compression import ModelCompTask, create_task, read_task, read_tasks
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive, answer, error
 

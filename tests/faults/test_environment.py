@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, Any
 import certifi
 import pytest
 
-from airflow_provider_qianfan.api.errors import (
-    QianfanConfigurationError,
-    QianfanError,
-    QianfanTransientError,
-)
+from airflow_provider_qianfan.api.errors import QianfanConfigurationError, QianfanError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.model_compression import read_tasks
 from airflow_provider_qianfan.api.signing import Credentials, Secret
