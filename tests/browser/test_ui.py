@@ -81,8 +81,8 @@ def test_the_gate(
     world = emulator.world
     task = world.add_task("amv-demogood0001", task_id="amva-demogood0001", name="compress-good")
     with contextlib.suppress(HTTPError):
-        services.call("DELETE", "/api/v2/connections/qianfan_default")
-    services.call("POST", "/api/v2/connections", connection("qianfan_default", emulator.url, world.account))
+        services.call("DELETE", "/connections/qianfan_default")
+    services.call("POST", "/connections", connection("qianfan_default", emulator.url, world.account))
     gate = page.get_by_role("row").filter(has_text="wait_for_compression")
     deployment = page.get_by_role("row").filter(has_text="deploy")
     tab = page.get_by_role("link")
