@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_qianfan.emulator.server import EmulatorServer
+    from airflow_provider_qianfan.emulator.world import Call
     from tests.dag_runs import DagRunner, Outcome
 
 SOURCE = "amv-source000001"
@@ -817,9 +818,12 @@ def test_poke_begins_no_request_past_its_timeout(emulator: EmulatorServer, dag_r
 def test_reschedule_misses_a_given_task_once_and_goes_on(
     emulator: EmulatorServer, dag_runner: DagRunner
 ) -> None:
-    emulator.world.add_task(
-        SOURCE, task_id="amva-1", timeline=finishing(after=3, status="succeeded", model_id=MADE)
-    )
+    def succeed(call: Call) -> None:
+        if call.action == LIST:
+            emulator.world.set_status("amva-1", "succeeded", model_id=MADE)
+
+    emulator.world.add_task(SOURCE, task_id="amva-1")
+    emulator.world.on_call = succeed
     missing = {"status": 404, "body": {"requestId": "r", "code": "NoSuchKey"}}
     emulator.world.faults.append(Fault(action=DETAIL, calls=(3,), **missing))
     emulator.world.faults.append(Fault(action=LIST, calls=(1,), body={"result": EMPTY_LIST}, status=200))
