@@ -105,8 +105,8 @@ class Row:
             value = self.json.get("modelId")
         return value if isinstance(value, str) and value else None
 
-    def is_a(self, kind: Kind) -> bool:
-        """Tell whether the description names its id."""
+    def names_itself(self, kind: Kind) -> bool:
+        """Tell whether its description names it: otherwise it may be of another one."""
         return self.id in (self.json.get(kind.id_key), self.json.get("modelVersionId"))
 
     def is_complete(self, kind: Kind) -> bool:
@@ -123,7 +123,7 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     :raises QianfanProtocolError: if the answer is about another one.
     """
     row = yield from ask_for(exchange, kind, resource_id)
-    if row is not None and not row.is_a(kind):
+    if row is not None and not row.names_itself(kind):
         told = clean(row.json.get(kind.id_key))
         raise QianfanProtocolError(f"{kind.action}: asked for {clean(resource_id)}, answered {told}")
     return row

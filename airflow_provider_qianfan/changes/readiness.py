@@ -77,7 +77,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
         )
         return
     # An answer that does not name the model version says nothing about it. The platform may still create.
-    model = found if found is not None and found.is_a(MODEL) else Row(source_model_id, {})
+    model = found if found is not None and found.names_itself(MODEL) else Row(source_model_id, {})
     _check_made(
         model,
         "Creating a model compression task",
