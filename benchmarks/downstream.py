@@ -11,8 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from airflow_provider_qianfan.emulator.scenario import Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.triggers.waiting import EXECUTOR_LAG
 from benchmarks.flag import FlagTrigger
 from benchmarks.stage import Database, airflow, our_trigger, until
@@ -51,7 +52,9 @@ def run() -> list[Result]:
 
 def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> list[Result]:
     database = Database(services)
-    tasks = [many.world.add_task(f"amv-source{number}", status="running") for number in range(MANY)]
+    tasks = [
+        many.world.tasks.add(TaskSpec(f"amv-source{number}", status="running")) for number in range(MANY)
+    ]
     ours, floor = services.trigger("many_ours"), services.trigger("many_floor")
     flag = services.home / "many"
     # Deferred before there is a scheduler, which would have workers do it, five a second.
@@ -67,9 +70,9 @@ def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> l
     singly: dict[str, list[float]] = {"ours": [], "floor": []}
     for _ in range(ROUNDS):
         singly["floor"].append(_one(services, "one_floor"))
-        gate = one.world.add_task("amv-source0", status="running")
-        success = Step(status="succeeded", model_id="amv-made0")
-        finish = partial(one.world.divert, gate, success)
+        gate = one.world.tasks.add(TaskSpec("amv-source0", status="running"))
+        success = TaskStep(status="succeeded", model_id="amv-made0")
+        finish = partial(one.world.tasks.change, gate, success)
         singly["ours"].append(_one(services, "one_ours", finish))
     print(singly)
 
@@ -79,7 +82,7 @@ def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> l
     calls = len(many.world.calls)
     began = time.time()
     for number, task in enumerate(tasks):
-        many.world.divert(task, Step(status="succeeded", model_id=f"amv-made{number}"))
+        many.world.tasks.change(task, TaskStep(status="succeeded", model_id=f"amv-made{number}"))
     mine = _running(services, ours) - began
     made = list(many.world.calls)[calls:]
     per_second = Counter(int(call.time.timestamp()) for call in made)

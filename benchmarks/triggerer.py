@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from airflow_provider_qianfan.emulator.scenario import Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from benchmarks.flag import FlagTrigger
 from benchmarks.stage import Database, airflow, our_trigger, started, until
 from benchmarks.table import Result
@@ -118,12 +119,12 @@ def _floor(services: Services, number: int) -> Measured:
 def _ours(services: Services, server: EmulatorServer) -> Measured:
     world = server.world
     world.reset()
-    tasks = [world.add_task(f"amv-source{number}", status="running") for number in range(WAITS)]
+    tasks = [world.tasks.add(TaskSpec(f"amv-source{number}", status="running")) for number in range(WAITS)]
     triggers = [our_trigger("qianfan_default", f"amv-source{number}", INTERVAL) for number in range(WAITS)]
 
     def release() -> None:
         for number, task in enumerate(tasks):
-            world.divert(task, Step(status="succeeded", model_id=f"amv-made{number}"))
+            world.tasks.change(task, TaskStep(status="succeeded", model_id=f"amv-made{number}"))
 
     # A look is over when the list's pages have been read.
     return _measure(services, triggers, lambda: len(world.calls) // (WAITS // 100), release)

@@ -34,6 +34,7 @@ maximum_signature_line_length = 80
 nitpick_ignore_regex = [
     ("py:(class|exc|obj)", r"(?!\.|airflow_provider_qianfan|Qianfan).*"),
     ("py:class", r"airflow_provider_qianfan\.gate\.errors\..*"),  # the bases of the public errors
+    ("py:class", r"airflow_provider_qianfan\.emulator\.\w+\.(Spec|Step|Thing)"),  # type variables
 ]
 
 myst_enable_extensions = ["deflist", "substitution"]

@@ -10,10 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,6 +34,9 @@ os.environ |= {
 
 from airflow_provider_qianfan.emulator.server import EmulatorServer  # noqa: E402
 from tests.dag_runs import AIRFLOW, AIRFLOW_3, DagRunner  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
 
 collect_ignore = []
 if AIRFLOW < (3, 1):  # its log has another format

@@ -20,8 +20,9 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, TaskGroup, task
 
 from airflow_provider_qianfan.api.json_values import plain_text
-from airflow_provider_qianfan.emulator.scenario import ModelStep, ServiceStep, Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, ServiceStep, TaskStep
 from airflow_provider_qianfan.operators.model_compression import (
     QianfanCancelModelCompTaskOperator,
     QianfanCreateModelCompTaskOperator,
@@ -530,11 +531,11 @@ IN_A_RUN = {
 
 def a_world(server: EmulatorServer) -> None:
     """Everything that the tasks ask for, and as they want it."""
-    server.world.add_model(SOURCE, model_set_id=SET)
-    server.world.add_model(MADE, model_set_id=SET)
-    server.world.add_model(GATED, model_set_id=SET)
-    server.world.add_service(MADE, service_id=SERVICE)
-    server.world.add_task(GATED, task_id=TASK, status="succeeded", model_id=MADE, created=-60)
+    server.world.models.add(ModelSpec(id=SOURCE, model_set_id=SET))
+    server.world.models.add(ModelSpec(id=MADE, model_set_id=SET))
+    server.world.models.add(ModelSpec(id=GATED, model_set_id=SET))
+    server.world.services.add(ServiceSpec(MADE, id=SERVICE))
+    server.world.tasks.add(TaskSpec(GATED, id=TASK, status="succeeded", model_id=MADE, created=-60))
 
 
 @pytest.fixture(scope="module")
@@ -645,14 +646,14 @@ def layers_of(name: str) -> list[str]:
 
 def after_the_first_look(world: Any) -> None:
     """Have everything that is waited for come about after the first look at it."""
-    world.divert(TASK, Step(status="running"))
-    world.divert_model(MADE, ModelStep(status="Creating"))
-    world.divert_service(SERVICE, ServiceStep(run_status="Deploying"))
+    world.tasks.change(TASK, TaskStep(status="running"))
+    world.models.change(MADE, ModelStep(status="Creating"))
+    world.services.change(SERVICE, ServiceStep(run_status="Deploying"))
 
     def divert(call: Any) -> None:
-        world.divert(TASK, Step(status="succeeded", model_id=MADE))
-        world.divert_model(MADE, ModelStep(status="Ready"))
-        world.divert_service(SERVICE, ServiceStep(run_status="Serving"))
+        world.tasks.change(TASK, TaskStep(status="succeeded", model_id=MADE))
+        world.models.change(MADE, ModelStep(status="Ready"))
+        world.services.change(SERVICE, ServiceStep(run_status="Serving"))
 
     world.on_call = divert
 
@@ -717,7 +718,7 @@ def test_all_layers_of_a_sensor(
 def test_a_copy_of_the_context_begins_no_new_wait(
     other_connection: None, emulator: EmulatorServer, dag_runner: DagRunner
 ) -> None:
-    emulator.world.divert(TASK, Step(status="running"))
+    emulator.world.tasks.change(TASK, TaskStep(status="running"))
 
     def build() -> None:
         arguments = {**KINDS["Gate"].arguments, "qianfan_conn_id": "qianfan_other"}

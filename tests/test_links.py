@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.get_provider_info import get_provider_info
 from airflow_provider_qianfan.links import DEFAULT_URL_TEMPLATE, QianfanConsoleLink
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
@@ -76,7 +77,7 @@ if AIRFLOW_3:
         emulator: EmulatorServer, dag_runner: DagRunner, template: Any
     ) -> None:
         template(TEMPLATE)
-        emulator.world.add_task("amv-7", status="succeeded", model_id="amv-made")
+        emulator.world.tasks.add(TaskSpec("amv-7", status="succeeded", model_id="amv-made"))
 
         outcome = dag_runner.run(
             lambda: QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-{{ 3 + 4 }}")

@@ -19,7 +19,8 @@ from airflow_provider_qianfan._compat import (
 )
 from airflow_provider_qianfan._reasons import ReasoningOperator, reason
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import CreatedTasks, ModelStep, ServiceStep, Step
+from airflow_provider_qianfan.emulator.specs import CreatedTasks, ModelSpec, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, ServiceStep, TaskStep
 from airflow_provider_qianfan.exceptions import (
     QianfanConfigurationError,
     QianfanTaskFailedError,
@@ -84,12 +85,18 @@ OPERATORS: dict[str, tuple[type, dict[str, Any]]] = {
 def world(emulator: EmulatorServer) -> World:
     """A platform on which all that is waited for begins well, and fails."""
     world = emulator.world
-    world.add_task(SOURCE, task_id=TASK, timeline=(Step(status="running"), Step(after=0.4, status="failed")))
-    world.add_model(MODEL, timeline=(ModelStep(status="Creating"), ModelStep(after=0.4, status="Fail")))
-    world.add_service(
-        MODEL,
-        service_id=SERVICE,
-        timeline=(ServiceStep(run_status="Deploying"), ServiceStep(after=0.4, run_status="Failed")),
+    world.tasks.add(
+        TaskSpec(SOURCE, id=TASK, timeline=(TaskStep(status="running"), TaskStep(after=0.4, status="failed")))
+    )
+    world.models.add(
+        ModelSpec(id=MODEL, timeline=(ModelStep(status="Creating"), ModelStep(after=0.4, status="Fail")))
+    )
+    world.services.add(
+        ServiceSpec(
+            MODEL,
+            id=SERVICE,
+            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(after=0.4, run_status="Failed")),
+        )
     )
     return world
 
@@ -151,12 +158,14 @@ def test_an_operator_that_waits(world: World, dag_runner: DagRunner, kind: str, 
     """Says it once, although the sensor that it makes fails, too; and with the operator's own words."""
     made, arguments = OPERATORS[kind]
     world.scenario = world.scenario.__class__(
-        created_tasks=CreatedTasks(timeline=(Step(status="running"), Step(after=0.4, status="failed")))
+        created_tasks=CreatedTasks(
+            timeline=(TaskStep(status="running"), TaskStep(after=0.4, status="failed"))
+        )
     )
-    world.add_model(SOURCE)
+    world.models.add(ModelSpec(id=SOURCE))
     if kind != "create":
-        world.set_model_status(MODEL, "Ready")
-        world.add_service("amv-old", service_id="svco-2")
+        world.models.change(MODEL, ModelStep("Ready"))
+        world.services.add(ServiceSpec("amv-old", id="svco-2"))
         arguments = {**arguments, **({"service_id": "svco-2"} if kind == "modify a service" else {})}
         waiting = {"timeout": 2}
     else:
@@ -180,7 +189,7 @@ def test_an_operator_that_waits(world: World, dag_runner: DagRunner, kind: str, 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 def test_a_timeout(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any]) -> None:
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
 
     outcome = dag_runner.run(
         lambda: QianfanModelCompTaskSensor(task_id="wait", source_model_id=SOURCE, **{**mode, "timeout": 1})
@@ -192,7 +201,7 @@ def test_a_timeout(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[s
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
 def test_an_execution_timeout(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
 
     outcome = dag_runner.run(
         lambda: QianfanModelCompTaskSensor(
@@ -231,7 +240,7 @@ def test_each_try_says_it(world: World, dag_runner: DagRunner) -> None:
 
 def test_each_of_the_mapped_says_it(world: World, dag_runner: DagRunner) -> None:
     world.advance(2)
-    other = world.add_task("amv-other", status="stopped")
+    other = world.tasks.add(TaskSpec("amv-other", status="stopped"))
 
     outcomes = dag_runner.run(
         lambda: QianfanModelCompTaskSensor.partial(task_id="wait", deferrable=False).expand(
@@ -264,9 +273,14 @@ def test_a_skip_has_only_its_own_line(
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 def test_a_success_has_none(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any]) -> None:
     """Although it is deferred, or rescheduled, by an exception."""
-    emulator.world.add_task(
-        SOURCE,
-        timeline=(Step(status="running"), Step(after=0.4, status="succeeded", model_id="amv-made00000001")),
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            timeline=(
+                TaskStep(status="running"),
+                TaskStep(after=0.4, status="succeeded", model_id="amv-made00000001"),
+            ),
+        )
     )
 
     outcome = dag_runner.run(
@@ -435,7 +449,7 @@ def test_a_deferral_that_only_airflow_has_ended_may_cancel(
     emulator: EmulatorServer, airflow_db: None, cancel: bool
 ) -> None:
     """Airflow calls ``on_kill`` after an ``AirflowTaskTimeout``."""
-    emulator.world.add_task(SOURCE, task_id=TASK)
+    emulator.world.tasks.add(TaskSpec(SOURCE, id=TASK))
     made, arguments = WAITING["create"]
     create = made(task_id="t", deferrable=True, execution_timeout=HOUR, cancel_on_kill=cancel, **arguments)
     pushed = {"model_comp_task_id": TASK}

@@ -24,8 +24,8 @@ import pytest
 from airflow_provider_qianfan import __version__
 from airflow_provider_qianfan._compat import AirflowException, AirflowSkipException, _get, running
 from airflow_provider_qianfan.changes.journal import fingerprint
-from airflow_provider_qianfan.emulator.scenario import MODEL_SET_ID
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import MODEL_SET_ID, ModelSpec, ServiceSpec, TaskSpec
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
 from airflow_provider_qianfan.operators.service import (
@@ -99,16 +99,16 @@ def context(pushed: dict[str, Any] | None = None, try_number: int = 1) -> Any:
 def prepare(server: EmulatorServer, ended: bool) -> None:
     """Have everything that is waited for be under way, or have ended well. An operator finds its mark."""
     mark, world = f"[airflow:{MARK}]", server.world
-    world.add_model(SOURCE)
+    world.models.add(ModelSpec(id=SOURCE))
     if ended:
-        world.add_task(
-            SOURCE, task_id="amva-1", name="demo", description=mark, status="succeeded", model_id=MADE
+        world.tasks.add(
+            TaskSpec(SOURCE, id="amva-1", name="demo", description=mark, status="succeeded", model_id=MADE)
         )
     else:
-        world.add_task(SOURCE, task_id="amva-1", name="demo", description=mark)
-        world.add_model(MADE, status="Creating")
+        world.tasks.add(TaskSpec(SOURCE, id="amva-1", name="demo", description=mark))
+        world.models.add(ModelSpec(id=MADE, status="Creating"))
     status: Any = "Serving" if ended else "Deploying"
-    world.add_service(MADE, service_id=SERVICE, name="demo", description=mark, run_status=status)
+    world.services.add(ServiceSpec(MADE, id=SERVICE, name="demo", description=mark, run_status=status))
 
 
 def defer(task: Any) -> tuple[str, dict[str, Any]]:

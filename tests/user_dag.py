@@ -8,7 +8,6 @@ A line with ``type: ignore`` is a mistake; mypy reports it if there is nothing t
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,8 @@ from airflow_provider_qianfan.triggers.model_compression import QianfanModelComp
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.triggers.base import BaseTrigger
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,9 @@
 """
 A local stand-in for the part of the Baidu Qianfan platform API that compresses and deploys models.
 
+Imports nothing else of the provider's. Needs ``starlette``, ``uvicorn`` and ``pyyaml``; this file does not.
+Never shares the provider's reading of the documentation: a misreading in one of them shows.
+
 For DAG authors without a Baidu account and for this provider's tests::
 
     python -m airflow_provider_qianfan.emulator --scenario demo
@@ -12,9 +15,5 @@ or, inside a test::
     with EmulatorServer("demo") as emulator:
         print(emulator.connection_uri)
 
-It is written from the platform's documentation alone and shares no code with the provider, so that a
-misreading in one of them shows. What the documentation leaves open is a switch
-(:class:`.scenario.Behaviour`).
-
-Needs ``starlette``, ``uvicorn`` and ``pyyaml``. Importing this package imports none of them.
+What the documentation leaves open is a switch (:class:`.behaviour.Behaviour`).
 """

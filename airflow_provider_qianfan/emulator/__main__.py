@@ -11,21 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_qianfan.emulator.clock import RealClock
 from airflow_provider_qianfan.emulator.control import describe_fault, unusual
-from airflow_provider_qianfan.emulator.scenario import (
-    AnyStep,
-    Scenario,
-    ServiceStep,
-    Step,
-    TaskSpec,
-    builtin_scenarios,
-    load,
-    seconds_until,
-)
+from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.steps import AnyStep, ServiceStep, TaskStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from airflow_provider_qianfan.emulator.specs import AnySpec, TaskSpec
     from airflow_provider_qianfan.emulator.world import Call, Refusal, World
 
 S = TypeVar("S", bound=AnyStep)
@@ -108,7 +101,7 @@ def printable(text: str) -> str:
 
 def describe(world: World) -> Iterator[str]:
     """Yield what a scenario will do, line by line."""
-    scenario: Scenario = world.scenario
+    scenario = world.scenario
     for name, value in unusual(scenario.behaviour).items():
         yield f"behaviour {name}: {value}"
     for fault in scenario.faults:
@@ -116,15 +109,21 @@ def describe(world: World) -> Iterator[str]:
     for spec in scenario.tasks:
         yield _task_line(world, spec)
     for model in scenario.models:
-        story = _story(model.steps, seconds_until(model.created, world.started), lambda step: step.status)
+        story = _story(model.steps, _created(world, model), lambda step: step.status)
         yield f"{model.id or 'amv-…'} {(model.name or '')!r} set {model.model_set_id}: {story}"
     for service in scenario.services:
-        story = _story(service.steps, seconds_until(service.created, world.started), _change)
+        story = _story(service.steps, _created(world, service), _change)
         yield f"{service.id or 'svco-…'} {(service.name or '')!r} version {service.model_id}: {story}"
 
 
+def _created(world: World, spec: AnySpec) -> float:
+    """Return the world seconds from now to a creation, of several to the first."""
+    _, seconds = next(spec.expand(world.started))
+    return seconds
+
+
 def _task_line(world: World, spec: TaskSpec) -> str:
-    _, created = next(spec.expand(world.started))
+    created = _created(world, spec)
     title = f"{spec.id or 'amva-…'} {(spec.name or '')!r} source {spec.source_model_id}"
     times = f"{spec.repeat.count} times, every {_duration(spec.repeat.every)}: " if spec.repeat else ""
     if spec.repeat:
@@ -151,11 +150,11 @@ def _change(step: ServiceStep) -> str:
     return ", ".join(part for part in (step.run_status, update, model) if part)
 
 
-def _step(step: Step) -> str:
+def _step(step: TaskStep) -> str:
     return f"{step.status}{_outcome(step)}"
 
 
-def _outcome(step: Step) -> str:
+def _outcome(step: TaskStep) -> str:
     if step.model_id:
         return f", modelId {step.model_id}"
     return f", {step.failed_reason}" if step.failed_reason else ""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from airflow_provider_qianfan.emulator.scenario import Account
+    from airflow_provider_qianfan.emulator.behaviour import Account
 
 
 def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
@@ -98,10 +98,6 @@ async def _answer(world: World, path: str, request: Request) -> Response:
     return _Sent(replace(reply, headers={"x-bce-request-id": request_id, "Date": date, **reply.headers}))
 
 
-class _AuthenticationError(ApiError):
-    """An error of the identity service in front of the platform."""
-
-
 def _authenticate(world: World, request: Request, server_time: datetime) -> Account:
     signed = Signed(
         method=request.method,
@@ -109,10 +105,7 @@ def _authenticate(world: World, request: Request, server_time: datetime) -> Acco
         query=request.scope["query_string"].decode("latin-1"),
         headers=tuple(request.headers.items()),
     )
-    try:
-        return verify(signed, world.accounts, server_time, world.behaviour.clock_tolerance)
-    except ApiError as error:
-        raise _AuthenticationError(error.http_status, error.code, error.message) from error
+    return verify(signed, world.accounts, server_time, world.behaviour.clock_tolerance)
 
 
 def _perform(
@@ -137,7 +130,7 @@ def _error_reply(error: ApiError, request_id: str) -> Reply:
     reply = json_reply(
         error.http_status, {"requestId": request_id, "code": error.code, "message": error.message}
     )
-    if not isinstance(error, _AuthenticationError):
+    if not error.in_headers:
         return reply
     extra = {"X-Bce-Error-Code": error.code, "X-Bce-Error-Message": error.message}
     return replace(reply, headers={**reply.headers, **extra})

@@ -13,25 +13,19 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 from starlette.routing import Route
 
+from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.faults import Fault, json_reply
-from airflow_provider_qianfan.emulator.scenario import (
-    Account,
-    Behaviour,
-    ModelSpec,
-    ModelStep,
-    Scenario,
-    ServiceSpec,
-    ServiceStep,
-    Step,
-    TaskSpec,
-)
+from airflow_provider_qianfan.emulator.scenario import Scenario
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read, read_json
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, ServiceStep, TaskStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.requests import Request
 
+    from airflow_provider_qianfan.emulator.shelf import Shelf
     from airflow_provider_qianfan.emulator.world import World
 
 
@@ -68,49 +62,48 @@ def control_routes(world: World) -> list[Route]:
     async def get_state(_: Request) -> Response:
         return _json(state(world))
 
-    def post(path: str, change: Callable[[World, Any], None]) -> Route:
+    def post(path: str, change: Callable[[Any], object]) -> Route:
         async def endpoint(request: Request) -> Response:
-            return await _changed(world, request, lambda data: change(world, data))
+            return await _changed(world, request, change)
 
         return Route(f"/_emulator/{path}", endpoint, methods=["POST"])
 
-    def one(
-        path: str, change: Callable[[str, Any], None], remove: Callable[[str], None] | None = None
-    ) -> Route:
-        async def endpoint(request: Request) -> Response:
+    def things(path: str, kind: str, spec: type[Any], step: type[Any]) -> list[Route]:
+        # Read anew each time: a reset puts up new shelves.
+        def shelf() -> Shelf[Any, Any, Any]:
+            return getattr(world, path)  # type: ignore[no-any-return]
+
+        async def one(request: Request) -> Response:
             (thing_id,) = request.path_params.values()
             try:
-                if request.method == "DELETE" and remove is not None:
-                    remove(thing_id)
+                if request.method == "DELETE":
+                    shelf().remove(thing_id)
                     return _json(state(world))
-                return await _changed(world, request, lambda data: change(thing_id, data))
+                return await _changed(
+                    world, request, lambda data: shelf().change(thing_id, read(step, data, kind))
+                )
             except KeyError:
                 return _json({"error": f"there is no {thing_id!r}"}, 404)
 
-        methods = ["POST"] if remove is None else ["POST", "DELETE"]
-        return Route(f"/_emulator/{path}", endpoint, methods=methods)
+        return [
+            post(path, lambda data: shelf().add(read(spec, data, kind))),
+            Route(f"/_emulator/{path}/{{{kind}_id}}", one, methods=["POST", "DELETE"]),
+        ]
 
     return [
         Route("/_emulator/state", get_state, methods=["GET"]),
-        post("clock", _advance),
-        post("tasks", _put_task),
-        one("tasks/{task_id}", lambda i, data: world.divert(i, read(Step, data, "task")), world.remove_task),
-        post("models", _put_model),
-        one("models/{model_id}", lambda i, data: world.divert_model(i, read(ModelStep, data, "model"))),
-        post("services", _put_service),
-        one(
-            "services/{service_id}",
-            lambda i, data: world.divert_service(i, read(ServiceStep, data, "service")),
-            world.remove_service,
-        ),
-        post("faults", _change_faults),
-        post("behaviour", _change_behaviour),
-        post("credentials", _change_credentials),
-        post("reset", _reset),
+        post("clock", lambda data: world.advance(read(Advance, data, "clock").advance)),
+        *things("tasks", "task", TaskSpec, TaskStep),
+        *things("models", "model", ModelSpec, ModelStep),
+        *things("services", "service", ServiceSpec, ServiceStep),
+        post("faults", lambda data: _change_faults(world, data)),
+        post("behaviour", lambda data: _change_behaviour(world, data)),
+        post("credentials", lambda data: _change_credentials(world, data)),
+        post("reset", lambda data: _reset(world, data)),
     ]
 
 
-async def _changed(world: World, request: Request, change: Callable[[Any], None]) -> Response:
+async def _changed(world: World, request: Request, change: Callable[[Any], object]) -> Response:
     try:
         raw = await request.body()
         change(read_json(raw) if raw else {})
@@ -122,22 +115,6 @@ async def _changed(world: World, request: Request, change: Callable[[Any], None]
 def _json(payload: object, status: int = 200) -> Response:
     reply = json_reply(status, payload)
     return Response(reply.body, reply.status, dict(reply.headers))
-
-
-def _advance(world: World, data: object) -> None:
-    world.advance(read(Advance, data, "clock").advance)
-
-
-def _put_task(world: World, data: object) -> None:
-    world.put(read(TaskSpec, data, "task"))
-
-
-def _put_model(world: World, data: object) -> None:
-    world.put_model(read(ModelSpec, data, "model"))
-
-
-def _put_service(world: World, data: object) -> None:
-    world.put_service(read(ServiceSpec, data, "service"))
 
 
 def _change_faults(world: World, data: object) -> None:
@@ -173,9 +150,9 @@ def state(world: World) -> dict[str, Any]:
         "scenario": world.scenario.name,
         "now": now.isoformat(),
         "elapsed": world.elapsed,
-        "tasks": [task.row("detail", now, world.behaviour) for task in world.existing()],
-        "models": [model.row(now, world.behaviour) for model in world.existing_models()],
-        "services": [service.row("detail", now, world.behaviour) for service in world.existing_services()],
+        "tasks": [task.row("detail", now, world.behaviour) for task in world.tasks.existing()],
+        "models": [model.row(now, world.behaviour) for model in world.models.existing()],
+        "services": [service.row("detail", now, world.behaviour) for service in world.services.existing()],
         "calls": {
             action: {"count": sum(statuses.values()), "by_status": {str(k): v for k, v in statuses.items()}}
             for action, statuses in actions.items()

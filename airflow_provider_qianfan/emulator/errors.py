@@ -13,13 +13,15 @@ class ApiError(Exception):
     :param http_status: HTTP status, 400 or above.
     :param code: the string in the answer's ``code``.
     :param message: the text in the answer's ``message``.
+    :param in_headers: whether code and message are in the answer's headers, too.
     """
 
-    def __init__(self, http_status: int, code: str, message: str) -> None:
+    def __init__(self, http_status: int, code: str, message: str, in_headers: bool = False) -> None:
         super().__init__(f"{http_status} {code}: {message}")
         self.http_status = http_status
         self.code = code
         self.message = message
+        self.in_headers = in_headers
 
 
 def inappropriate_json(message: str) -> ApiError:
@@ -31,7 +33,7 @@ def refuse(switch: str, message: str) -> None:
     """
     Refuse what the platform may or may not refuse.
 
-    :param switch: a value of :data:`.scenario.Refusal`.
+    :param switch: a value of :data:`.behaviour.Refusal`.
     :raises ApiError: unless it is ``accepted``.
     """
     if switch == "inappropriate_json":
@@ -44,7 +46,7 @@ def not_found(switch: str, message: str) -> None:
     """
     Answer to an id that nothing has.
 
-    :param switch: the ``not_found`` of :class:`.scenario.Behaviour`.
+    :param switch: the ``not_found`` of :class:`.behaviour.Behaviour`.
     :raises ApiError: unless it is ``null_result``.
     """
     if switch == "no_such_key":

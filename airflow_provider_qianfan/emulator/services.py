@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.emulator.scenario import NO_UPDATE, Patch, ServiceSpec, ServiceStep
+from airflow_provider_qianfan.emulator.specs import ServiceSpec
+from airflow_provider_qianfan.emulator.steps import NO_UPDATE, ServiceStep
 from airflow_provider_qianfan.emulator.timeline import Timed, given, time_text
 
 if TYPE_CHECKING:
-    from airflow_provider_qianfan.emulator.scenario import Behaviour
+    from datetime import datetime
+
+    from airflow_provider_qianfan.emulator.behaviour import Behaviour
     from airflow_provider_qianfan.emulator.timeline import Where
 
 SERVICE_TYPE = "chat"
@@ -18,45 +21,22 @@ SERVICE_TYPE = "chat"
 _STATE = ("run_status", "update_status", "model_set_id", "model_id")
 
 
-@dataclass(slots=True, kw_only=True)
-class Service(Timed[ServiceStep]):
+class Service(Timed[ServiceSpec, ServiceStep]):
     """An online service; what it is at a moment is the sum of its steps until then."""
 
-    name: str
-    description: str
-    url_suffix: str
-    base_model: str
-    charge_type: str
-    pay_type: str
-    resource_config: dict[str, object]
-
-    @classmethod
-    def of(cls, spec: ServiceSpec, service_id: str, created: datetime) -> Service:
-        """Return the service of a specification."""
+    def __init__(self, service_id: str, spec: ServiceSpec, created: datetime) -> None:
+        super().__init__(service_id, spec, created)
         first = ServiceStep(update_status=NO_UPDATE, model_set_id=spec.model_set_id, model_id=spec.model_id)
-        return cls(
-            id=service_id,
-            name=spec.name or service_id,
-            description=spec.description,
-            url_suffix=spec.url_suffix or service_id,
-            base_model=spec.base_model,
-            charge_type=spec.charge_type,
-            pay_type=spec.pay_type,
-            resource_config=dict(spec.resource_config),
-            created=created,
-            steps=(_on_top(first, spec.steps[0]), *spec.steps[1:]),
-            patch=Patch(set=spec.set, omit=spec.omit),
-            in_list=spec.in_list,
-            in_detail=spec.in_detail,
-        )
+        self.steps = (_on_top(first, self.steps[0]), *self.steps[1:])
+
+    @property
+    def url_suffix(self) -> str:
+        """The last part of its URL; without one given, the id."""
+        return self.spec.url_suffix or self.id
 
     def state(self, now: datetime) -> ServiceStep:
         """Return the latest step, with all that still holds of the steps before it."""
-        first, *later = self.past(now)
-        state = first
-        for step in later:
-            state = _on_top(state, step)
-        return state
+        return reduce(_on_top, self.past(now))
 
     def update(self, now: datetime, model_set_id: str, model_id: str, behaviour: Behaviour) -> None:
         """
@@ -89,26 +69,24 @@ class Service(Timed[ServiceStep]):
         set_key, version_key = ("modelId", "modelVersionId") if swapped else ("modelSetId", "modelId")
         row: dict[str, Any] = {
             "serviceId": self.id,
-            "baseModel": self.base_model,
+            "baseModel": self.spec.base_model,
             set_key: state.model_set_id,
             version_key: state.model_id,
             "name": self.name,
-            "description": self.description,
+            "description": self.spec.description,
             # A name that never resolves: nobody is to send it a prompt.
             "url": f"https://emulated.invalid/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/{self.url_suffix}",
             "endpoint": self.url_suffix,
             "serviceType": SERVICE_TYPE,
             "runStatus": state.run_status,
             "updateStatus": state.update_status,
-            "chargeType": self.charge_type,
-            "payType": self.pay_type,
+            "chargeType": self.spec.charge_type,
+            "payType": self.spec.pay_type,
             "chargeStatus": "Opened",
-            "resourceConfig": self.resource_config,
+            "resourceConfig": self.spec.resource_config,
             **given({"createTime": time_text(self.created, behaviour.time_format)}),
         }
-        if where == "list":
-            return self.patched(row, state, self.in_list, state.in_list)
-        return self.patched(row, state, self.in_detail, state.in_detail)
+        return self.patched(row, state, where)
 
 
 def _on_top(state: ServiceStep, step: ServiceStep) -> ServiceStep:

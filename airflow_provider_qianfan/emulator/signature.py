@@ -21,7 +21,7 @@ from airflow_provider_qianfan.emulator.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_qianfan.emulator.scenario import Account
+    from airflow_provider_qianfan.emulator.behaviour import Account
 
 _DEFAULT_SIGNED = frozenset({"host", "content-length", "content-type", "content-md5"})
 _TOKEN_HEADER = "x-bce-security-token"  # noqa: S105 - a name
@@ -67,24 +67,24 @@ def verify(request: Signed, accounts: Iterable[Account], now: datetime, toleranc
     """
     authorization = request.header("authorization")
     if not authorization:
-        raise ApiError(403, "AccessDenied", "Access denied. The Authorization header is missing.")
+        raise _refused(403, "AccessDenied", "Access denied. The Authorization header is missing.")
     form = _FORM.fullmatch(authorization.strip())
     if form is None:
-        raise ApiError(400, "InvalidHTTPAuthHeader", "The Authorization header is invalid.")
+        raise _refused(400, "InvalidHTTPAuthHeader", "The Authorization header is invalid.")
     signed = frozenset(name.lower() for name in form["signed"].split(";") if name)
     if signed and "host" not in signed:
-        raise ApiError(400, "InvalidHTTPAuthHeader", "The Host header is not among the signed ones.")
+        raise _refused(400, "InvalidHTTPAuthHeader", "The Host header is not among the signed ones.")
     account = next((account for account in accounts if account.access_key_id == form["key"]), None)
     if account is None:
-        raise ApiError(403, "InvalidAccessKeyId", "NotFound, cause: Could not find credential.")
+        raise _refused(403, "InvalidAccessKeyId", "NotFound, cause: Could not find credential.")
     # Temporary credentials are documented for Baidu AI Cloud, but not for Qianfan; nor is the code of this
     # error.
     if account.session_token is not None and not _equal(request.header(_TOKEN_HEADER), account.session_token):
-        raise ApiError(403, "InvalidAccessKeyId", "NotFound, cause: Could not find the session token.")
+        raise _refused(403, "InvalidAccessKeyId", "NotFound, cause: Could not find the session token.")
     prefix = authorization.strip().rsplit("/", 2)[0]
     if not _equal(form["signature"], sign(request, prefix, signed, account.secret_access_key)):
         message = "SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match"
-        raise ApiError(400, "SignatureDoesNotMatch", message)
+        raise _refused(400, "SignatureDoesNotMatch", message)
     _check_age(form["time"], int(form["expiration"]), now, tolerance)
     return account
 
@@ -126,13 +126,18 @@ def _check_age(stamp: str, expiration: int, now: datetime, tolerance: float) -> 
     try:
         signed_at = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError as error:
-        raise ApiError(
+        raise _refused(
             400, "InvalidHTTPAuthHeader", "The timestamp of the Authorization is invalid."
         ) from error
     # Compared as numbers: the end of a long expiration may lie beyond what a datetime holds.
     age = (now - signed_at).total_seconds()
     if age < -tolerance or age > expiration:
-        raise ApiError(400, "RequestExpired", f"Request has expired. Timestamp date is {stamp}")
+        raise _refused(400, "RequestExpired", f"Request has expired. Timestamp date is {stamp}")
+
+
+def _refused(http_status: int, code: str, message: str) -> ApiError:
+    """Return an error as the identity service answers with it, which stands in front of the platform."""
+    return ApiError(http_status, code, message, in_headers=True)
 
 
 def _hmac(key: str, text: str) -> str:

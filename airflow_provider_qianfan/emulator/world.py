@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.emulator.backend import Backend
+from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.clock import Clock, RealClock, shifted
-from airflow_provider_qianfan.emulator.scenario import (
-    BASE_MODEL,
-    MODEL_SET_ID,
-    NO_PATCH,
-    Account,
-    Behaviour,
-    ModelSpec,
-    ModelStatus,
-    ModelStep,
-    Patch,
-    RunStatus,
-    Scenario,
-    ServiceSpec,
-    ServiceStep,
-    SourceType,
-    Status,
-    Step,
-    TaskSpec,
-    load,
-)
+from airflow_provider_qianfan.emulator.models import Model
+from airflow_provider_qianfan.emulator.scenario import Scenario, load
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
+from airflow_provider_qianfan.emulator.services import Service
+from airflow_provider_qianfan.emulator.shelf import Shelf
+from airflow_provider_qianfan.emulator.specs import BASE_MODEL, ModelSpec, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from airflow_provider_qianfan.emulator.faults import Fault
+    from airflow_provider_qianfan.emulator.steps import ModelStep, ServiceStep, TaskStep
 
 
 # Enough for any test, and some 200 MiB at the very worst.
@@ -96,11 +85,12 @@ class Refusal:
     why: str
 
 
-class World(Backend):
+class World:
     """
     The emulated platform, and all that whoever runs it can do to it.
 
-    ``behaviour``, ``accounts`` and ``faults`` may be changed at any time.
+    ``tasks``, ``models`` and ``services`` are dictionaries by id that can also ``add``, ``change`` and
+    ``remove`` (:class:`.shelf.Shelf`). ``behaviour``, ``accounts`` and ``faults`` may be changed at any time.
 
     :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
     :param clock: world time; default: the real one.
@@ -111,17 +101,39 @@ class World(Backend):
         scenario: Scenario | Mapping[str, object] | str | Path | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self.scenario = Scenario() if scenario is None else load(scenario)
+        self.clock = clock or RealClock()
+        self.lock = threading.RLock()
         self.on_call: Callable[[Call], None] | None = None
         self.on_refusal: Callable[[Refusal], None] | None = None
-        super().__init__(Scenario() if scenario is None else load(scenario), clock or RealClock())
+        self.reset()
 
     def reset(self) -> None:
         """Go back to the beginning of the scenario; the clock goes on, the scenario starts now."""
-        with self._lock:
-            super().reset()
+        with self.lock:
+            self.started = self.clock.now()
+            self.behaviour: Behaviour = replace(self.scenario.behaviour)
             self.accounts: list[Account] = [replace(account) for account in self.scenario.accounts]
             self.faults: list[Fault] = [replace(fault) for fault in self.scenario.faults]
             self.calls: list[Call] = []
+            self._created: Counter[str] = Counter()
+            self.tasks: Shelf[TaskSpec, TaskStep, Task] = Shelf(self, Task, "task", "amva")
+            self.models: Shelf[ModelSpec, ModelStep, Model] = Shelf(
+                self, Model, "model version", "amv", self.produce_models
+            )
+            self.services: Shelf[ServiceSpec, ServiceStep, Service] = Shelf(self, Service, "service", "svco")
+            # Before the tasks: a version that is in the scenario is not one that a task produces.
+            for model in self.scenario.models:
+                self.models.add(model)
+            for task in self.scenario.tasks:
+                self.tasks.add(task)
+            for service in self.scenario.services:
+                self.services.add(service)
+
+    @property
+    def now(self) -> datetime:
+        """World time (aware, UTC)."""
+        return self.clock.now()
 
     @property
     def elapsed(self) -> float:
@@ -146,257 +158,29 @@ class World(Backend):
         """Move world time forward by ``seconds``."""
         self.clock.advance(seconds)
 
-    def add_task(
-        self,
-        source_model_id: str,
-        *,
-        status: Status | None = None,
-        timeline: tuple[Step, ...] = (),
-        task_id: str | None = None,
-        name: str | None = None,
-        description: str = "",
-        config: dict[str, object] | None = None,
-        model_set_id: str = MODEL_SET_ID,
-        created: float | datetime = 0.0,
-        model_id: str | None = None,
-        failed_reason: str | None = None,
-        set_keys: dict[str, object] | None = None,
-        omit: tuple[str, ...] = (),
-        in_list: Patch = NO_PATCH,
-        in_detail: Patch = NO_PATCH,
-    ) -> str:
-        """
-        Put a task into the world and return its id; the parameters are those of :class:`.scenario.TaskSpec`.
+    def next_number(self, kind: str) -> str:
+        """Return the number of the next thing of a kind that an action creates: 0001, 0002, …."""
+        self._created[kind] += 1
+        return f"{self._created[kind]:04d}"
 
-        :param status: default ``running``, unless there is a ``timeline``.
-        """
-        if status is None and not timeline:
-            status = "running"
-        spec = TaskSpec(
-            source_model_id=source_model_id,
-            status=status,
-            timeline=timeline,
-            id=task_id,
-            name=name,
-            description=description,
-            model_set_id=model_set_id,
-            created=created,
-            model_id=model_id,
-            failed_reason=failed_reason,
-            set=set_keys or {},
-            omit=omit,
-            in_list=in_list,
-            in_detail=in_detail,
-        )
-        return self.put(spec if config is None else replace(spec, config=config))[0]
-
-    def set_status(
-        self,
-        task_id: str,
-        status: Status,
-        *,
-        model_id: str | None = None,
-        model_timeline: tuple[ModelStep, ...] | None = None,
-        failed_reason: str | None = None,
-        set_keys: dict[str, object] | None = None,
-        omit: tuple[str, ...] = (),
-        in_list: Patch = NO_PATCH,
-        in_detail: Patch = NO_PATCH,
-    ) -> None:
-        """
-        Give a task a status from now on; what its timeline had in store is dropped.
-
-        The parameters are those of :class:`.scenario.Step`.
-
-        :raises KeyError: if there is no such task.
-        """
-        step = Step(
-            status=status,
-            model_id=model_id,
-            failed_reason=failed_reason,
-            set=set_keys or {},
-            omit=omit,
-            in_list=in_list,
-            in_detail=in_detail,
-        )
-        self.divert(task_id, step if model_timeline is None else replace(step, model_timeline=model_timeline))
-
-    def divert(self, task_id: str, *steps: Step) -> None:
-        """
-        Replace a task's future.
-
-        :param steps: what is to happen; ``after`` counts from now.
-        :raises KeyError: if there is no such task.
-        """
-        with self._lock:
-            self.tasks[task_id].divert(self.now, *steps)
-
-    def remove_task(self, task_id: str) -> None:
-        """
-        Take a task out of the world; a version that it produced stays.
-
-        :raises KeyError: if there is no such task.
-        """
-        with self._lock:
-            self._produce_models()
-            del self.tasks[task_id]
-
-    def add_model(
-        self,
-        model_id: str | None = None,
-        *,
-        status: ModelStatus | None = None,
-        timeline: tuple[ModelStep, ...] = (),
-        name: str | None = None,
-        description: str = "",
-        model_set_id: str = MODEL_SET_ID,
-        model: str = BASE_MODEL,
-        source_type: SourceType = "Train",
-        source_task_id: str | None = None,
-        supports_compression: bool = True,
-        created: float | datetime = 0.0,
-        set_keys: dict[str, object] | None = None,
-        omit: tuple[str, ...] = (),
-    ) -> str:
-        """
-        Put a model version into the world and return its id.
-
-        The parameters are those of :class:`.scenario.ModelSpec`.
-        """
-        return self.put_model(
-            ModelSpec(
-                id=model_id,
-                status=status,
-                timeline=timeline,
-                name=name,
-                description=description,
-                model_set_id=model_set_id,
-                model=model,
-                source_type=source_type,
-                source_task_id=source_task_id,
-                supports_compression=supports_compression,
-                created=created,
-                set=set_keys or {},
-                omit=omit,
-            )
-        )
-
-    def set_model_status(
-        self,
-        model_id: str,
-        status: ModelStatus,
-        *,
-        set_keys: dict[str, object] | None = None,
-        omit: tuple[str, ...] = (),
-    ) -> None:
-        """
-        Give a model version a status from now on; what its timeline had in store is dropped.
-
-        :raises KeyError: if there is no such version, or its task has not produced it yet.
-        """
-        self.divert_model(model_id, ModelStep(status=status, set=set_keys or {}, omit=omit))
-
-    def divert_model(self, model_id: str, *steps: ModelStep) -> None:
-        """
-        Replace a model version's future.
-
-        :param steps: what is to happen; ``after`` counts from now.
-        :raises KeyError: if there is no such version, or its task has not produced it yet.
-        """
-        with self._lock:
-            self._produce_models()
-            self.models[model_id].divert(self.now, *steps)
-
-    def add_service(
-        self,
-        model_id: str,
-        *,
-        run_status: RunStatus | None = None,
-        timeline: tuple[ServiceStep, ...] = (),
-        service_id: str | None = None,
-        name: str | None = None,
-        description: str = "",
-        model_set_id: str = MODEL_SET_ID,
-        url_suffix: str | None = None,
-        created: float | datetime = 0.0,
-        set_keys: dict[str, object] | None = None,
-        omit: tuple[str, ...] = (),
-        in_list: Patch = NO_PATCH,
-        in_detail: Patch = NO_PATCH,
-    ) -> str:
-        """
-        Put a service into the world and return its id.
-
-        The parameters are those of :class:`.scenario.ServiceSpec`.
-        """
-        return self.put_service(
-            ServiceSpec(
-                model_id=model_id,
-                run_status=run_status,
-                timeline=timeline,
-                id=service_id,
-                name=name,
-                description=description,
-                model_set_id=model_set_id,
-                url_suffix=url_suffix,
-                created=created,
-                set=set_keys or {},
-                omit=omit,
-                in_list=in_list,
-                in_detail=in_detail,
-            )
-        )
-
-    def set_service(
-        self,
-        service_id: str,
-        *,
-        run_status: RunStatus | None = None,
-        update_status: str | None = None,
-        model_set_id: str | None = None,
-        model_id: str | None = None,
-        set_keys: dict[str, object] | None = None,
-        omit: tuple[str, ...] = (),
-        in_list: Patch = NO_PATCH,
-        in_detail: Patch = NO_PATCH,
-    ) -> None:
-        """
-        Change a service from now on; what its timeline had in store is dropped.
-
-        The parameters are those of :class:`.scenario.ServiceStep`; what is not given stays.
-
-        :raises KeyError: if there is no such service.
-        """
-        step = ServiceStep(
-            run_status=run_status,
-            update_status=update_status,
-            model_set_id=model_set_id,
-            model_id=model_id,
-            set=set_keys or {},
-            omit=omit,
-            in_list=in_list,
-            in_detail=in_detail,
-        )
-        self.divert_service(service_id, step)
-
-    def divert_service(self, service_id: str, *steps: ServiceStep) -> None:
-        """
-        Replace a service's future.
-
-        :param steps: what is to happen; ``after`` counts from now.
-        :raises KeyError: if there is no such service.
-        """
-        with self._lock:
-            self.services[service_id].divert(self.now, *steps)
-
-    def remove_service(self, service_id: str) -> None:
-        """
-        Take a service out of the world.
-
-        :raises KeyError: if there is no such service.
-        """
-        with self._lock:
-            del self.services[service_id]
+    def produce_models(self) -> None:
+        """Bring the versions into the world that tasks have produced by now."""
+        now = self.now
+        for task in self.tasks.values():
+            source = self.models.get(task.spec.source_model_id)
+            for step in task.past(now):
+                if step.model_id is None or step.model_id in self.models or task.created > now:
+                    continue
+                spec = ModelSpec(
+                    name=task.name,
+                    model_set_id=task.spec.model_set_id,
+                    model=BASE_MODEL if source is None else source.spec.model,
+                    source_type="Acceleration",
+                    source_task_id=task.id,
+                    supports_compression=self.behaviour.produced_supports_compression,
+                    timeline=step.model_timeline or (),
+                )
+                self.models[step.model_id] = Model(step.model_id, spec, task.at(step))
 
     def change_behaviour(self, behaviour: Behaviour) -> None:
         """Take over all switches of another behaviour."""
@@ -421,6 +205,6 @@ class World(Backend):
 
     def due_faults(self, action: str) -> list[Fault]:
         """Count a call and return the faults that strike it."""
-        with self._lock:
+        with self.lock:
             elapsed = self.elapsed
             return [fault for fault in self.faults if fault.action in ("*", action) and fault.due(elapsed)]

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -21,6 +20,9 @@ from airflow_provider_qianfan.api.reading import (
 )
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROW: dict[str, Any] = {
     "id": "amva-000000000001",

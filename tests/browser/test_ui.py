@@ -10,6 +10,8 @@ from urllib.error import HTTPError
 import pytest
 from playwright.sync_api import expect
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.links import DEFAULT_URL_TEMPLATE
 from tests.integration.stage import connection
 
@@ -79,7 +81,7 @@ def test_the_gate(
     page: Page, services: Services, emulator: EmulatorServer, shoot: Callable[[str], Any]
 ) -> None:
     world = emulator.world
-    task = world.add_task("amv-demogood0001", task_id="amva-demogood0001", name="compress-good")
+    task = world.tasks.add(TaskSpec("amv-demogood0001", id="amva-demogood0001", name="compress-good"))
     with contextlib.suppress(HTTPError):
         services.call("DELETE", "/connections/qianfan_default")
     services.call("POST", "/connections", connection("qianfan_default", emulator.url, world.account))
@@ -97,7 +99,7 @@ def test_the_gate(
     expect(page.get_by_text("Deferred", exact=True)).to_be_visible()
     shoot("gate-waiting")
 
-    world.set_status(task, "succeeded", model_id=MADE)
+    world.tasks.change(task, TaskStep("succeeded", model_id=MADE))
     tab.get_by_text("manual__").click()
     expect(gate).to_contain_text("Success")
     expect(deployment).to_contain_text("Success")

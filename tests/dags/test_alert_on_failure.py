@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +29,7 @@ def run(load_dag: Callable[[str], Any], dag_runner: DagRunner) -> Callable[[], d
 def test_no_alert_if_it_is_deployed(
     emulator: EmulatorServer, dag_runner: DagRunner, run: Callable[[], dict[str, Any]]
 ) -> None:
-    emulator.world.add_task("amv-1", status="succeeded", model_id="amv-made")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded", model_id="amv-made"))
 
     outcome = run()
 
@@ -37,20 +39,20 @@ def test_no_alert_if_it_is_deployed(
 
 
 def compression_failed(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1", status="failed", task_id="amva-1", failed_reason="out of memory")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="failed", id="amva-1", failed_reason="out of memory"))
 
 
 def compression_was_stopped(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1", status="stopped", task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="stopped", id="amva-1"))
 
 
 def time_is_up(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1", status="running")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="running"))
 
 
 def there_are_two(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1", status="running")
-    emulator.world.add_task("amv-1", status="running")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="running"))
+    emulator.world.tasks.add(TaskSpec("amv-1", status="running"))
 
 
 def key_is_refused(emulator: EmulatorServer) -> None:

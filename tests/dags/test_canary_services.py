@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep
+from tests.emulator.client import ask
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,9 +26,9 @@ def emulator(emulator: EmulatorServer) -> EmulatorServer:
     """A platform with three services on the old version, on which an update takes a second."""
     emulator.world.behaviour.update_seconds = 1
     for model_id in (OLD, NEW):
-        emulator.world.add_model(model_id, model_set_id=SET)
+        emulator.world.models.add(ModelSpec(id=model_id, model_set_id=SET))
     for service_id in (CANARY, *OTHERS):
-        emulator.world.add_service(OLD, service_id=service_id, model_set_id=SET)
+        emulator.world.services.add(ServiceSpec(OLD, id=service_id, model_set_id=SET))
     return emulator
 
 
@@ -43,7 +47,7 @@ def run(load_dag: Callable[[str], Any], dag_runner: DagRunner) -> Callable[..., 
 
 def served(emulator: EmulatorServer) -> dict[str, str]:
     return {
-        service_id: str(emulator.world.describe_service(service_id)["modelId"])  # type: ignore[index]
+        service_id: str(ask(emulator.world, "DescribeService", serviceId=service_id)["modelId"])  # type: ignore[index]
         for service_id in (CANARY, *OTHERS)
     }
 
@@ -82,7 +86,7 @@ def test_a_bad_canary_is_swapped_back_alone(
 def test_a_model_that_is_not_made_touches_nothing(
     emulator: EmulatorServer, dag_runner: DagRunner, run: Callable[..., dict[str, Any]]
 ) -> None:
-    emulator.world.set_model_status(NEW, "Fail")
+    emulator.world.models.change(NEW, ModelStep("Fail"))
 
     outcome = run()
 

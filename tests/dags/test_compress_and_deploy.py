@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_qianfan.emulator.scenario import CreatedTasks, Step
+from airflow_provider_qianfan.emulator.specs import CreatedTasks, ModelSpec, ServiceSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
+from tests.emulator.client import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +25,15 @@ CONF = {"source_model_id": SOURCE, "model_set_id": SET, "service_id": SERVICE}
 def emulator(emulator: EmulatorServer) -> EmulatorServer:
     """A platform on which a compression takes two seconds, and an update one."""
     world = emulator.world
-    world.add_model(SOURCE, model_set_id=SET)
-    world.add_model(OLD, model_set_id=SET)
-    world.add_service(OLD, service_id=SERVICE, model_set_id=SET)
+    world.models.add(ModelSpec(id=SOURCE, model_set_id=SET))
+    world.models.add(ModelSpec(id=OLD, model_set_id=SET))
+    world.services.add(ServiceSpec(OLD, id=SERVICE, model_set_id=SET))
     world.behaviour.update_seconds = 1
-    become(emulator, Step(status="running"), Step(after=2, status="succeeded", model_id=MADE))
+    become(emulator, TaskStep(status="running"), TaskStep(after=2, status="succeeded", model_id=MADE))
     return emulator
 
 
-def become(emulator: EmulatorServer, *steps: Step) -> None:
+def become(emulator: EmulatorServer, *steps: TaskStep) -> None:
     """Say what becomes of compressions that are created."""
     world = emulator.world
     world.scenario = replace(world.scenario, created_tasks=CreatedTasks(timeline=steps))
@@ -51,7 +53,7 @@ def run(load_dag: Callable[[str], Any], dag_runner: DagRunner) -> Callable[..., 
 
 
 def served(emulator: EmulatorServer) -> str:
-    answer: dict[str, Any] = emulator.world.describe_service(SERVICE)
+    answer: dict[str, Any] = ask(emulator.world, "DescribeService", serviceId=SERVICE)
     return str(answer["modelId"])
 
 
@@ -95,7 +97,7 @@ def test_it_rolls_back_what_misbehaves(
 def test_it_touches_no_service_if_the_compression_fails(
     emulator: EmulatorServer, dag_runner: DagRunner, run: Callable[..., dict[str, Any]]
 ) -> None:
-    become(emulator, Step(status="running"), Step(after=2, status="failed"))
+    become(emulator, TaskStep(status="running"), TaskStep(after=2, status="failed"))
 
     outcome = run()
 

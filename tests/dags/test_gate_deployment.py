@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_qianfan.emulator.scenario import Step
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +22,12 @@ def dag(load_dag: Callable[[str], Any]) -> Any:
 
 
 def test_it_deploys_what_was_produced(emulator: EmulatorServer, dag_runner: DagRunner, dag: Any) -> None:
-    emulator.world.add_task("amv-1", created=-86400 * 2, status="succeeded", model_id="amv-stale")
-    emulator.world.add_task(
-        "amv-1",
-        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made")),
+    emulator.world.tasks.add(TaskSpec("amv-1", created=-86400 * 2, status="succeeded", model_id="amv-stale"))
+    emulator.world.tasks.add(
+        TaskSpec(
+            "amv-1",
+            timeline=(TaskStep(status="running"), TaskStep(after=1, status="succeeded", model_id="amv-made")),
+        )
     )
 
     outcome = dag_runner.run_dag(dag, conf={"source_model_id": "amv-1"})
@@ -35,7 +38,7 @@ def test_it_deploys_what_was_produced(emulator: EmulatorServer, dag_runner: DagR
 def test_it_does_not_deploy_after_a_failure(
     emulator: EmulatorServer, dag_runner: DagRunner, dag: Any
 ) -> None:
-    emulator.world.add_task("amv-1", status="failed")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="failed"))
 
     outcome = dag_runner.run_dag(dag, conf={"source_model_id": "amv-1"})
 

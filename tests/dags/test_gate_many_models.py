@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,11 +29,13 @@ def test_a_failure_holds_back_its_own_deployment_only(
     emulator: EmulatorServer, dag_runner: DagRunner, dag: Any, failing: int
 ) -> None:
     for n, source in enumerate(SOURCES):
-        emulator.world.add_task(source, created=-86400 * 2, status="succeeded", model_id="amv-stale")
+        emulator.world.tasks.add(
+            TaskSpec(source, created=-86400 * 2, status="succeeded", model_id="amv-stale")
+        )
         if n == failing:
-            emulator.world.add_task(source, status="failed")
+            emulator.world.tasks.add(TaskSpec(source, status="failed"))
         else:
-            emulator.world.add_task(source, status="succeeded", model_id=f"{source}-made")
+            emulator.world.tasks.add(TaskSpec(source, status="succeeded", model_id=f"{source}-made"))
 
     outcome = dag_runner.run_dag(dag, conf={"source_model_ids": SOURCES})
 
@@ -52,11 +57,11 @@ def test_each_is_deployed_as_soon_as_it_has_succeeded(
     # dag.test() runs triggers in line, one after another; rescheduled gates take turns.
     gate = dag.get_task(GATE)
     gate.deferrable, gate.mode, gate.timeout = False, "reschedule", 30
-    tasks = [emulator.world.add_task(source) for source in SOURCES]
+    tasks = [emulator.world.tasks.add(TaskSpec(source)) for source in SOURCES]
     order, deployed = [2, 0, 1], []
 
     def succeed(n: int) -> None:
-        emulator.world.set_status(tasks[n], "succeeded", model_id=f"{SOURCES[n]}-made")
+        emulator.world.tasks.change(tasks[n], TaskStep("succeeded", model_id=f"{SOURCES[n]}-made"))
 
     def the_next_one_succeeds(context: Any) -> None:
         deployed.append(context["ti"].map_index)
@@ -76,8 +81,8 @@ def test_each_is_deployed_as_soon_as_it_has_succeeded(
 def test_the_ui_shows_the_models_instead_of_numbers(
     emulator: EmulatorServer, dag_runner: DagRunner, dag: Any
 ) -> None:
-    emulator.world.add_task("amv-1", status="succeeded", model_id="amv-made")
-    emulator.world.add_task("amv-2", status="failed")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded", model_id="amv-made"))
+    emulator.world.tasks.add(TaskSpec("amv-2", status="failed"))
 
     outcome = dag_runner.run_dag(dag, conf={"source_model_ids": ["amv-1", "amv-2"]})
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_qianfan.emulator.scenario import Step
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,29 +32,31 @@ def report(
     return report
 
 
-def finished(world: World, task_id: str, step: Step, *, created: float, **how: Any) -> None:
-    world.add_task("amv-1", task_id=task_id, created=created, timeline=(Step(status="running"), step), **how)
+def finished(world: World, task_id: str, step: TaskStep, *, created: float, **how: Any) -> None:
+    world.tasks.add(
+        TaskSpec("amv-1", id=task_id, created=created, timeline=(TaskStep(status="running"), step), **how)
+    )
 
 
 def test_it_reports_tasks_of_every_kind(emulator: EmulatorServer, report: Callable[[], str]) -> None:
     world = emulator.world
     for took, hours_ago in ((HOUR, 2), (2 * HOUR, 30), (6 * HOUR, 50)):
-        step = Step(status="succeeded", after=took, model_id="amv-made")
+        step = TaskStep(status="succeeded", after=took, model_id="amv-made")
         finished(world, f"amva-good{hours_ago}", step, created=-hours_ago * HOUR)
-    good = Step(status="succeeded", after=60, model_id="amv-made")
+    good = TaskStep(status="succeeded", after=60, model_id="amv-made")
     finished(world, "amva-no-finish", good, created=-HOUR, omit=("finishTime",))
     finished(world, "amva-no-create", good, created=-HOUR, omit=("createTime",))
-    finished(world, "amva-zero", good, created=-HOUR, set_keys={"createTime": "0000-00-00T00:00:00Z"})
-    finished(world, "amva-one", good, created=-HOUR, set_keys={"createTime": "0001-01-01T00:00:00Z"})
-    finished(world, "amva-naive", good, created=-HOUR, set_keys={"createTime": "2026-01-01T00:00:00"})
-    finished(world, "amva-backwards", good, created=-HOUR, set_keys={"finishTime": "2001-01-01T00:00:00Z"})
-    failed = Step(status="failed", after=HOUR + 1.0)
+    finished(world, "amva-zero", good, created=-HOUR, set={"createTime": "0000-00-00T00:00:00Z"})
+    finished(world, "amva-one", good, created=-HOUR, set={"createTime": "0001-01-01T00:00:00Z"})
+    finished(world, "amva-naive", good, created=-HOUR, set={"createTime": "2026-01-01T00:00:00"})
+    finished(world, "amva-backwards", good, created=-HOUR, set={"finishTime": "2001-01-01T00:00:00Z"})
+    failed = TaskStep(status="failed", after=HOUR + 1.0)
     finished(world, "amva-failed-late", failed, created=-24.5 * HOUR, name="压缩")
     finished(world, "amva-failed-before", failed, created=-26 * HOUR)
     finished(world, "amva-failed-no-finish", failed, created=-2 * HOUR, omit=("finishTime",))
     finished(world, "amva-failed-old", failed, created=-48 * HOUR, omit=("finishTime",))
     finished(world, "amva-failed-when", failed, created=-99 * HOUR, omit=("createTime", "finishTime"))
-    world.add_task("amv-2", status="running")
+    world.tasks.add(TaskSpec("amv-2", status="running"))
 
     text = report()
 
@@ -86,6 +89,6 @@ def test_it_reports_an_account_without_tasks(report: Callable[[], str]) -> None:
 
 def test_it_says_that_there_may_be_more(emulator: EmulatorServer, report: Callable[[], str]) -> None:
     for _ in range(501):
-        emulator.world.add_task("amv-1")
+        emulator.world.tasks.add(TaskSpec("amv-1"))
 
     assert report().startswith("500 model compression tasks, the newest\n")

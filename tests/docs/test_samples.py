@@ -17,8 +17,10 @@ import yaml
 
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint
 from airflow_provider_qianfan.emulator.__main__ import _parser
-from airflow_provider_qianfan.emulator.scenario import CreatedTasks, Step, load
+from airflow_provider_qianfan.emulator.scenario import load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import CreatedTasks, ModelSpec, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.hooks._route import find_route
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests.dag_runs import DAGBAG
@@ -40,12 +42,12 @@ def test_python(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    emulator.world.add_task("amv-xxxxxxxxxxxx", status="succeeded", model_id="amv-made")
-    emulator.world.add_task("amv-xxxxxxxxxxxx", task_id="amva-xxxxxxxxxxxx", created=-86400)
-    quick = (Step(status="creating"), Step(status="succeeded", model_id="amv-made", after=0.4))
+    emulator.world.tasks.add(TaskSpec("amv-xxxxxxxxxxxx", status="succeeded", model_id="amv-made"))
+    emulator.world.tasks.add(TaskSpec("amv-xxxxxxxxxxxx", id="amva-xxxxxxxxxxxx", created=-86400))
+    quick = (TaskStep(status="creating"), TaskStep(status="succeeded", model_id="amv-made", after=0.4))
     emulator.world.scenario = replace(emulator.world.scenario, created_tasks=CreatedTasks(timeline=quick))
-    emulator.world.add_model("amv-xxxxxxxxxxxx")
-    emulator.world.add_service("amv-xxxxxxxxxxxx", service_id="svco-xxxxxxxxxxxx")
+    emulator.world.models.add(ModelSpec(id="amv-xxxxxxxxxxxx"))
+    emulator.world.services.add(ServiceSpec("amv-xxxxxxxxxxxx", id="svco-xxxxxxxxxxxx"))
     file = tmp_path / "sample_dag.py"
     file.write_text(block.code, encoding="utf-8")
     runpy.run_path(str(file))

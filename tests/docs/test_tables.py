@@ -12,10 +12,10 @@ from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.actions import perform
+from airflow_provider_qianfan.emulator.behaviour import Account, Permission
 from airflow_provider_qianfan.emulator.control import control_routes
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
-from airflow_provider_qianfan.emulator.scenario import Account, Permission
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.memory import Limits, Memory, Observer, Run, after_failure
 from tests.api.steps import Drive, answer, error, page

@@ -7,12 +7,22 @@ import hmac
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from airflow_provider_qianfan.emulator.scenario import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from airflow_provider_qianfan.emulator.actions import perform
+from airflow_provider_qianfan.emulator.behaviour import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+
+if TYPE_CHECKING:
+    from airflow_provider_qianfan.emulator.world import World
+
+
+def ask(world: World, action: str, **body: Any) -> Any:
+    """Perform an action without HTTP and return its ``result``; what is None is left out of the body."""
+    body = {key: value for key, value in body.items() if value is not None}
+    return perform(world, path_of(action), action, body, world.account).get("result")
 
 
 def path_of(action: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec, TaskSpec
 from tests.emulator.client import Client, error
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ TASK: dict[str, Any] = {"id": "amva-one", "source_model_id": "amv-source000001",
 
 
 def test_state(world: World, client: Client) -> None:
-    world.add_task("amv-source000001", task_id="amva-one", status="failed", failed_reason="why")
+    world.tasks.add(TaskSpec("amv-source000001", id="amva-one", status="failed", failed_reason="why"))
     client.page()
     client.post("DescribeModelCompTask")
     state = client.control("state").json()
@@ -53,7 +54,7 @@ def test_tasks(world: World, client: Client) -> None:
 def test_models(world: World, client: Client) -> None:
     assert client.control("models", {"id": "amv-one", "status": "Creating"}).status_code == 200
     assert client.result("DescribeModel", modelId="amv-one")["status"] == "Creating"
-    world.add_task("amv-one", status="succeeded", model_id="amv-made")
+    world.tasks.add(TaskSpec("amv-one", status="succeeded", model_id="amv-made"))
     state = client.control("models/amv-made", {"after": 5, "status": "Fail"}).json()
     assert {model["modelId"]: model["status"] for model in state["models"]} == {
         "amv-one": "Creating",
@@ -126,9 +127,9 @@ def test_reset(world: World, client: Client) -> None:
     ],
 )
 def test_mistakes_change_nothing(world: World, client: Client, path: str, body: Any, hint: str) -> None:
-    world.add_task("amv-source000001", task_id="amva-old")
-    world.add_model("amv-old")
-    world.add_service("amv-old", service_id="svco-old")
+    world.tasks.add(TaskSpec("amv-source000001", id="amva-old"))
+    world.models.add(ModelSpec(id="amv-old"))
+    world.services.add(ServiceSpec("amv-old", id="svco-old"))
     before = client.control("state").json()
     response = client.control(path, body)
     assert response.status_code == 400

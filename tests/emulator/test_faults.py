@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import ServiceSpec, TaskSpec
 from tests.emulator.client import Client, error
 from tests.emulator.test_app import CREATE, SERVE
 
@@ -72,7 +73,7 @@ def test_nonsense(keys: dict[str, Any], hint: str) -> None:
 def struck(world: World, client: Client, **keys: Any) -> httpx.Response:
     """Return the answer to a listing of three tasks under one fault."""
     for n in range(3):
-        world.add_task("amv-source000001", created=-n, task_id=f"amva-row{n}")
+        world.tasks.add(TaskSpec("amv-source000001", created=-n, id=f"amva-row{n}"))
     world.faults.append(Fault(**keys))
     return client.post(LIST, {"maxKeys": 2})
 
@@ -225,8 +226,8 @@ def test_endless_paging(
     different_rows: int,
 ) -> None:
     for n in range(2):
-        world.add_task("amv-source000001", task_id=f"amva-row{n}")
-        world.add_service("amv-source000001", service_id=f"svco-row{n}")
+        world.tasks.add(TaskSpec("amv-source000001", id=f"amva-row{n}"))
+        world.services.add(ServiceSpec("amv-source000001", id=f"svco-row{n}"))
     world.faults.append(Fault(endless_paging=variant))
     read = pages(client, action, 6)
     assert all(page["pageInfo"]["isTruncated"] is True for page in read)
@@ -245,7 +246,7 @@ def test_a_struck_action_is_not_performed_unless_it_is(world: World, client: Cli
 
 
 def test_a_lost_answer(world: World, client: Client) -> None:
-    service_id = world.add_service("amv-old")
+    service_id = world.services.add(ServiceSpec("amv-old"))
     modify = {"serviceId": service_id, "modelSetId": "am-x", "modelId": "amv-new"}
     calls = [("CreateModelCompTask", CREATE), ("CreateService", SERVE), ("ModifyService", modify)]
     for action, _ in calls:

@@ -12,28 +12,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.faults import ACTIONS, Fault
-from airflow_provider_qianfan.emulator.scenario import (
-    Account,
-    Behaviour,
-    ModelSpec,
-    Patch,
-    Repeat,
-    ServiceSpec,
-    ServiceStep,
-    Step,
-    TaskSpec,
-)
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import ModelSpec, Repeat, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import Patch, ServiceStep, TaskStep
 from tests.emulator.client import Client
-from tests.emulator.test_app import BOUGHT, CREATE, SERVE
+from tests.emulator.test_app import CREATE, SERVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.faults
 
-SPECS = (TaskSpec, ModelSpec, ServiceSpec, Step, ServiceStep, Repeat, Patch, Fault, Behaviour, Account)
+SPECS = (TaskSpec, ModelSpec, ServiceSpec, TaskStep, ServiceStep, Repeat, Patch, Fault, Behaviour, Account)
 ODD: list[Any] = [
     None,
     True,
@@ -59,7 +51,7 @@ ODD: list[Any] = [
 KEYS = sorted(
     {
         *(field.name.rstrip("_") for spec in SPECS for field in fields(spec)),
-        *(key for body in (CREATE, SERVE, BOUGHT) for key in body),
+        *(key for body in (CREATE, SERVE) for key in body),
         *("modelCompTaskId", "serviceId", "marker", "maxKeys", "pageReverse", "runStatus", "advance", "add"),
         *("strategy", "weight", "qps", "replicasCount", "type", "accounts"),
     }
@@ -76,7 +68,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "DescribeModelCompTasks": {"maxKeys": 5},
     "DescribeModelCompTask": {"modelCompTaskId": "amva-1"},
     "ModifyService": {"serviceId": "svco-1", "modelSetId": "am-1", "modelId": "amv-1"},
-    "CreateService": BOUGHT,
+    "CreateService": SERVE,
     "clock": {"advance": 1},
     "tasks": {"source_model_id": "amv-1", "status": "running"},
     "tasks/amva-1": {"status": "succeeded", "model_id": "amv-2"},
@@ -140,9 +132,9 @@ def client(emulator: EmulatorServer) -> Iterator[Client]:
 def begin(emulator: EmulatorServer) -> None:
     world = emulator.world
     world.reset()
-    world.add_task("amv-1", task_id="amva-1", status="running")
-    world.add_model("amv-1")
-    world.add_service("amv-1", service_id="svco-1")
+    world.tasks.add(TaskSpec("amv-1", id="amva-1", status="running"))
+    world.models.add(ModelSpec(id="amv-1"))
+    world.services.add(ServiceSpec("amv-1", id="svco-1"))
 
 
 def check_still_good(emulator: EmulatorServer, client: Client) -> None:

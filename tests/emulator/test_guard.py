@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.guard import LONGEST_BODY
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.world import CALLS_KEPT, KEPT_OF_A_CALL
 from tests.emulator.client import Client
 from tests.faults.proxy import FaultProxy
@@ -44,7 +45,7 @@ def answered(path: str) -> int:
     ],
 )
 def test_another_name_is_refused(client: Client, world: World, path: str, host: str) -> None:
-    world.add_task("amv-x", task_id="amva-x")
+    world.tasks.add(TaskSpec("amv-x", id="amva-x"))
     response = post(client, path, Host=host)
     assert response.status_code == 421
     assert repr(host) in response.json()["error"]
@@ -76,7 +77,7 @@ def test_every_name_of_loopback_is_good(client: Client, path: str, host: str) ->
     ids=str,
 )
 def test_a_web_page_is_refused(client: Client, world: World, path: str, headers: dict[str, str]) -> None:
-    world.add_task("amv-x", task_id="amva-x")
+    world.tasks.add(TaskSpec("amv-x", id="amva-x"))
     response = post(client, path, **headers)
     assert response.status_code == 403
     assert "web page" in response.json()["error"]

@@ -7,8 +7,11 @@ import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.errors import ApiError
-from airflow_provider_qianfan.emulator.scenario import ModelStep, Step
+from airflow_provider_qianfan.emulator.specs import ModelSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, TaskStep
 from airflow_provider_qianfan.emulator.world import World
+from tests.emulator.client import ask
+from tests.emulator.test_app import CREATE
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREATING = (ModelStep(status="Creating"), ModelStep(status="Ready", after=30))
@@ -19,7 +22,7 @@ def make(scenario: Any = None) -> World:
 
 
 def described(world: World, model_id: str) -> dict[str, Any]:
-    row = world.describe_model(model_id)
+    row = ask(world, "DescribeModel", modelId=model_id)
     assert row is not None
     return row
 
@@ -35,8 +38,10 @@ def statuses(world: World, model_id: str, *moments: float) -> list[str]:
 
 def test_row_of_the_documentation() -> None:
     world = make()
-    world.add_model(
-        "amv-one", name="one", model_set_id="am-one", source_task_id="task-one", timeline=CREATING
+    world.models.add(
+        ModelSpec(
+            id="amv-one", name="one", model_set_id="am-one", source_task_id="task-one", timeline=CREATING
+        )
     )
     world.advance(31)
     assert described(world, "amv-one") == {
@@ -55,30 +60,32 @@ def test_row_of_the_documentation() -> None:
 
 def test_description_only_if_there_is_one() -> None:
     world = make()
-    world.add_model("amv-one", description="mine")
+    world.models.add(ModelSpec(id="amv-one", description="mine"))
     assert described(world, "amv-one")["description"] == "mine"
-    assert "description" not in described(world, world.add_model())
+    assert "description" not in described(world, world.models.add(ModelSpec()))
 
 
 def test_timeline() -> None:
     world = make()
-    world.add_model("amv-one", timeline=CREATING)
+    world.models.add(ModelSpec(id="amv-one", timeline=CREATING))
     assert statuses(world, "amv-one", 0, 29.9, 30, 1e6) == ["Creating", "Creating", "Ready", "Ready"]
 
 
 def test_a_task_produces_a_version_when_it_succeeds() -> None:
     world = make()
-    world.add_model("amv-source", model="base")
-    world.add_task(
-        "amv-source",
-        task_id="amva-one",
-        name="compress",
-        model_set_id="am-target",
-        timeline=(Step(status="running"), Step(status="succeeded", after=8, model_id="amv-made")),
+    world.models.add(ModelSpec(id="amv-source", model="base"))
+    world.tasks.add(
+        TaskSpec(
+            "amv-source",
+            id="amva-one",
+            name="compress",
+            model_set_id="am-target",
+            timeline=(TaskStep(status="running"), TaskStep(status="succeeded", after=8, model_id="amv-made")),
+        )
     )
     world.advance(7.9)
     with pytest.raises(ApiError, match="404 NoSuchKey"):
-        world.describe_model("amv-made")
+        ask(world, "DescribeModel", modelId="amv-made")
     world.advance(100)
     row = described(world, "amv-made")
     assert row["status"] == "Ready"
@@ -91,75 +98,79 @@ def test_a_task_produces_a_version_when_it_succeeds() -> None:
 @pytest.mark.parametrize("end", ["Ready", "Fail"])
 def test_a_produced_version_takes_its_time(end: Any) -> None:
     world = make()
-    world.add_task(
-        "amv-source",
-        timeline=(
-            Step(status="running"),
-            Step(
-                status="succeeded",
-                after=8,
-                model_id="amv-made",
-                model_timeline=(ModelStep(status="Creating"), ModelStep(status=end, after=30)),
+    world.tasks.add(
+        TaskSpec(
+            "amv-source",
+            timeline=(
+                TaskStep(status="running"),
+                TaskStep(
+                    status="succeeded",
+                    after=8,
+                    model_id="amv-made",
+                    model_timeline=(ModelStep(status="Creating"), ModelStep(status=end, after=30)),
+                ),
             ),
-        ),
+        )
     )
     assert statuses(world, "amv-made", 8, 37.9, 38) == ["Creating", "Creating", end]
 
 
 def test_a_created_task_hands_its_set_on() -> None:
     world = make()
-    world.create_task(name="n", source_model_id="amv-source", config={}, model_set_id="am-target")
+    ask(world, "CreateModelCompTask", **{**CREATE, "sourceModelId": "amv-source", "modelSetId": "am-target"})
     world.advance(8)
     assert described(world, "amv-produced0001")["modelSetId"] == "am-target"
 
 
 def test_set_status_of_a_task_with_a_version_that_takes_its_time() -> None:
     world = make()
-    task_id = world.add_task("amv-source")
+    task_id = world.tasks.add(TaskSpec("amv-source"))
     world.advance(10)
-    world.set_status(task_id, "succeeded", model_id="amv-made", model_timeline=CREATING)
+    world.tasks.change(task_id, TaskStep("succeeded", model_id="amv-made", model_timeline=CREATING))
     assert statuses(world, "amv-made", 10, 40) == ["Creating", "Ready"]
 
 
 def test_no_version_of_a_future_that_was_dropped_or_has_not_come() -> None:
     world = make()
-    late = Step(status="succeeded", model_id="amv-late")
-    world.add_task("amv-source", created=50, timeline=(late,))
-    task_id = world.add_task("amv-source", timeline=(Step(status="running"), Step(status="running", after=5)))
-    world.divert(task_id, Step(status="succeeded", after=8, model_id="amv-made"))
-    world.set_status(task_id, "failed")
+    late = TaskStep(status="succeeded", model_id="amv-late")
+    world.tasks.add(TaskSpec("amv-source", created=50, timeline=(late,)))
+    task_id = world.tasks.add(
+        TaskSpec("amv-source", timeline=(TaskStep(status="running"), TaskStep(status="running", after=5)))
+    )
+    world.tasks.change(task_id, TaskStep(status="succeeded", after=8, model_id="amv-made"))
+    world.tasks.change(task_id, TaskStep("failed"))
     world.advance(20)
-    assert world.existing_models() == []
+    assert world.models.existing() == []
     world.advance(30)
-    assert [model.id for model in world.existing_models()] == ["amv-late"]
+    assert [model.id for model in world.models.existing()] == ["amv-late"]
 
 
 def test_set_model_status_and_divert() -> None:
     world = make()
-    world.add_task("amv-source", status="succeeded", model_id="amv-made")
-    world.set_model_status("amv-made", "Creating", set_keys={"more": 1}, omit=("model",))
+    world.tasks.add(TaskSpec("amv-source", status="succeeded", model_id="amv-made"))
+    world.models.change("amv-made", ModelStep("Creating", set={"more": 1}, omit=("model",)))
     row = described(world, "amv-made")
     assert (row["status"], row["more"], "model" in row) == ("Creating", 1, False)
-    world.divert_model("amv-made", ModelStep(status="Fail", after=5))
+    world.models.change("amv-made", ModelStep(status="Fail", after=5))
     assert statuses(world, "amv-made", 4.9, 5) == ["Creating", "Fail"]
     with pytest.raises(KeyError):
-        world.set_model_status("amv-nobody", "Ready")
+        world.models.change("amv-nobody", ModelStep("Ready"))
 
 
 @pytest.mark.parametrize(("takes", "left"), [(False, ["amv-made"]), (True, [])])
 def test_deleting_the_task(takes: bool, left: list[str]) -> None:
     world = make()
     world.behaviour.delete_takes_model = takes
-    task_id = world.add_task("amv-source", status="succeeded", model_id="amv-made")
-    world.delete_task(task_id)
-    assert [model.id for model in world.existing_models()] == left
+    task_id = world.tasks.add(TaskSpec("amv-source", status="succeeded", model_id="amv-made"))
+    ask(world, "DeleteModelCompTask", modelCompTaskId=task_id)
+    assert [model.id for model in world.models.existing()] == left
 
 
 def test_keys_of_the_source_and_support_are_switches() -> None:
     world = make()
     world.behaviour.source_type_key, world.behaviour.source_task_key = "type", "compTaskId"
     world.behaviour.produced_supports_compression = True
-    task_id = world.add_task("amv-source", status="succeeded", model_id="amv-made")
+    task_id = world.tasks.add(TaskSpec("amv-source", status="succeeded", model_id="amv-made"))
     row = described(world, "amv-made")
     assert row["sourceInfo"] == {"type": "Acceleration", "compTaskId": task_id}
     assert row["isSupportModelComp"] is True
@@ -177,13 +188,13 @@ def test_not_found(switch: Any, error: str) -> None:
     world = make()
     world.behaviour.not_found = switch
     with pytest.raises(ApiError, match=error):
-        world.describe_model("amv-nobody")
+        ask(world, "DescribeModel", modelId="amv-nobody")
 
 
 def test_not_found_as_null() -> None:
     world = make()
     world.behaviour.not_found = "null_result"
-    assert world.describe_model("amv-nobody") is None
+    assert ask(world, "DescribeModel", modelId="amv-nobody") is None
 
 
 def test_a_version_in_the_scenario_is_not_produced() -> None:
@@ -194,8 +205,8 @@ def test_a_version_in_the_scenario_is_not_produced() -> None:
 
 def test_a_version_that_is_there_is_not_produced() -> None:
     world = make()
-    world.add_model("amv-made", status="Fail")
-    world.add_task("amv-source", status="succeeded", model_id="amv-made")
+    world.models.add(ModelSpec(id="amv-made", status="Fail"))
+    world.tasks.add(TaskSpec("amv-source", status="succeeded", model_id="amv-made"))
     assert described(world, "amv-made")["status"] == "Fail"
     with pytest.raises(ValueError, match="already a model version 'amv-made'"):
-        world.add_model("amv-made")
+        world.models.add(ModelSpec(id="amv-made"))

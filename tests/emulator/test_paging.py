@@ -8,7 +8,7 @@ import pytest
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.world import World
-from tests.emulator.client import Client
+from tests.emulator.client import Client, ask
 
 Marker = Literal["inclusive", "exclusive", "overlapping"]
 Order = Literal["newest_first", "oldest_first", "shuffled"]
@@ -26,7 +26,7 @@ def scan(world: World, **body: Any) -> list[list[dict[str, Any]]]:
     """Read pages as the documentation says: ``nextMarker`` while ``isTruncated``."""
     pages, marker = [], None
     while True:
-        result = world.list_tasks(marker=marker, **body)
+        result = ask(world, "DescribeModelCompTasks", marker=marker, **body)
         pages.append(result["modelCompTaskList"])
         info = result["pageInfo"]
         assert info["marker"] == (marker or "")
@@ -45,7 +45,7 @@ def test_each_row_is_seen(
 ) -> None:
     history.behaviour.marker = marker
     history.behaviour.order = order
-    pages = scan(history, max_keys=max_keys, page_reverse=page_reverse)
+    pages = scan(history, maxKeys=max_keys, pageReverse=page_reverse)
     rows = [row["id"] for page in pages for row in page]
     repeated = len(pages) - 1 if marker == "overlapping" else 0
     assert len(rows) == 257 + repeated
@@ -56,9 +56,9 @@ def test_each_row_is_seen(
 @pytest.mark.parametrize("marker", MARKERS)
 def test_what_a_marker_names(history: World, marker: Marker) -> None:
     history.behaviour.marker = marker
-    first = history.list_tasks()
+    first = ask(history, "DescribeModelCompTasks")
     next_marker = first["pageInfo"]["nextMarker"]
-    second = history.list_tasks(marker=next_marker)["modelCompTaskList"]
+    second = ask(history, "DescribeModelCompTasks", marker=next_marker)["modelCompTaskList"]
     last_of_first = first["modelCompTaskList"][-1]["id"]
     assert (next_marker == last_of_first) is (marker != "inclusive")
     assert (next_marker == second[0]["id"]) is (marker != "exclusive")
@@ -69,7 +69,7 @@ def test_what_a_marker_names(history: World, marker: Marker) -> None:
 def test_order(history: World, order: Literal["newest_first", "oldest_first"], page_reverse: bool) -> None:
     history.behaviour.order = order
     rows = [
-        row["createTime"] for page in scan(history, max_keys=100, page_reverse=page_reverse) for row in page
+        row["createTime"] for page in scan(history, maxKeys=100, pageReverse=page_reverse) for row in page
     ]
     falling = (order == "newest_first") is not page_reverse
     assert all((a >= b) if falling else (a <= b) for a, b in pairwise(rows))
@@ -77,43 +77,49 @@ def test_order(history: World, order: Literal["newest_first", "oldest_first"], p
 
 def test_shuffled_is_stable_and_not_by_time(history: World) -> None:
     history.behaviour.order = "shuffled"
-    once, again = ([row["id"] for row in scan(history, max_keys=100)[0]] for _ in range(2))
+    once, again = ([row["id"] for row in scan(history, maxKeys=100)[0]] for _ in range(2))
     assert once == again
-    times = [row["createTime"] for row in history.list_tasks(max_keys=100)["modelCompTaskList"]]
+    times = [
+        row["createTime"] for row in ask(history, "DescribeModelCompTasks", maxKeys=100)["modelCompTaskList"]
+    ]
     assert times not in (sorted(times), sorted(times, reverse=True))
 
 
 @pytest.mark.parametrize(("asked", "effective"), [(None, 10), (1, 1), (100, 100), (101, 100), (10**6, 100)])
 def test_max_keys(history: World, asked: int | None, effective: int) -> None:
-    result = history.list_tasks() if asked is None else history.list_tasks(max_keys=asked)
+    result = (
+        ask(history, "DescribeModelCompTasks")
+        if asked is None
+        else ask(history, "DescribeModelCompTasks", maxKeys=asked)
+    )
     assert len(result["modelCompTaskList"]) == result["pageInfo"]["maxKeys"] == effective
 
 
 def test_unknown_marker(history: World) -> None:
     with pytest.raises(ApiError, match="400 InvalidMarker"):
-        history.list_tasks(marker="amva-nobody")
+        ask(history, "DescribeModelCompTasks", marker="amva-nobody")
 
 
 def test_marker_of_a_row_deleted_meanwhile(history: World) -> None:
-    marker = history.list_tasks()["pageInfo"]["nextMarker"]
-    history.remove_task(marker)
+    marker = ask(history, "DescribeModelCompTasks")["pageInfo"]["nextMarker"]
+    history.tasks.remove(marker)
     with pytest.raises(ApiError, match="InvalidMarker"):
-        history.list_tasks(marker=marker)
+        ask(history, "DescribeModelCompTasks", marker=marker)
 
 
 def test_source_filter_and_its_absence(history: World) -> None:
     wanted = {"amva-histgood0001", "amva-histstale001"}
-    rows = [row for page in scan(history, source_model_id="amv-demogood0001") for row in page]
+    rows = [row for page in scan(history, sourceModelId="amv-demogood0001") for row in page]
     assert {row["id"] for row in rows} == wanted
     history.behaviour.ignore_source_filter = True
-    rows = [row for page in scan(history, source_model_id="amv-demogood0001") for row in page]
+    rows = [row for page in scan(history, sourceModelId="amv-demogood0001") for row in page]
     assert len(rows) == 257
 
 
 def test_the_last_page_may_be_full(history: World) -> None:
     for task_id in list(history.tasks)[:57]:
-        history.remove_task(task_id)
-    assert [len(page) for page in scan(history, max_keys=100)] == [100, 100]
+        history.tasks.remove(task_id)
+    assert [len(page) for page in scan(history, maxKeys=100)] == [100, 100]
 
 
 @pytest.mark.parametrize("marker", MARKERS)

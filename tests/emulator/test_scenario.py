@@ -11,6 +11,7 @@ from airflow_provider_qianfan.emulator.scenario import Scenario, builtin_scenari
 from airflow_provider_qianfan.emulator.schema import ScenarioError
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.emulator.yaml_file import LONGEST_FILE
+from tests.emulator.client import ask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def test_demo_tells_its_story() -> None:
     world = World("demo", ManualClock())
 
     def look() -> dict[str, tuple[str, str | None]]:
-        rows = world.list_tasks()["modelCompTaskList"]
+        rows = ask(world, "DescribeModelCompTasks")["modelCompTaskList"]
         return {row["id"]: (row["status"], row.get("modelId")) for row in rows}
 
     stale = ("succeeded", "amv-demostale001")
@@ -40,26 +41,26 @@ def test_demo_tells_its_story() -> None:
     world.advance(6)
     assert look()[good] == ("succeeded", "amv-demoquant001")
     assert look()[bad] == ("failed", None)
-    detail = world.describe_task(bad)
+    detail = ask(world, "DescribeModelCompTask", modelCompTaskId=bad)
     assert detail is not None
     assert detail["failedReason"]
 
 
 def test_busy_has_two_running_tasks_of_one_source() -> None:
-    rows = World("busy").list_tasks()["modelCompTaskList"]
+    rows = ask(World("busy"), "DescribeModelCompTasks")["modelCompTaskList"]
     assert [row["status"] for row in rows] == ["running", "running"]
     assert len({row["sourceModelId"] for row in rows}) == 1
 
 
 def test_history_is_long() -> None:
-    assert len(World("history").existing()) == 257
+    assert len(World("history").tasks.existing()) == 257
 
 
 def test_deploy_tells_its_story() -> None:
     world = World("deploy", ManualClock())
 
     def look() -> list[tuple[str, str]]:
-        return sorted((model.id, model.step(world.now).status) for model in world.existing_models())
+        return sorted((model.id, model.step(world.now).status) for model in world.models.existing())
 
     source = ("amv-demogood0001", "Ready")
     assert look() == [source]
@@ -67,8 +68,12 @@ def test_deploy_tells_its_story() -> None:
     assert look() == [source, ("amv-demoquant001", "Creating")]
     world.advance(6)
     assert look() == [source, ("amv-demoquant001", "Ready")]
-    assert world.modify_service(
-        "svco-demochat0001", model_set_id="am-demoset00001", model_id="amv-demoquant001"
+    assert ask(
+        world,
+        "ModifyService",
+        serviceId="svco-demochat0001",
+        modelSetId="am-demoset00001",
+        modelId="amv-demoquant001",
     )
 
 
@@ -155,7 +160,11 @@ def test_an_empty_file_is_an_empty_world(tmp_path: Path) -> None:
             "tasks[0].source_model_id",
             "expected a string, not 5",
         ),
-        ("tasks: [{source_model_id: x}]", "tasks[0]", "either 'timeline' or 'status'"),
+        (
+            "tasks: [{source_model_id: x, status: failed, timeline: [{status: running}]}]",
+            "tasks[0]",
+            "exclude",
+        ),
         (
             "tasks: [{source_model_id: x, status: runing}]",
             "tasks[0].status",

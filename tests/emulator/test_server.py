@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer, loopback
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from tests.emulator.client import Client
 
 
@@ -35,7 +36,7 @@ def test_many_at_once_share_nothing() -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(EmulatorServer()) for _ in range(10)]
         for number, server in enumerate(servers):
-            server.world.add_task("amv-x", task_id=f"amva-{number}")
+            server.world.tasks.add(TaskSpec("amv-x", id=f"amva-{number}"))
         assert [ids(server) for server in servers] == [[f"amva-{n}"] for n in range(10)]
 
 

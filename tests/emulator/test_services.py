@@ -7,11 +7,22 @@ import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.errors import ApiError
-from airflow_provider_qianfan.emulator.scenario import Patch, ServiceSpec, ServiceStep
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec
+from airflow_provider_qianfan.emulator.steps import Patch, ServiceStep
 from airflow_provider_qianfan.emulator.world import World
+from tests.emulator.client import ask
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SPEC = ServiceSpec(model_id="amv-one", model_set_id="am-one", name="chat", url_suffix="chat")
+SPEC: dict[str, Any] = {
+    "modelId": "amv-one",
+    "modelSetId": "am-one",
+    "name": "chat",
+    "urlSuffix": "chat",
+    "deploymentConfig": {
+        "replicasCount": 1,
+        "deploymentComputeUnitList": [{"instanceId": "unit-one", "deploymentReplicasCount": 1}],
+    },
+}
 REFUSALS = [
     ("accepted", None),
     ("inappropriate_json", "400 InappropriateJSON"),
@@ -24,7 +35,7 @@ def make(scenario: Any = None) -> World:
 
 
 def look(world: World, service_id: str) -> tuple[str, str, str]:
-    row = world.describe_service(service_id)
+    row = ask(world, "DescribeService", serviceId=service_id)
     assert row is not None
     return row["runStatus"], row["updateStatus"], row["modelId"]
 
@@ -39,12 +50,14 @@ def looks(world: World, service_id: str, *moments: float) -> list[tuple[str, str
 
 
 def modify(world: World, service_id: str, model_id: str = "amv-new") -> bool | None:
-    return world.modify_service(service_id, model_set_id="am-new", model_id=model_id)
+    return ask(world, "ModifyService", serviceId=service_id, modelSetId="am-new", modelId=model_id)
 
 
 def test_row_of_the_documentation() -> None:
     world = make()
-    world.add_service("amv-one", service_id="svco-one", model_set_id="am-one", name="chat", url_suffix="talk")
+    world.services.add(
+        ServiceSpec("amv-one", id="svco-one", model_set_id="am-one", name="chat", url_suffix="talk")
+    )
     expected = {
         "serviceId": "svco-one",
         "baseModel": "emulated-base-model",
@@ -63,8 +76,8 @@ def test_row_of_the_documentation() -> None:
         "resourceConfig": {"type": "GPU-1-1", "qps": 1, "replicasCount": 1, "region": "bj"},
         "createTime": "2026-01-02T11:04:05+08:00",
     }
-    assert world.describe_service("svco-one") == expected
-    assert world.list_services() == {
+    assert ask(world, "DescribeService", serviceId="svco-one") == expected
+    assert ask(world, "DescribeServices") == {
         "serviceList": [expected],
         "pageInfo": {"marker": "", "maxKeys": 10, "isTruncated": False},
     }
@@ -72,9 +85,9 @@ def test_row_of_the_documentation() -> None:
 
 def test_the_other_spelling_of_the_version() -> None:
     world = make()
-    service_id = world.add_service("amv-one", model_set_id="am-one")
+    service_id = world.services.add(ServiceSpec("amv-one", model_set_id="am-one"))
     world.behaviour.service_version_key = "modelVersionId"
-    row = world.describe_service(service_id)
+    row = ask(world, "DescribeService", serviceId=service_id)
     assert row is not None
     assert (row["modelId"], row["modelVersionId"]) == ("am-one", "amv-one")
     assert "modelSetId" not in row
@@ -82,7 +95,7 @@ def test_the_other_spelling_of_the_version() -> None:
 
 def test_create() -> None:
     world = make()
-    first, second = world.create_service(SPEC), world.create_service(SPEC)
+    first, second = ask(world, "CreateService", **SPEC), ask(world, "CreateService", **SPEC)
     assert first["serviceId"] != second["serviceId"]
     assert first["instanceId"] != second["instanceId"]
     assert [run for run, _, _ in looks(world, first["serviceId"], 0, 2, 8)] == ["New", "Deploying", "Serving"]
@@ -91,7 +104,7 @@ def test_create() -> None:
 def test_created_services_follow_the_scenario() -> None:
     timeline = [{"run_status": "Deploying"}, {"after": 5, "run_status": "Failed"}]
     world = make({"created_services": {"timeline": timeline}})
-    service_id = world.create_service(SPEC)["serviceId"]
+    service_id = ask(world, "CreateService", **SPEC)["serviceId"]
     assert [run for run, _, _ in looks(world, service_id, 0, 5)] == ["Deploying", "Failed"]
 
 
@@ -99,13 +112,13 @@ def test_created_services_follow_the_scenario() -> None:
 def test_same_url_suffix(switch: Any, error: str | None) -> None:
     world = make()
     world.behaviour.same_url_suffix = switch
-    world.create_service(SPEC)
+    ask(world, "CreateService", **SPEC)
     if error is None:
-        world.create_service(SPEC)
+        ask(world, "CreateService", **SPEC)
         assert len(world.services) == 2
         return
     with pytest.raises(ApiError, match=error):
-        world.create_service(SPEC)
+        ask(world, "CreateService", **SPEC)
     assert len(world.services) == 1
 
 
@@ -114,14 +127,14 @@ def test_same_url_suffix(switch: Any, error: str | None) -> None:
 def test_a_version_that_is_not_ready(switch: Any, error: str | None, status: Any) -> None:
     world = make()
     world.behaviour.deploy_unready = switch
-    world.add_model("amv-one", status=status)
-    service_id = world.add_service("amv-old")
+    world.models.add(ModelSpec(id="amv-one", status=status))
+    service_id = world.services.add(ServiceSpec("amv-old"))
     if error is None:
-        world.create_service(SPEC)
+        ask(world, "CreateService", **SPEC)
         assert modify(world, service_id, "amv-one") is True
         return
     with pytest.raises(ApiError, match=error):
-        world.create_service(SPEC)
+        ask(world, "CreateService", **SPEC)
     with pytest.raises(ApiError, match=error):
         modify(world, service_id, "amv-one")
     assert look(world, service_id) == ("Serving", "None", "amv-old")
@@ -129,8 +142,8 @@ def test_a_version_that_is_not_ready(switch: Any, error: str | None, status: Any
 
 def test_base_model_of_a_known_version() -> None:
     world = make()
-    world.add_model("amv-one", model="base")
-    row = world.describe_service(world.create_service(SPEC)["serviceId"])
+    world.models.add(ModelSpec(id="amv-one", model="base"))
+    row = ask(world, "DescribeService", serviceId=ask(world, "CreateService", **SPEC)["serviceId"])
     assert row is not None
     assert row["baseModel"] == "base"
 
@@ -151,7 +164,7 @@ def test_modify(shown: Any, outcome: Any, during: str, after: tuple[str, str, st
     world.behaviour.updating_model, world.behaviour.update_outcome = shown, outcome
     world.behaviour.update_seconds = 60
     world.behaviour.updating_word = "Busy"
-    service_id = world.add_service("amv-old")
+    service_id = world.services.add(ServiceSpec("amv-old"))
     assert modify(world, service_id) is True
     busy = ("Serving", "Busy", during)
     assert looks(world, service_id, 0, 59.9, 60, 1e6) == [busy, busy, after, after]
@@ -160,7 +173,7 @@ def test_modify(shown: Any, outcome: Any, during: str, after: tuple[str, str, st
 def test_modify_after_an_update_that_failed() -> None:
     world = make()
     world.behaviour.update_outcome = "update_failed"
-    service_id = world.add_service("amv-old")
+    service_id = world.services.add(ServiceSpec("amv-old"))
     modify(world, service_id)
     world.advance(5)
     world.behaviour.update_outcome = "updated"
@@ -173,7 +186,7 @@ def test_modify_after_an_update_that_failed() -> None:
 def test_modify_of_a_service_that_does_not_serve(switch: Any, error: str, run_status: Any) -> None:
     world = make()
     world.behaviour.modify_unready = switch
-    service_id = world.add_service("amv-old", run_status=run_status)
+    service_id = world.services.add(ServiceSpec("amv-old", run_status=run_status))
     with pytest.raises(ApiError, match=error):
         modify(world, service_id)
     assert look(world, service_id) == (run_status, "None", "amv-old")
@@ -181,7 +194,7 @@ def test_modify_of_a_service_that_does_not_serve(switch: Any, error: str, run_st
 
 def test_modify_during_an_update() -> None:
     world = make()
-    service_id = world.add_service("amv-old")
+    service_id = world.services.add(ServiceSpec("amv-old"))
     modify(world, service_id, "amv-one")
     world.advance(3)
     with pytest.raises(ApiError, match="412 PreconditionFailed"):
@@ -195,7 +208,7 @@ def test_modify_during_an_update() -> None:
 def test_modify_of_a_service_that_is_being_deployed() -> None:
     world = make()
     world.behaviour.modify_unready = "accepted"
-    service_id = world.create_service(SPEC)["serviceId"]
+    service_id = ask(world, "CreateService", **SPEC)["serviceId"]
     world.advance(4)
     modify(world, service_id)
     assert looks(world, service_id, 4, 8, 9) == [
@@ -207,23 +220,23 @@ def test_modify_of_a_service_that_is_being_deployed() -> None:
 
 def test_deactivate() -> None:
     world = make()
-    service_id = world.add_service("amv-one")
-    assert world.deactivate_service(service_id) == {"operation": True, "message": ""}
+    service_id = world.services.add(ServiceSpec("amv-one"))
+    assert ask(world, "DeactivateService", serviceId=service_id) == {"operation": True, "message": ""}
     assert [run for run, _, _ in looks(world, service_id, 1.9, 2, 1e6)] == ["Serving", "Stopped", "Stopped"]
 
 
 def test_deactivate_ends_an_update() -> None:
     world = make()
-    service_id = world.add_service("amv-old")
+    service_id = world.services.add(ServiceSpec("amv-old"))
     modify(world, service_id)
-    world.deactivate_service(service_id)
+    ask(world, "DeactivateService", serviceId=service_id)
     assert looks(world, service_id, 2, 10) == [("Stopped", "None", "amv-old")] * 2
 
 
 def test_modify_does_not_call_a_deactivation_off() -> None:
     world = make()
-    service_id = world.add_service("amv-old")
-    world.deactivate_service(service_id)
+    service_id = world.services.add(ServiceSpec("amv-old"))
+    ask(world, "DeactivateService", serviceId=service_id)
     world.advance(1)
     modify(world, service_id)
     expected = [("Serving", "Updating", "amv-old"), ("Stopped", "Updating", "amv-old")]
@@ -234,22 +247,22 @@ def test_modify_does_not_call_a_deactivation_off() -> None:
 def test_deactivate_of_a_stopped_service(switch: Any, error: str | None) -> None:
     world = make()
     world.behaviour.deactivate_stopped = switch
-    service_id = world.add_service("amv-one", run_status="Stopped")
+    service_id = world.services.add(ServiceSpec("amv-one", run_status="Stopped"))
     if error is None:
-        assert world.deactivate_service(service_id) == {"operation": True, "message": ""}
+        assert ask(world, "DeactivateService", serviceId=service_id) == {"operation": True, "message": ""}
         return
     with pytest.raises(ApiError, match=error):
-        world.deactivate_service(service_id)
+        ask(world, "DeactivateService", serviceId=service_id)
 
 
 def ids(world: World, **body: Any) -> list[str]:
-    return [row["serviceId"] for row in world.list_services(**body)["serviceList"]]
+    return [row["serviceId"] for row in ask(world, "DescribeServices", **body)["serviceList"]]
 
 
 def test_filters() -> None:
     world = make()
-    world.add_service("amv-one", service_id="svco-one", name="nightly-chat")
-    world.put_service(
+    world.services.add(ServiceSpec("amv-one", id="svco-one", name="nightly-chat"))
+    world.services.add(
         ServiceSpec(
             model_id="amv-one",
             id="svco-two",
@@ -261,11 +274,11 @@ def test_filters() -> None:
     )
     assert ids(world, name="chat") == ["svco-two", "svco-one"]
     assert ids(world, name="night") == ["svco-one"]
-    assert ids(world, run_status=["Serving", "New"]) == ["svco-one"]
-    assert ids(world, run_status=[]) == ["svco-two", "svco-one"]
-    assert ids(world, service_type=["completions"]) == []
-    assert ids(world, service_type=["chat"], charge_type="Tokens") == ["svco-two"]
-    assert ids(world, pay_type="Postpay") == ["svco-one"]
+    assert ids(world, runStatus=["Serving", "New"]) == ["svco-one"]
+    assert ids(world, runStatus=[]) == ["svco-two", "svco-one"]
+    assert ids(world, serviceType=["completions"]) == []
+    assert ids(world, serviceType=["chat"], chargeType="Tokens") == ["svco-two"]
+    assert ids(world, payType="Postpay") == ["svco-one"]
 
 
 @pytest.mark.parametrize("page_reverse", [False, True])
@@ -274,24 +287,24 @@ def test_paging(marker: Any, page_reverse: bool) -> None:
     world = make()
     world.behaviour.marker = marker
     for n in range(7):
-        world.add_service("amv-one", service_id=f"svco-{n}", created=n - 10)
+        world.services.add(ServiceSpec("amv-one", id=f"svco-{n}", created=n - 10))
     seen: list[str] = []
     info: dict[str, Any] = {"isTruncated": True, "nextMarker": None}
     while info["isTruncated"]:
-        page = world.list_services(marker=info["nextMarker"], max_keys=3, page_reverse=page_reverse)
+        page = ask(world, "DescribeServices", marker=info["nextMarker"], maxKeys=3, pageReverse=page_reverse)
         info = page["pageInfo"]
         assert ("nextMarker" in info) is info["isTruncated"]
         seen += [row["serviceId"] for row in page["serviceList"]]
     assert sorted(set(seen), reverse=not page_reverse) == list(dict.fromkeys(seen))
     assert len(set(seen)) == 7
     with pytest.raises(ApiError, match="400 InvalidMarker"):
-        world.list_services(marker="svco-nobody")
+        ask(world, "DescribeServices", marker="svco-nobody")
 
 
 def test_list_lag() -> None:
     world = make()
     world.behaviour.list_lag = 30
-    service_id = world.create_service(SPEC)["serviceId"]
+    service_id = ask(world, "CreateService", **SPEC)["serviceId"]
     assert ids(world) == []
     assert look(world, service_id)
     world.advance(30)
@@ -300,39 +313,46 @@ def test_list_lag() -> None:
 
 def test_set_service_changes_what_is_named() -> None:
     world = make()
-    service_id = world.create_service(SPEC)["serviceId"]
-    world.set_service(service_id, model_id="amv-two")
+    service_id = ask(world, "CreateService", **SPEC)["serviceId"]
+    world.services.change(service_id, ServiceStep(model_id="amv-two"))
     assert looks(world, service_id, 0, 100) == [("New", "None", "amv-two")] * 2
-    world.set_service(service_id, run_status="Serving", update_status="Odd", set_keys={"runStatus": "Odder"})
+    world.services.change(
+        service_id, ServiceStep(run_status="Serving", update_status="Odd", set={"runStatus": "Odder"})
+    )
     assert look(world, service_id) == ("Odder", "Odd", "amv-two")
     with pytest.raises(KeyError):
-        world.set_service("svco-nobody", run_status="Failed")
+        world.services.change("svco-nobody", ServiceStep(run_status="Failed"))
 
 
 def test_divert_and_patches() -> None:
     world = make()
-    service_id = world.add_service("amv-old", omit=("url",), in_detail=Patch(set={"only": "here"}))
-    world.divert_service(
+    service_id = world.services.add(
+        ServiceSpec("amv-old", omit=("url",), in_detail=Patch(set={"only": "here"}))
+    )
+    world.services.change(
         service_id,
         ServiceStep(update_status="Updating", in_list=Patch(omit=("updateStatus",))),
         ServiceStep(after=5, update_status="None", model_id="amv-new"),
     )
-    row, (listed,) = world.describe_service(service_id), world.list_services()["serviceList"]
+    row, (listed,) = (
+        ask(world, "DescribeService", serviceId=service_id),
+        ask(world, "DescribeServices")["serviceList"],
+    )
     assert row is not None
     assert (row["only"], row["updateStatus"]) == ("here", "Updating")
     assert "url" not in row
     assert "only" not in listed
     assert "updateStatus" not in listed
     assert looks(world, service_id, 5) == [("Serving", "None", "amv-new")]
-    assert "updateStatus" in world.list_services()["serviceList"][0]
+    assert "updateStatus" in ask(world, "DescribeServices")["serviceList"][0]
 
 
-ACTIONS = ["describe_service", "deactivate_service", "modify_service"]
+ACTIONS = ["DescribeService", "DeactivateService", "ModifyService"]
 
 
 def call(world: World, action: str) -> Any:
-    keys = {"model_set_id": "am-x", "model_id": "amv-x"} if action == "modify_service" else {}
-    return getattr(world, action)("svco-nobody", **keys)
+    keys = {"modelSetId": "am-x", "modelId": "amv-x"} if action == "ModifyService" else {}
+    return ask(world, action, serviceId="svco-nobody", **keys)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -350,11 +370,11 @@ def test_not_found_as_null(action: str) -> None:
 
 def test_remove_duplicate_and_reset() -> None:
     world = make()
-    world.add_service("amv-one", service_id="svco-one")
+    world.services.add(ServiceSpec("amv-one", id="svco-one"))
     with pytest.raises(ValueError, match="already a service 'svco-one'"):
-        world.add_service("amv-one", service_id="svco-one")
-    world.remove_service("svco-one")
-    world.add_service("amv-one")
-    world.add_model("amv-one")
+        world.services.add(ServiceSpec("amv-one", id="svco-one"))
+    world.services.remove("svco-one")
+    world.services.add(ServiceSpec("amv-one"))
+    world.models.add(ModelSpec(id="amv-one"))
     world.reset()
     assert (world.services, world.models) == ({}, {})

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from airflow_provider_qianfan.emulator.behaviour import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Account
 from airflow_provider_qianfan.emulator.errors import ApiError
-from airflow_provider_qianfan.emulator.scenario import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Account
 from airflow_provider_qianfan.emulator.signature import (
     Signed,
     canonical_query,

@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.clock import ManualClock, RealClock
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account, Behaviour, Patch, Step
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
 from airflow_provider_qianfan.emulator.world import World
+from tests.emulator.client import ask
+from tests.emulator.test_app import CREATE
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SOURCE = "amv-source000001"
@@ -24,28 +28,28 @@ def statuses(world: World, *moments: float) -> list[str]:
     seen = []
     for moment in moments:
         world.advance(moment - world.elapsed)
-        (row,) = world.list_tasks()["modelCompTaskList"]
+        (row,) = ask(world, "DescribeModelCompTasks")["modelCompTaskList"]
         seen.append(row["status"])
     return seen
 
 
 TIMELINE = (
-    Step(status="creating"),
-    Step(status="running", after=2),
-    Step(status="succeeded", after=8, model_id="amv-produced0001"),
+    TaskStep(status="creating"),
+    TaskStep(status="running", after=2),
+    TaskStep(status="succeeded", after=8, model_id="amv-produced0001"),
 )
 
 
 def test_timeline() -> None:
     world = make()
-    world.add_task(SOURCE, timeline=TIMELINE)
+    world.tasks.add(TaskSpec(SOURCE, timeline=TIMELINE))
     expected = ["creating", "creating", "running", "running", "succeeded", "succeeded"]
     assert statuses(world, 0, 1.9, 2, 7.9, 8, 1e6) == expected
 
 
 def test_row_of_the_documentation() -> None:
     world = make()
-    task_id = world.add_task(SOURCE, timeline=TIMELINE, name="demo", description="test")
+    task_id = world.tasks.add(TaskSpec(SOURCE, timeline=TIMELINE, name="demo", description="test"))
     world.advance(10)
     expected = {
         "id": task_id,
@@ -58,29 +62,33 @@ def test_row_of_the_documentation() -> None:
         "createTime": "2026-01-02T11:04:05+08:00",
         "finishTime": "2026-01-02T11:04:13+08:00",
     }
-    assert world.list_tasks() == {
+    assert ask(world, "DescribeModelCompTasks") == {
         "modelCompTaskList": [expected],
         "pageInfo": {"marker": "", "maxKeys": 10, "isTruncated": False},
     }
-    assert world.describe_task(task_id) == expected
+    assert ask(world, "DescribeModelCompTask", modelCompTaskId=task_id) == expected
 
 
 def test_failed_reason_is_in_the_detail_only() -> None:
     world = make()
-    task_id = world.add_task(SOURCE, status="failed", failed_reason="out of memory")
-    detail = world.describe_task(task_id)
+    task_id = world.tasks.add(TaskSpec(SOURCE, status="failed", failed_reason="out of memory"))
+    detail = ask(world, "DescribeModelCompTask", modelCompTaskId=task_id)
     assert detail is not None
     assert detail["failedReason"] == "out of memory"
-    assert "failedReason" not in world.list_tasks()["modelCompTaskList"][0]
+    assert "failedReason" not in ask(world, "DescribeModelCompTasks")["modelCompTaskList"][0]
 
 
 def test_model_id_of_a_task_without_one() -> None:
     world = make()
     for status in ("failed", "running", "succeeded"):
-        world.add_task(SOURCE, status=status)
-    assert all("modelId" not in row for row in world.list_tasks()["modelCompTaskList"])
+        world.tasks.add(TaskSpec(SOURCE, status=status))
+    assert all("modelId" not in row for row in ask(world, "DescribeModelCompTasks")["modelCompTaskList"])
     world.behaviour.failed_model_id = "empty"
-    assert [row["modelId"] for row in world.list_tasks()["modelCompTaskList"]] == ["", "", ""]
+    assert [row["modelId"] for row in ask(world, "DescribeModelCompTasks")["modelCompTaskList"]] == [
+        "",
+        "",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +103,9 @@ def test_model_id_of_a_task_without_one() -> None:
 )
 def test_time_format(time_format: Any, create: str | None, finish: str | None) -> None:
     world = make()
-    world.add_task(SOURCE, status="failed")
+    world.tasks.add(TaskSpec(SOURCE, status="failed"))
     world.behaviour.time_format = time_format
-    (row,) = world.list_tasks()["modelCompTaskList"]
+    (row,) = ask(world, "DescribeModelCompTasks")["modelCompTaskList"]
     assert (row.get("createTime"), row.get("finishTime")) == (create, finish)
 
 
@@ -107,28 +115,33 @@ def test_time_format(time_format: Any, create: str | None, finish: str | None) -
 def test_finish_time_of_an_unfinished_task(switch: Any, text: str | None) -> None:
     world = make()
     world.behaviour.unfinished_time = switch
-    world.add_task(SOURCE)
-    assert world.list_tasks()["modelCompTaskList"][0].get("finishTime") == text
+    world.tasks.add(TaskSpec(SOURCE))
+    assert ask(world, "DescribeModelCompTasks")["modelCompTaskList"][0].get("finishTime") == text
 
 
 def test_set_and_omit() -> None:
     world = make()
-    task_id = world.add_task(
-        SOURCE,
-        timeline=(
-            Step(status="running", set={"status": "pondering"}),
-            Step(status="succeeded", after=5, model_id="amv-x", in_list=Patch(omit=("modelId",))),
-        ),
-        set_keys={"createTime": "soon", "more": [1]},
-        omit=("config",),
-        in_detail=Patch(set={"only": "here"}),
+    task_id = world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            timeline=(
+                TaskStep(status="running", set={"status": "pondering"}),
+                TaskStep(status="succeeded", after=5, model_id="amv-x", in_list=Patch(omit=("modelId",))),
+            ),
+            set={"createTime": "soon", "more": [1]},
+            omit=("config",),
+            in_detail=Patch(set={"only": "here"}),
+        )
     )
-    (row,) = world.list_tasks()["modelCompTaskList"]
+    (row,) = ask(world, "DescribeModelCompTasks")["modelCompTaskList"]
     assert (row["status"], row["createTime"], row["more"]) == ("pondering", "soon", [1])
     assert "config" not in row
     assert "only" not in row
     world.advance(5)
-    (row,), detail = world.list_tasks()["modelCompTaskList"], world.describe_task(task_id)
+    (row,), detail = (
+        ask(world, "DescribeModelCompTasks")["modelCompTaskList"],
+        ask(world, "DescribeModelCompTask", modelCompTaskId=task_id),
+    )
     assert detail is not None
     assert "modelId" not in row
     assert (detail["modelId"], detail["only"]) == ("amv-x", "here")
@@ -136,36 +149,39 @@ def test_set_and_omit() -> None:
 
 def test_a_task_of_the_future_does_not_exist_yet() -> None:
     world = make()
-    task_id = world.add_task(SOURCE, created=5)
-    assert world.list_tasks()["modelCompTaskList"] == []
+    task_id = world.tasks.add(TaskSpec(SOURCE, created=5))
+    assert ask(world, "DescribeModelCompTasks")["modelCompTaskList"] == []
     with pytest.raises(ApiError, match="404 NoSuchKey"):
-        world.describe_task(task_id)
+        ask(world, "DescribeModelCompTask", modelCompTaskId=task_id)
     world.advance(5)
-    assert len(world.list_tasks()["modelCompTaskList"]) == 1
+    assert len(ask(world, "DescribeModelCompTasks")["modelCompTaskList"]) == 1
 
 
 def test_created_as_a_time() -> None:
     world = make()
-    world.add_task(SOURCE, created=datetime(2025, 6, 1, 20, tzinfo=timezone(timedelta(hours=8))))
-    assert world.list_tasks()["modelCompTaskList"][0]["createTime"] == "2025-06-01T20:00:00+08:00"
+    world.tasks.add(TaskSpec(SOURCE, created=datetime(2025, 6, 1, 20, tzinfo=timezone(timedelta(hours=8)))))
+    assert (
+        ask(world, "DescribeModelCompTasks")["modelCompTaskList"][0]["createTime"]
+        == "2025-06-01T20:00:00+08:00"
+    )
 
 
 def test_list_lag() -> None:
     world = make()
     world.behaviour.list_lag = 30
-    task_id = world.add_task(SOURCE)
-    assert world.list_tasks()["modelCompTaskList"] == []
-    assert world.describe_task(task_id) is not None
+    task_id = world.tasks.add(TaskSpec(SOURCE))
+    assert ask(world, "DescribeModelCompTasks")["modelCompTaskList"] == []
+    assert ask(world, "DescribeModelCompTask", modelCompTaskId=task_id) is not None
     world.advance(30)
-    assert len(world.list_tasks()["modelCompTaskList"]) == 1
+    assert len(ask(world, "DescribeModelCompTasks")["modelCompTaskList"]) == 1
 
 
 def test_create() -> None:
     world = make()
     config: dict[str, object] = {"strategy": "Sparsity"}
-    ids = [world.create_task(name="n", source_model_id=SOURCE, config=config) for _ in range(2)]
+    ids = [ask(world, "CreateModelCompTask", **{**CREATE, "config": config}) for _ in range(2)]
     world.advance(8)
-    rows = {row["id"]: row for row in world.list_tasks()["modelCompTaskList"]}
+    rows = {row["id"]: row for row in ask(world, "DescribeModelCompTasks")["modelCompTaskList"]}
     assert ids == ["amva-created0001", "amva-created0002"]
     assert [rows[task_id]["modelId"] for task_id in ids] == ["amv-produced0001", "amv-produced0002"]
     assert rows[ids[0]]["config"] == config
@@ -173,8 +189,8 @@ def test_create() -> None:
 
 def test_created_tasks_follow_the_scenario() -> None:
     world = make({"created_tasks": {"timeline": [{"status": "failed", "failed_reason": "no"}]}})
-    task_id = world.create_task(name="n", source_model_id=SOURCE, config={})
-    detail = world.describe_task(task_id)
+    task_id = ask(world, "CreateModelCompTask", **CREATE)
+    detail = ask(world, "DescribeModelCompTask", modelCompTaskId=task_id)
     assert detail is not None
     assert (detail["status"], detail["failedReason"]) == ("failed", "no")
 
@@ -182,12 +198,14 @@ def test_created_tasks_follow_the_scenario() -> None:
 @pytest.mark.parametrize("status", ["creating", "running"])
 def test_cancel(status: Any) -> None:
     world = make()
-    task_id = world.add_task(SOURCE, timeline=(Step(status=status), Step(status="succeeded", after=5)))
+    task_id = world.tasks.add(
+        TaskSpec(SOURCE, timeline=(TaskStep(status=status), TaskStep(status="succeeded", after=5)))
+    )
     world.advance(1)
-    world.cancel_task(task_id)
-    world.cancel_task(task_id)
+    ask(world, "CancelModelCompTask", modelCompTaskId=task_id)
+    ask(world, "CancelModelCompTask", modelCompTaskId=task_id)
     assert statuses(world, 1, 2.9, 3, 10) == ["stopping", "stopping", "stopped", "stopped"]
-    detail = world.describe_task(task_id)
+    detail = ask(world, "DescribeModelCompTask", modelCompTaskId=task_id)
     assert detail is not None
     assert detail["finishTime"] == "2026-01-02T11:04:08+08:00"
 
@@ -203,12 +221,12 @@ REFUSALS = [
 def test_cancel_of_a_finished_task(switch: Any, error: str | None) -> None:
     world = make()
     world.behaviour.cancel_finished = switch
-    task_id = world.add_task(SOURCE, status="failed")
+    task_id = world.tasks.add(TaskSpec(SOURCE, status="failed"))
     if error is None:
-        world.cancel_task(task_id)
+        ask(world, "CancelModelCompTask", modelCompTaskId=task_id)
     else:
         with pytest.raises(ApiError, match=error):
-            world.cancel_task(task_id)
+            ask(world, "CancelModelCompTask", modelCompTaskId=task_id)
     assert statuses(world, 100) == ["failed"]
 
 
@@ -216,13 +234,13 @@ def test_cancel_of_a_finished_task(switch: Any, error: str | None) -> None:
 def test_delete_of_an_unfinished_task(switch: Any, error: str | None) -> None:
     world = make()
     world.behaviour.delete_unfinished = switch
-    task_id = world.add_task(SOURCE)
+    task_id = world.tasks.add(TaskSpec(SOURCE))
     if error is None:
-        world.delete_task(task_id)
+        ask(world, "DeleteModelCompTask", modelCompTaskId=task_id)
         assert world.tasks == {}
         return
     with pytest.raises(ApiError, match=error):
-        world.delete_task(task_id)
+        ask(world, "DeleteModelCompTask", modelCompTaskId=task_id)
     assert statuses(world, 0) == ["running"]
 
 
@@ -234,55 +252,55 @@ def test_delete_of_an_unfinished_task(switch: Any, error: str | None) -> None:
         ("internal_error", "500 InternalError"),
     ],
 )
-@pytest.mark.parametrize("action", ["describe_task", "cancel_task", "delete_task"])
+@pytest.mark.parametrize("action", ["DescribeModelCompTask", "CancelModelCompTask", "DeleteModelCompTask"])
 def test_not_found(switch: Any, error: str, action: str) -> None:
     world = make()
     world.behaviour.not_found = switch
     with pytest.raises(ApiError, match=error):
-        getattr(world, action)("amva-nobody")
+        ask(world, action, modelCompTaskId="amva-nobody")
 
 
 def test_not_found_as_null() -> None:
     world = make()
     world.behaviour.not_found = "null_result"
-    assert world.describe_task("amva-nobody") is None
-    world.cancel_task("amva-nobody")
-    world.delete_task("amva-nobody")
+    assert ask(world, "DescribeModelCompTask", modelCompTaskId="amva-nobody") is None
+    ask(world, "CancelModelCompTask", modelCompTaskId="amva-nobody")
+    ask(world, "DeleteModelCompTask", modelCompTaskId="amva-nobody")
 
 
 def test_set_status_drops_the_future() -> None:
     world = make()
-    task_id = world.add_task(SOURCE, timeline=TIMELINE)
+    task_id = world.tasks.add(TaskSpec(SOURCE, timeline=TIMELINE))
     world.advance(3)
-    world.set_status(task_id, "failed", failed_reason="now")
+    world.tasks.change(task_id, TaskStep("failed", failed_reason="now"))
     assert statuses(world, 3, 100) == ["failed", "failed"]
-    detail = world.describe_task(task_id)
+    detail = ask(world, "DescribeModelCompTask", modelCompTaskId=task_id)
     assert detail is not None
     assert detail["finishTime"] == "2026-01-02T11:04:08+08:00"
     with pytest.raises(KeyError):
-        world.set_status("amva-nobody", "failed")
+        world.tasks.change("amva-nobody", TaskStep("failed"))
 
 
 def test_divert() -> None:
     world = make()
-    task_id = world.add_task(SOURCE)
+    task_id = world.tasks.add(TaskSpec(SOURCE))
     world.advance(10)
-    world.divert(task_id, Step(status="succeeded", after=5, model_id="amv-x"))
+    world.tasks.change(task_id, TaskStep(status="succeeded", after=5, model_id="amv-x"))
     assert statuses(world, 14.9, 15) == ["running", "succeeded"]
 
 
 def test_remove_and_duplicate() -> None:
     world = make()
-    world.add_task(SOURCE, task_id="amva-one")
+    world.tasks.add(TaskSpec(SOURCE, id="amva-one"))
     with pytest.raises(ValueError, match="already a task 'amva-one'"):
-        world.add_task(SOURCE, task_id="amva-one")
-    world.remove_task("amva-one")
+        world.tasks.add(TaskSpec(SOURCE, id="amva-one"))
+    world.tasks.remove("amva-one")
     assert world.tasks == {}
 
 
 def test_step_rules() -> None:
     with pytest.raises(ValueError, match="needs status succeeded"):
-        make().add_task(SOURCE, status="failed", model_id="amv-x")
+        make().tasks.add(TaskSpec(SOURCE, status="failed", model_id="amv-x"))
 
 
 def test_reset_restores_the_scenario() -> None:
@@ -290,7 +308,7 @@ def test_reset_restores_the_scenario() -> None:
     world.advance(20)
     world.account.secret_access_key = "other"
     world.behaviour.marker = "exclusive"
-    world.add_task(SOURCE)
+    world.tasks.add(TaskSpec(SOURCE))
     world.due_faults("DescribeModelCompTasks")
     world.faults.append(Fault(latency=1))
     world.reset()
@@ -324,17 +342,20 @@ def test_clocks() -> None:
 
 def test_finish_time_is_when_the_last_end_began() -> None:
     world = make()
-    task_id = world.add_task(
-        SOURCE, timeline=(Step(status="succeeded"), Step(status="succeeded", after=5, model_id="amv-x"))
+    task_id = world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            timeline=(TaskStep(status="succeeded"), TaskStep(status="succeeded", after=5, model_id="amv-x")),
+        )
     )
 
     def finish_time() -> Any:
-        return world.list_tasks()["modelCompTaskList"][0].get("finishTime")
+        return ask(world, "DescribeModelCompTasks")["modelCompTaskList"][0].get("finishTime")
 
     world.advance(10)
     assert finish_time() == "2026-01-02T11:04:05+08:00"
-    world.set_status(task_id, "running")
+    world.tasks.change(task_id, TaskStep("running"))
     assert finish_time() is None
     world.advance(1)
-    world.set_status(task_id, "failed")
+    world.tasks.change(task_id, TaskStep("failed"))
     assert finish_time() == "2026-01-02T11:04:16+08:00"

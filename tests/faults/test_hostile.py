@@ -50,7 +50,6 @@ from airflow_provider_qianfan.triggers._thread import DriverThread
 from tests.faults.connect import ConnectProxy, SocksProxy, wait_until
 from tests.faults.raw import (
     RawServer,
-    Step,
     agree,
     cut,
     drip,
@@ -67,6 +66,8 @@ from tests.faults.tls import NAME, TlsServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from airflow_provider_qianfan.emulator.steps import TaskStep
 
 pytestmark = pytest.mark.faults
 
@@ -96,7 +97,7 @@ class Row:
     :param says: a part of the message.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[TaskStep, ...]
     error: type[QianfanError] | None = QianfanTransientError
     sent: bool | None = True
     way: str = "plain"
@@ -115,7 +116,7 @@ def whole(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def answers(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> tuple[Step, ...]:
+def answers(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> tuple[TaskStep, ...]:
     """Read a request and answer it."""
     return read, say(whole(body, *headers, status=status))
 
@@ -371,7 +372,7 @@ class Stage:
 
     def play(self, row: Row) -> RawServer:
         """Make the server of a row: hostile once, and good after that."""
-        first: list[Step] = []
+        first: list[TaskStep] = []
         if row.tls is not None and row.way == "connect":
             first += [read, say(OK + b"\r\n")]
         if row.tls is not None:

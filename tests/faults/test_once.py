@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,9 @@ import pytest
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError, QianfanTransientError
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import ServiceStep
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec
+from airflow_provider_qianfan.emulator.steps import ServiceStep
 from tests.faults import proxy
 from tests.faults.connect import ConnectProxy
 from tests.faults.once import MADE, SERVICE, SOURCE, Try
@@ -30,6 +30,7 @@ from tests.faults.proxy import FaultProxy
 from tests.faults.tls import NAME, TlsServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from airflow_provider_qianfan.emulator.world import World
@@ -44,9 +45,9 @@ BEFORE = {"create": "DescribeModel", "swap": "DescribeService"}
 @pytest.fixture
 def platform() -> Iterator[EmulatorServer]:
     with EmulatorServer(allowed_hosts=(NAME,)) as server:
-        server.world.add_model(SOURCE)
-        server.world.add_model(MADE)
-        server.world.add_service("amv-old", service_id=SERVICE, run_status="Serving")
+        server.world.models.add(ModelSpec(id=SOURCE))
+        server.world.models.add(ModelSpec(id=MADE))
+        server.world.services.add(ServiceSpec("amv-old", id=SERVICE, run_status="Serving"))
         server.world.behaviour.list_lag = 1.0
         server.world.behaviour.update_seconds = 0.5
         yield server
@@ -205,7 +206,7 @@ def test_a_process_that_stood_still_between_note_and_sending(stage: Stage) -> No
 
     stage.until_it_succeeds(first=2)
     if stage.what == "swap":
-        stage.world.divert_service(SERVICE, ServiceStep(model_id="amv-rolled-back", update_status="None"))
+        stage.world.services.change(SERVICE, ServiceStep(model_id="amv-rolled-back", update_status="None"))
     os.kill(frozen.pid, signal.SIGCONT)
     frozen.wait(60)
 

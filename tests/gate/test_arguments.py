@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import date, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pendulum
 import pytest
@@ -20,6 +20,9 @@ from airflow_provider_qianfan.gate.arguments import (
 )
 from airflow_provider_qianfan.gate.selection import Selector
 from tests.gate.tasks import BEIJING, NOON, SOURCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize("value", ["", "  ", "None", "none", "NULL", "nan", "undefined", None, 7, [], b"x"])

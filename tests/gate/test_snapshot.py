@@ -17,11 +17,13 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Request, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.errors import ApiError
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import MEASURED_FOR, Costs, Query, Snapshot, take_snapshot
 from tests.api.steps import Drive, answer, error, page
+from tests.emulator.client import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,7 @@ class Platform:
     def fill(self, sizes: dict[str, int]) -> None:
         for source, size in sizes.items():
             for number in range(size):
-                self.world.add_task(source, task_id=f"amva-{source}-{number}")
+                self.world.tasks.add(TaskSpec(source, id=f"amva-{source}-{number}"))
 
     def take(self, *queries: Query) -> Snapshot:
         self.asked.clear()
@@ -61,13 +63,15 @@ class Platform:
             return refused
         try:
             if request.url.endswith(DETAIL):
-                return answer({"result": self.world.describe_task(what)})
+                return answer({"result": ask(self.world, "DescribeModelCompTask", modelCompTaskId=what)})
             return answer(
                 {
-                    "result": self.world.list_tasks(
+                    "result": ask(
+                        self.world,
+                        "DescribeModelCompTasks",
                         marker=body.get("marker"),
-                        max_keys=body["maxKeys"],
-                        source_model_id=body.get("sourceModelId"),
+                        maxKeys=body["maxKeys"],
+                        sourceModelId=body.get("sourceModelId"),
                     )
                 }
             )
@@ -286,7 +290,7 @@ def test_what_concerns_all_ends_it_for_all(
 def test_a_whole_list_that_cannot_be_read_is_not_needed(platform: Platform) -> None:
     """A row of somebody else, which is not as documented, must not keep our gate shut."""
     platform.fill(dict.fromkeys("ab", 1))
-    platform.world.add_task("other", omit=("id",))
+    platform.world.tasks.add(TaskSpec("other", omit=("id",)))
 
     for calls in ({"whole": 1, "a": 1, "b": 1}, {"a": 1, "b": 1}):
         snapshot = platform.take(*of("a", "b"))

@@ -26,8 +26,9 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy, Steps
 from airflow_provider_qianfan.api.model_compression import LIST, create_task, read_tasks
 from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._driver import Driver
 from airflow_provider_qianfan.hooks._settings import Settings
@@ -97,7 +98,7 @@ def driver(request: pytest.FixtureRequest) -> Callable[[Steps[Any], Settings], A
 
 @pytest.fixture
 def talk(emulator: EmulatorServer, driver: Callable[..., Any]) -> Talk:
-    emulator.world.add_task("amv-source000001", task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec("amv-source000001", id="amva-1"))
     return Talk(driver, emulator, emulator.url)
 
 
@@ -242,7 +243,7 @@ def test_a_skewed_clock_is_made_up_for(talk: Talk, skew: float) -> None:
 def test_257_tasks(talk: Talk, marker: Any) -> None:
     talk.server.world.behaviour.marker = marker
     for number in range(256):
-        talk.server.world.add_task("amv-source000001", created=-60.0 * number)
+        talk.server.world.tasks.add(TaskSpec("amv-source000001", created=-60.0 * number))
 
     assert len(talk().tasks) == 257
     assert talk.server.world.count(LIST) == 3
@@ -282,7 +283,7 @@ def test_netrc_does_not_replace_the_signature(talk: Talk, tmp_path: Any, monkeyp
 
 def test_a_connection_is_reused(talk: Talk, through: FaultProxy) -> None:
     for _ in range(150):
-        talk.server.world.add_task("amv-source000001")
+        talk.server.world.tasks.add(TaskSpec("amv-source000001"))
 
     talk()
 

@@ -16,8 +16,9 @@ from airflow_provider_qianfan.api.errors import (
     QianfanProtocolError,
 )
 from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.get_provider_info import get_provider_info
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests.dag_runs import AIRFLOW_3
@@ -238,7 +239,7 @@ def test_a_service_that_cannot_be_meant(emulator: EmulatorServer, wrong: dict[st
 def test_iterating_follows_the_pages_as_needed(emulator: EmulatorServer, marker: Any) -> None:
     emulator.world.behaviour.marker = marker
     for number in range(257):
-        emulator.world.add_task(SOURCE if number % 2 else "amv-other", created=-float(number))
+        emulator.world.tasks.add(TaskSpec(SOURCE if number % 2 else "amv-other", created=-float(number)))
     hook = QianfanHook()
 
     ids = [row["id"] for row in hook.iter_rows("/v2/model", "DescribeModelCompTasks", "modelCompTaskList")]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
 if TYPE_CHECKING:

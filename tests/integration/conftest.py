@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from tests.integration.cells import MADE, MODES, SOURCE
 from tests.integration.eyes import EYES, MOVED
 from tests.integration.eyes_stage import environments, platforms
@@ -99,7 +100,7 @@ def slots(services: Services) -> Iterator[Slots]:
         for mode in MODES:
             server = stack.enter_context(EmulatorServer())
             worlds[mode] = server.world
-            server.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+            server.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
             server.world.faults.append(Fault(rate_limit=True, retry_after=300, calls=(1,)))
             services.call(
                 "POST", "/connections", connection(f"slots_{mode}", server.url, server.world.account)

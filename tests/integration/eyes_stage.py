@@ -6,8 +6,10 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.emulator.scenario import Account
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from tests.faults.proxy import REFUSE, FaultProxy
 from tests.integration.cells import MADE, SOURCE
 from tests.integration.eyes import OBSERVERS
@@ -35,7 +37,7 @@ class Platform:
     def __init__(self, conn_id: str, folder: Path, stack: contextlib.ExitStack) -> None:
         server = stack.enter_context(EmulatorServer())
         self.conn_id, self.world = conn_id, server.world
-        self._task = self.world.add_task(SOURCE, status="running")
+        self._task = self.world.tasks.add(TaskSpec(SOURCE, status="running"))
         self._accounts = {
             name: Account(access_key_id=f"{name}-id", secret_access_key=f"{name}-secret")
             for name in OBSERVERS
@@ -71,7 +73,7 @@ class Platform:
 
     def succeed(self) -> None:
         """Let the task succeed."""
-        self.world.set_status(self._task, "succeeded", model_id=MADE)
+        self.world.tasks.change(self._task, TaskStep("succeeded", model_id=MADE))
 
     def calls(self, observer: Observer) -> list[Call]:
         """Return an observer's calls."""

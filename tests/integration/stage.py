@@ -7,10 +7,11 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account, TaskSpec
 from airflow_provider_qianfan.emulator.schema import read
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from tests.faults.proxy import PASS, REFUSE, FaultProxy
 from tests.integration.cells import SOURCE
 
@@ -49,7 +50,7 @@ class Stage:
         world, row = self._server.world, self._cell.row
         world.on_call = self._rotate_if_refused
         for task in row.tasks:
-            world.put(read(TaskSpec, {"source_model_id": SOURCE, **task}, self._cell.task_id))
+            world.tasks.add(read(TaskSpec, {"source_model_id": SOURCE, **task}, self._cell.task_id))
         for fault in row.faults:
             made = read(Fault, fault, self._cell.task_id)
             if made.until is not None:

@@ -13,7 +13,10 @@ import pytest
 from airflow_provider_qianfan._compat import KILL
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import ModelSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from tests.dag_runs import AIRFLOW, AIRFLOW_3
+from tests.emulator.client import ask
 from tests.integration.cells import MADE, SOURCE
 from tests.integration.moments import ANSWERS, ENDS, LIST_LAG, MOMENTS
 from tests.integration.services import wait_until
@@ -40,7 +43,7 @@ def platforms(services: Services, *task_ids: str) -> Iterator[dict[str, World]]:
         for task_id in task_ids:
             server = stack.enter_context(EmulatorServer(NEVER_ENDING))
             worlds[task_id] = server.world
-            server.world.add_model(SOURCE)
+            server.world.models.add(ModelSpec(id=SOURCE))
             server.world.behaviour.list_lag = LIST_LAG
             account = server.world.account
             services.call("POST", "/connections", connection(task_id, server.url, account))
@@ -88,7 +91,7 @@ class Deaths:
                 self._kill(moment)
                 if moment == "while_waiting":
                     (task_id,) = world.tasks
-                    world.set_status(task_id, "succeeded", model_id=MADE)
+                    world.tasks.change(task_id, TaskStep("succeeded", model_id=MADE))
 
         return on_call
 
@@ -143,7 +146,7 @@ def ended(services: Services) -> Iterator[dict[str, World]]:
         cleared = worlds["cleared_when_deferred"]
         wait_until(lambda: states()["cleared_when_deferred"] == "deferred")
         (task_id,) = cleared.tasks
-        cleared.set_status(task_id, "succeeded", model_id=MADE)
+        cleared.tasks.change(task_id, TaskStep("succeeded", model_id=MADE))
         services.wait(run, 120)
         assert list(map(states().get, ENDS)) == ["failed", "failed", "success"]
         yield worlds
@@ -155,7 +158,7 @@ def test_a_task_that_is_marked_as_failed_cancels_its_compression(ended: dict[str
     (task_id,) = world.tasks
 
     assert world.count(CANCEL) == is_told(end)
-    status = (world.describe_task(task_id) or {})["status"]
+    status = (ask(world, "DescribeModelCompTask", modelCompTaskId=task_id) or {})["status"]
     assert status in ("stopping", "stopped") if is_told(end) else status == "running"
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Step
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -28,7 +29,7 @@ CANCEL = "CancelModelCompTask"
 @pytest.fixture
 def world(emulator: EmulatorServer) -> World:
     """A platform on which one compression is running."""
-    emulator.world.add_task(SOURCE, task_id="amva-1", name="demo")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", name="demo"))
     emulator.world.behaviour.stopping_seconds = 1
     return emulator.world
 
@@ -71,8 +72,8 @@ def test_what_was_cancelled_stays_so_without_its_xcom(
 def test_another_end(world: World, cancel: Any) -> None:
     world.on_call = lambda call: (
         call.action == CANCEL
-        and world.divert(
-            "amva-1", Step(status="stopping"), Step(status="succeeded", model_id="amv-made", after=1)
+        and world.tasks.change(
+            "amva-1", TaskStep(status="stopping"), TaskStep(status="succeeded", model_id="amv-made", after=1)
         )
     )
 
@@ -94,7 +95,7 @@ def test_no_end_in_time(world: World, cancel: Any) -> None:
 
 @pytest.mark.parametrize("status", ["succeeded", "failed"])
 def test_nothing_to_cancel(world: World, cancel: Any, dag_runner: DagRunner, status: Any) -> None:
-    world.set_status("amva-1", status)
+    world.tasks.change("amva-1", TaskStep(status))
 
     assert cancel(wait_for_completion=True).state == "success"
     assert world.count(CANCEL) == 0
@@ -103,7 +104,7 @@ def test_nothing_to_cancel(world: World, cancel: Any, dag_runner: DagRunner, sta
 
 @pytest.mark.parametrize("status", ["stopping", "stopped"])
 def test_it_was_cancelled_before(world: World, cancel: Any, dag_runner: DagRunner, status: Any) -> None:
-    world.set_status("amva-1", status)
+    world.tasks.change("amva-1", TaskStep(status))
 
     assert cancel().state == "success"
     assert world.count(CANCEL) == 0
@@ -114,7 +115,7 @@ def test_it_was_cancelled_before(world: World, cancel: Any, dag_runner: DagRunne
 def test_it_finishes_meanwhile(world: World, cancel: Any, dag_runner: DagRunner, answer: Any) -> None:
     world.behaviour.cancel_finished = answer
     world.faults.append(Fault(action=CANCEL, latency=0.1))
-    world.on_call = lambda call: world.set_status("amva-1", "succeeded", model_id="amv-made")
+    world.on_call = lambda call: world.tasks.change("amva-1", TaskStep("succeeded", model_id="amv-made"))
 
     assert cancel().state == "success"
     assert world.count(CANCEL) == 1

@@ -12,7 +12,8 @@ import pytest
 
 from airflow_provider_qianfan.changes import journal
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import ModelStep, Step
+from airflow_provider_qianfan.emulator.specs import ModelSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, TaskStep
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanModelUnusableError,
@@ -56,10 +57,10 @@ def operator(cls: Any = QianfanCreateModelCompTaskOperator, **arguments: Any) ->
 @pytest.fixture
 def world(emulator: EmulatorServer) -> World:
     """A platform with one model version that can be compressed; a compression takes a moment."""
-    emulator.world.add_model(SOURCE)
+    emulator.world.models.add(ModelSpec(id=SOURCE))
     emulator.world.scenario = emulator.world.scenario.__class__(
         created_tasks=emulator.world.scenario.created_tasks.__class__(
-            timeline=(Step(status="running"), Step(status="succeeded", model_id=MADE, after=1.5))
+            timeline=(TaskStep(status="running"), TaskStep(status="succeeded", model_id=MADE, after=1.5))
         )
     )
     return emulator.world
@@ -102,7 +103,7 @@ def test_creates(world: World, create: Any) -> None:
     assert body == {"name": "demo", "sourceModelId": SOURCE, "modelSetId": SET, "config": CONFIG}
     assert text == "nightly"
     assert mark.startswith("[airflow:")
-    assert world.tasks[task_id].description == f"nightly {mark}"
+    assert world.tasks[task_id].spec.description == f"nightly {mark}"
 
 
 @pytest.mark.parametrize(
@@ -161,8 +162,8 @@ def test_mapped_tasks_create_one_each(world: World, dag_runner: DagRunner) -> No
 
     given = {outcome.xcoms["return_value"] for outcome in outcomes.values()}
     assert given == set(world.tasks)
-    assert sorted(task.config["weight"] for task in world.tasks.values()) == sorted(weights)
-    assert len({task.description for task in world.tasks.values()}) == 3
+    assert sorted(task.spec.config["weight"] for task in world.tasks.values()) == sorted(weights)
+    assert len({task.spec.description for task in world.tasks.values()}) == 3
 
 
 if AIRFLOW_3:  # which keeps links as XComs
@@ -189,7 +190,7 @@ if AIRFLOW_3:  # which keeps links as XComs
 def test_a_model_that_cannot_be_compressed(
     world: World, create: Any, model: dict[str, Any], error: type[BaseException], told: str
 ) -> None:
-    world.add_model("amv-other0000001", **model)
+    world.models.add(ModelSpec(id="amv-other0000001", **model))
 
     outcome = create(source_model_id="amv-other0000001", retries=1)
 
@@ -199,8 +200,8 @@ def test_a_model_that_cannot_be_compressed(
 
 
 def test_a_model_that_becomes_ready(world: World, create: Any) -> None:
-    world.set_model_status(SOURCE, "Creating")
-    world.on_call = lambda call: call.action == MODEL and world.set_model_status(SOURCE, "Ready")
+    world.models.change(SOURCE, ModelStep("Creating"))
+    world.on_call = lambda call: call.action == MODEL and world.models.change(SOURCE, ModelStep("Ready"))
 
     created(create(retries=1), world)
 
@@ -208,7 +209,7 @@ def test_a_model_that_becomes_ready(world: World, create: Any) -> None:
 def test_what_the_platform_does_not_say_is_warned_about(
     world: World, create: Any, dag_runner: DagRunner
 ) -> None:
-    world.set_model_status(SOURCE, "Ready", omit=("isSupportModelComp",))
+    world.models.change(SOURCE, ModelStep("Ready", omit=("isSupportModelComp",)))
 
     created(create(), world)
 
@@ -419,7 +420,7 @@ def test_a_task_that_is_there_is_adopted(world: World, create: Any, dag_runner: 
 
     def leave_one(call: Any) -> None:
         world.on_call = None
-        world.add_task(SOURCE, task_id="amva-left", description=marks[-1])
+        world.tasks.add(TaskSpec(SOURCE, id="amva-left", description=marks[-1]))
 
     marks: list[str] = []
     real = journal.fingerprint
@@ -449,7 +450,7 @@ def test_two_with_the_same_mark(world: World, create: Any) -> None:
         if call.action == CREATE:
             (mine,) = world.tasks.values()
             world.on_call = None
-            world.add_task(SOURCE, task_id="amva-rival", description=mine.description)
+            world.tasks.add(TaskSpec(SOURCE, id="amva-rival", description=mine.spec.description))
 
     world.on_call = race
     world.faults.append(Fault(action=CREATE, server_error=502, performs=True))
@@ -477,8 +478,8 @@ def test_waits_for_the_produced_model_too(world: World, create: Any, mode: dict[
     late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=0.8))
     world.on_call = lambda call: (
         call.action == CREATE
-        and world.divert(
-            "amva-created0001", Step(status="succeeded", after=1, model_id=MADE, model_timeline=late)
+        and world.tasks.change(
+            "amva-created0001", TaskStep(status="succeeded", after=1, model_id=MADE, model_timeline=late)
         )
     )
     began = world.now
@@ -494,7 +495,7 @@ def test_the_compression_fails(
 ) -> None:
     world.on_call = lambda call: (
         call.action == CREATE
-        and world.divert("amva-created0001", Step(status="failed", failed_reason="no data"))
+        and world.tasks.change("amva-created0001", TaskStep(status="failed", failed_reason="no data"))
     )
 
     outcome = create(retries=2, **mode)
@@ -529,7 +530,7 @@ def test_a_failed_look_is_retried_without_a_second_creation(
 def test_the_timeout_is_the_sensors(world: World, create: Any, mode: dict[str, Any]) -> None:
     from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-    world.on_call = lambda call: call.action == CREATE and world.divert("amva-created0001")
+    world.on_call = lambda call: call.action == CREATE and world.tasks.change("amva-created0001")
 
     told = failed(create(timeout=1, **mode), AirflowSensorTimeout)
 
@@ -566,7 +567,7 @@ EVENTS: dict[str, Any] = {
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS.keys())
 def test_a_resume_finds_its_task_whatever_the_event_says(world: World, resume: Any, event: Any) -> None:
-    world.add_task(SOURCE, created=5, task_id="amva-foreign", description="[airflow:0123456789abcdef]")
+    world.tasks.add(TaskSpec(SOURCE, created=5, id="amva-foreign", description="[airflow:0123456789abcdef]"))
 
     outcome = resume(event)
 
@@ -586,7 +587,7 @@ def test_a_resume_creates_nothing(world: World, resume: Any) -> None:
 
 def test_values_are_kept_over_a_deferral(world: World, resume: Any) -> None:
     """Templates are rendered again when a task is resumed; here, to another source model."""
-    world.add_model("amv-other0000001")
+    world.models.add(ModelSpec(id="amv-other0000001"))
 
     outcome = resume(
         EVENTS["as it is"],
@@ -602,7 +603,7 @@ def test_values_are_kept_over_a_deferral(world: World, resume: Any) -> None:
 
 @pytest.mark.parametrize("cancel_on_kill", [False, True])
 def test_execution_timeout_kills(world: World, create: Any, cancel_on_kill: bool) -> None:
-    goes_on = world.scenario.created_tasks.__class__(timeline=(Step(status="running"),))
+    goes_on = world.scenario.created_tasks.__class__(timeline=(TaskStep(status="running"),))
     world.scenario = world.scenario.__class__(created_tasks=goes_on)
 
     outcome = create(

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ def listed(dag_runner: DagRunner) -> Any:
 def tasks(emulator: EmulatorServer) -> EmulatorServer:
     """Four tasks of two sources."""
     emulator.world.behaviour.order = "shuffled"
-    add = emulator.world.add_task
-    add(SOURCE, task_id="amva-1", name="one", created=-300, status="succeeded", model_id="amv-made")
-    add(SOURCE, task_id="amva-2", name="two", created=-200, status="failed")
-    add("amv-other", task_id="amva-3", name="one", created=-100)
-    add(SOURCE, task_id="amva-4", name="one", set_keys={"createTime": ""})
+    for task in (
+        TaskSpec(SOURCE, id="amva-1", name="one", created=-300, status="succeeded", model_id="amv-made"),
+        TaskSpec(SOURCE, id="amva-2", name="two", created=-200, status="failed"),
+        TaskSpec("amv-other", id="amva-3", name="one", created=-100),
+        TaskSpec(SOURCE, id="amva-4", name="one", set={"createTime": ""}),
+    ):
+        emulator.world.tasks.add(task)
     return emulator
 
 
@@ -75,7 +78,7 @@ def test_pages_are_followed(
 ) -> None:
     emulator.world.behaviour.marker = marker
     for number in range(257):
-        emulator.world.add_task(SOURCE, created=-float(number))
+        emulator.world.tasks.add(TaskSpec(SOURCE, created=-float(number)))
 
     assert len(listed(limit=None).xcoms["return_value"]) == 257
     assert len(listed().xcoms["return_value"]) == 100

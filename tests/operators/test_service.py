@@ -11,7 +11,8 @@ import pytest
 
 from airflow_provider_qianfan.changes import service, update
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import CreatedServices, Patch, ServiceStep
+from airflow_provider_qianfan.emulator.specs import CreatedServices, ModelSpec, ServiceSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, Patch, ServiceStep
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -29,6 +30,7 @@ from airflow_provider_qianfan.operators.service import (
     QianfanModifyServiceOperator,
 )
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
+from tests.emulator.client import ask
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
@@ -81,16 +83,16 @@ def world(emulator: EmulatorServer) -> World:
     """A platform with one service and a version to update it to, which takes a moment."""
     world = emulator.world
     world.behaviour.update_seconds = 1
-    world.add_model(OLD, model_set_id=OLD_SET)
-    world.add_model(NEW, model_set_id=NEW_SET)
-    world.add_service(OLD, service_id=SERVICE, model_set_id=OLD_SET, name="chat")
+    world.models.add(ModelSpec(id=OLD, model_set_id=OLD_SET))
+    world.models.add(ModelSpec(id=NEW, model_set_id=NEW_SET))
+    world.services.add(ServiceSpec(OLD, id=SERVICE, model_set_id=OLD_SET, name="chat"))
     return world
 
 
 @pytest.fixture
 def empty(world: World) -> World:
     """The same without the service; one that is created serves after a moment."""
-    world.remove_service(SERVICE)
+    world.services.remove(SERVICE)
     world.scenario = world.scenario.__class__(
         created_services=CreatedServices(
             timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Serving", after=1))
@@ -203,7 +205,7 @@ def test_templates_and_the_rollback(world: World, dag_runner: DagRunner) -> None
 
     assert outcomes["roll_back"].xcoms["return_value"] == OLD
     assert outcomes["roll_back"].xcoms["previous_model_id"] == NEW
-    (row,) = [service.row("detail", world.now, world.behaviour) for service in world.existing_services()]
+    (row,) = [service.row("detail", world.now, world.behaviour) for service in world.services.existing()]
     assert (row["modelId"], row["modelSetId"]) == (OLD, OLD_SET)
 
 
@@ -211,7 +213,7 @@ def test_templates_and_the_rollback(world: World, dag_runner: DagRunner) -> None
 def test_a_service_that_serves_it_already(
     world: World, modified: Any, dag_runner: DagRunner, run_status: Any
 ) -> None:
-    world.set_service(SERVICE, model_id=NEW, model_set_id=NEW_SET, run_status=run_status)
+    world.services.change(SERVICE, ServiceStep(model_id=NEW, model_set_id=NEW_SET, run_status=run_status))
 
     assert swapped(modified(), world, times=0, previous=NEW)
     assert f"Nothing is sent: service {SERVICE} ('chat') serves {NEW} already." in dag_runner.log
@@ -221,7 +223,7 @@ def test_a_service_that_serves_it_already(
 def test_a_service_that_has_it_and_does_not_serve(
     world: World, modified: Any, run_status: Any, waiting: dict[str, Any]
 ) -> None:
-    world.set_service(SERVICE, model_id=NEW, run_status=run_status)
+    world.services.change(SERVICE, ServiceStep(model_id=NEW, run_status=run_status))
 
     outcome = modified(retries=1, **waiting)
 
@@ -233,7 +235,7 @@ def test_a_service_that_has_it_and_does_not_serve(
 @pytest.mark.parametrize("run_status", ["Failed", "Stopped", "Deploying"])
 def test_a_service_that_does_not_serve_another(world: World, modified: Any, run_status: Any) -> None:
     """Whether it can be updated is for the platform to say."""
-    world.set_service(SERVICE, run_status=run_status)
+    world.services.change(SERVICE, ServiceStep(run_status=run_status))
 
     outcome = modified(retries=1)
 
@@ -317,7 +319,13 @@ def test_a_request_that_never_left_is_sent_again(
 def start_update(world: World, model_id: str = OTHER, *, shows: Any = "old") -> None:
     """Have somebody else update the service."""
     world.behaviour.updating_model = shows
-    world.modify_service(SERVICE, model_set_id=OLD_SET if model_id == OLD else NEW_SET, model_id=model_id)
+    ask(
+        world,
+        "ModifyService",
+        serviceId=SERVICE,
+        modelSetId=OLD_SET if model_id == OLD else NEW_SET,
+        modelId=model_id,
+    )
 
 
 def test_somebody_elses_update_to_another(world: World, modified: Any, dag_runner: DagRunner) -> None:
@@ -337,7 +345,7 @@ def test_somebody_elses_update_to_another(world: World, modified: Any, dag_runne
 def test_an_update_of_which_only_one_version_shows(world: World, modified: Any, shows: Any) -> None:
     """What shows may be what it is updated to, or what it is updated from."""
     if shows == "old":
-        world.set_service(SERVICE, model_id=NEW, model_set_id=NEW_SET)
+        world.services.change(SERVICE, ServiceStep(model_id=NEW, model_set_id=NEW_SET))
         start_update(world, OLD, shows="old")
     else:
         start_update(world, NEW, shows="new")
@@ -555,21 +563,21 @@ def test_a_version_that_cannot_be_deployed(
     error: type[BaseException],
     told: str,
 ) -> None:
-    world.set_model_status(NEW, **change)
+    world.models.change(NEW, ModelStep(**change))
 
     assert told in failed(dag_runner.run(make)["deploy"], error)
     assert world.count(MODIFY) == world.count(CREATE) == 0
 
 
 def test_a_service_that_does_not_say_what_it_serves(world: World, modified: Any) -> None:
-    world.set_service(SERVICE, omit=("modelId",))
+    world.services.change(SERVICE, ServiceStep(omit=("modelId",)))
 
     assert "does not say which model version" in failed(modified(), QianfanProtocolError)
     assert world.count(MODIFY) == 0
 
 
 def test_a_service_that_does_not_name_its_model_set(world: World, modified: Any) -> None:
-    world.set_service(SERVICE, omit=("modelSetId",))
+    world.services.change(SERVICE, ServiceStep(omit=("modelSetId",)))
 
     outcome = modified()
 
@@ -613,11 +621,11 @@ def test_create(empty: World, created: Any) -> None:
         "protocolVersion": 2,
     }
     assert text == "nightly"
-    assert empty.services[service_id].description == f"nightly {mark}"
+    assert empty.services[service_id].spec.description == f"nightly {mark}"
 
 
 def test_services_of_others_are_not_adopted(world: World, created: Any) -> None:
-    world.add_service(OLD, name="chat-2", description="[airflow:0123456789abcdef]")
+    world.services.add(ServiceSpec(OLD, name="chat-2", description="[airflow:0123456789abcdef]"))
 
     outcome = created(model_set_id="am-given")
 
@@ -765,7 +773,9 @@ def test_two_with_the_same_mark(empty: World, created: Any) -> None:
         if call.action == CREATE:
             empty.on_call = None
             (mine,) = empty.services.values()
-            empty.add_service(NEW, service_id="svco-rival", name="chat", description=mine.description)
+            empty.services.add(
+                ServiceSpec(NEW, id="svco-rival", name="chat", description=mine.spec.description)
+            )
 
     empty.on_call = race
     empty.faults.append(Fault(action=CREATE, server_error=502, performs=True))
@@ -780,7 +790,7 @@ def test_two_with_the_same_mark(empty: World, created: Any) -> None:
 def test_many_services(empty: World, created: Any) -> None:
     empty.behaviour.list_lag = 0.5
     for _ in range(150):
-        empty.add_service(OLD, name="chat", description="theirs", created=-100.0)
+        empty.services.add(ServiceSpec(OLD, name="chat", description="theirs", created=-100.0))
     empty.faults.append(Fault(action=CREATE, server_error=502, performs=True))
 
     assert created(settle=8).xcoms["service_id"] == "svco-created0001"
@@ -795,7 +805,7 @@ def test_mapped_tasks_create_one_each(empty: World, dag_runner: DagRunner) -> No
     outcomes = dag_runner.run(build)["deploy"]
 
     assert {outcome.xcoms["service_id"] for outcome in outcomes.values()} == set(empty.services)
-    assert len({service.description for service in empty.services.values()}) == 2
+    assert len({service.spec.description for service in empty.services.values()}) == 2
 
 
 def test_templates(empty: World, dag_runner: DagRunner) -> None:

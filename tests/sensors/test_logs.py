@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
-from airflow_provider_qianfan.emulator.scenario import Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
 if TYPE_CHECKING:
@@ -100,15 +101,17 @@ def lines_of(dag_runner: DagRunner, mode: str, **arguments: Any) -> str:
 
 def add_task_of(emulator: EmulatorServer, looks: int) -> None:
     """Add a task that is ``creating`` and then ``running`` for so many looks each, and then succeeds."""
-    emulator.world.add_task(
-        SOURCE,
-        task_id="amva-1",
-        name="demo",
-        timeline=(
-            Step(status="creating"),
-            Step(after=looks, status="running"),
-            Step(after=2 * looks, status="succeeded", model_id="amv-made00000001"),
-        ),
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-1",
+            name="demo",
+            timeline=(
+                TaskStep(status="creating"),
+                TaskStep(after=looks, status="running"),
+                TaskStep(after=2 * looks, status="succeeded", model_id="amv-made00000001"),
+            ),
+        )
     )
 
 
@@ -143,14 +146,16 @@ def test_no_line_per_poll(emulator: EmulatorServer, dag_runner: DagRunner, mode:
 
 
 def test_a_failed_task(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
-    emulator.world.add_task(
-        SOURCE,
-        task_id="amva-1",
-        name="demo",
-        timeline=(
-            Step(status="running"),
-            Step(after=1, status="failed", failed_reason="the calibration data set is empty"),
-        ),
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-1",
+            name="demo",
+            timeline=(
+                TaskStep(status="running"),
+                TaskStep(after=1, status="failed", failed_reason="the calibration data set is empty"),
+            ),
+        )
     )
 
     assert (
@@ -168,7 +173,7 @@ ERROR QianfanTaskFailedError: Model compression task amva-1 ('demo') failed: the
 
 
 def test_a_skip(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1", name="demo", status="stopped")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", name="demo", status="stopped"))
 
     assert (
         lines_of(dag_runner, mode, soft_fail=True)
@@ -181,9 +186,9 @@ WARNING The gate stays shut, and this task is skipped. QianfanTaskFailedError: M
 
 
 def test_an_ambiguous_selection(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1", name="first")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", name="first"))
     emulator.world.advance(90)
-    emulator.world.add_task(SOURCE, task_id="amva-2", name="second", config={"strategy": "Sparse"})
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-2", name="second", config={"strategy": "Sparse"}))
 
     assert (
         lines_of(dag_runner, mode)
@@ -203,8 +208,8 @@ ERROR QianfanTaskAmbiguousError: 2 model compression tasks are under way at once
 
 
 def test_a_near_miss_of_created_after(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> None:
-    emulator.world.add_task(
-        SOURCE, task_id="amva-1", name="demo", status="succeeded", model_id="amv-made00000001"
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, id="amva-1", name="demo", status="succeeded", model_id="amv-made00000001")
     )
 
     assert (

@@ -13,8 +13,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account, Patch, Step
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -87,21 +89,21 @@ def shut(outcome: Outcome, error: type[BaseException], state: str = "failed") ->
     return str(outcome.error)
 
 
-def finishing(*, after: float = 1.0, **step: Any) -> tuple[Step, ...]:
+def finishing(*, after: float = 1.0, **step: Any) -> tuple[TaskStep, ...]:
     """A timeline that waits first."""
-    return Step(status="running"), Step(after=after, **step)
+    return TaskStep(status="running"), TaskStep(after=after, **step)
 
 
 def finish_after_the_first_look(emulator: EmulatorServer, **step: Any) -> None:
-    task_id = emulator.world.add_task(SOURCE)
-    emulator.world.on_call = lambda call: emulator.world.divert(task_id, Step(**step))
+    task_id = emulator.world.tasks.add(TaskSpec(SOURCE))
+    emulator.world.on_call = lambda call: emulator.world.tasks.change(task_id, TaskStep(**step))
 
 
 # -- in every mode -----------------------------------------------------------------------------------------
 
 
 def test_a_success_opens(emulator: EmulatorServer, gate: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     assert opened(gate())
     (call,) = emulator.world.calls
@@ -109,7 +111,7 @@ def test_a_success_opens(emulator: EmulatorServer, gate: Any) -> None:
 
 
 def test_waits_for_a_success(emulator: EmulatorServer, gate: Any) -> None:
-    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec(SOURCE, timeline=finishing(status="succeeded", model_id=MADE)))
 
     assert opened(gate())
     assert emulator.world.count(LIST) > 1
@@ -119,7 +121,7 @@ def test_waits_for_a_task_that_is_not_there_yet(
     emulator: EmulatorServer, gate: Any, dag_runner: DagRunner
 ) -> None:
     emulator.world.behaviour.list_lag = 1
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     assert opened(gate())
     assert "no task fits yet (source model amv-source000001)" in dag_runner.log
@@ -134,7 +136,7 @@ def test_a_verdict_does_not_depend_on_its_xcom(
     refuse_xcom: Callable[[str], None],
 ) -> None:
     refuse_xcom("model_comp_task")
-    emulator.world.add_task(SOURCE, status="failed", failed_reason="no calibration data")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="failed", failed_reason="no calibration data"))
 
     outcome = gate(soft_fail=soft_fail)
 
@@ -152,7 +154,7 @@ def test_a_gate_whose_xcom_cannot_be_pushed_does_not_open(
     emulator: EmulatorServer, gate: Any, key: str, refuse_xcom: Callable[[str], None], dag_runner: DagRunner
 ) -> None:
     refuse_xcom(key)
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     shut(gate(soft_fail=True), OSError)
     assert "The gate opens" not in dag_runner.log
@@ -162,7 +164,7 @@ def test_a_gate_whose_xcom_cannot_be_pushed_does_not_open(
 @pytest.mark.parametrize("status", ["failed", "stopped"])
 def test_waits_for_a_failure(emulator: EmulatorServer, gate: Any, status: Any, soft_fail: bool) -> None:
     reason = {"failed_reason": "no calibration data"} if status == "failed" else {}
-    emulator.world.add_task(SOURCE, timeline=finishing(status=status, **reason))
+    emulator.world.tasks.add(TaskSpec(SOURCE, timeline=finishing(status=status, **reason)))
 
     outcome = gate(soft_fail=soft_fail, retries=2)
 
@@ -179,7 +181,7 @@ def test_waits_for_a_failure(emulator: EmulatorServer, gate: Any, status: Any, s
 def test_times_out(emulator: EmulatorServer, gate: Any) -> None:
     from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-    emulator.world.add_task(SOURCE, task_id="amva-1", name="demo")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", name="demo"))
 
     told = shut(gate(timeout=1), AirflowSensorTimeout)
 
@@ -187,7 +189,7 @@ def test_times_out(emulator: EmulatorServer, gate: Any) -> None:
 
 
 def test_outlasts_an_outage(emulator: EmulatorServer, gate: Any, dag_runner: DagRunner) -> None:
-    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec(SOURCE, timeline=finishing(status="succeeded", model_id=MADE)))
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=1, calls=(2,)))
     emulator.world.faults.append(Fault(not_json=True, calls=(3,)))
 
@@ -212,11 +214,11 @@ def test_a_wrong_key_fails_at_once(
 def test_a_rotated_key_is_read_again(
     emulator: EmulatorServer, gate: Any, monkeypatch: pytest.MonkeyPatch, dag_runner: DagRunner
 ) -> None:
-    task_id = emulator.world.add_task(SOURCE)
+    task_id = emulator.world.tasks.add(TaskSpec(SOURCE))
 
     def rotate(call: Any) -> None:
         if emulator.world.count(LIST) == 1:  # the old key worked once; from now on it is refused
-            emulator.world.divert(task_id, Step(status="succeeded", model_id=MADE))
+            emulator.world.tasks.change(task_id, TaskStep(status="succeeded", model_id=MADE))
             emulator.world.accounts = [Account(access_key_id="new-id", secret_access_key="new-secret")]
         elif call.code == "InvalidAccessKeyId":  # and now the connection is brought up to date
             monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", emulator.connection_uri)
@@ -239,14 +241,14 @@ def test_settings_that_cannot_be_used_any_more(
     """The CA bundle that the connection names is gone for a while, or for good, after the first look."""
     from airflow_provider_qianfan.exceptions import QianfanConfigurationError
 
-    task_id = emulator.world.add_task(SOURCE)
+    task_id = emulator.world.tasks.add(TaskSpec(SOURCE))
     bundle = tmp_path / "bundle.pem"
     bundle.touch()
     monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", f"{emulator.connection_uri}?verify={bundle}")
 
     def take_away(call: Any) -> None:
         if emulator.world.count(LIST) == 1:
-            emulator.world.divert(task_id, Step(status="succeeded", model_id=MADE))
+            emulator.world.tasks.change(task_id, TaskStep(status="succeeded", model_id=MADE))
             bundle.unlink()
             if corrected:
                 threading.Timer(4.0, bundle.touch).start()
@@ -274,7 +276,7 @@ def test_a_connection_that_is_not_whole(gate: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_second_try_starts_afresh(emulator: EmulatorServer, gate: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
     emulator.world.faults.append(Fault(legacy_error=6, calls=(1,)))
 
     outcome = gate(retries=1, retry_delay=timedelta(seconds=0.1))
@@ -283,8 +285,8 @@ def test_a_second_try_starts_afresh(emulator: EmulatorServer, gate: Any) -> None
 
 
 def test_values_are_kept_over_a_deferral(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
-    emulator.world.add_task(
-        SOURCE, name="first", timeline=finishing(after=2, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, name="first", timeline=finishing(after=2, status="succeeded", model_id=MADE))
     )
 
     class RenderedAnew(QianfanModelCompTaskSensor):
@@ -373,7 +375,7 @@ def test_a_look_that_changes_nothing_defers_again_with_the_time_that_is_left(
 ) -> None:
     from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
 
     outcome, triggers = resume(
         lambda trigger: {"target": trigger.target, "memory": trigger.memory}, timeout=3
@@ -389,7 +391,7 @@ def test_an_event_without_memory_does_not_begin_the_wait_anew(
 ) -> None:
     from airflow.providers.common.compat.sdk import TaskDeferred
 
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     began = datetime.now(UTC) - timedelta(seconds=100)
     context: Any = {"ti": SimpleNamespace(start_date=began), "dag_run": None}
 
@@ -403,8 +405,10 @@ def test_an_event_without_memory_does_not_begin_the_wait_anew(
 
 
 def test_a_stale_success_next_to_a_newer_running_task(emulator: EmulatorServer, gate: Any) -> None:
-    emulator.world.add_task(SOURCE, created=-86400, status="succeeded", model_id="amv-stale")
-    emulator.world.add_task(SOURCE, task_id="amva-new", timeline=finishing(status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec(SOURCE, created=-86400, status="succeeded", model_id="amv-stale"))
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, id="amva-new", timeline=finishing(status="succeeded", model_id=MADE))
+    )
 
     assert opened(gate())
 
@@ -415,8 +419,8 @@ def test_a_later_instant_in_another_time_zone(emulator: EmulatorServer, look: An
     now = datetime.now(UTC).replace(microsecond=0)
     earlier = (now - timedelta(minutes=30)).astimezone(timezone(timedelta(hours=8)))
     for model_id, created in (("amv-earlier", earlier), (MADE, now)):
-        emulator.world.add_task(
-            SOURCE, status="succeeded", model_id=model_id, set_keys={"createTime": created.isoformat()}
+        emulator.world.tasks.add(
+            TaskSpec(SOURCE, status="succeeded", model_id=model_id, set={"createTime": created.isoformat()})
         )
 
     assert opened(look())
@@ -425,8 +429,8 @@ def test_a_later_instant_in_another_time_zone(emulator: EmulatorServer, look: An
 @pytest.mark.parametrize("order", ["newest_first", "oldest_first", "shuffled"])
 def test_two_running_tasks(emulator: EmulatorServer, look: Any, order: Any) -> None:
     emulator.world.behaviour.order = order
-    emulator.world.add_task(SOURCE, task_id="amva-one", name="one")
-    emulator.world.add_task(SOURCE, task_id="amva-two", name="two", created=-60)
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-one", name="one"))
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-two", name="two", created=-60))
 
     told = shut(look(), QianfanTaskAmbiguousError)
 
@@ -436,8 +440,8 @@ def test_two_running_tasks(emulator: EmulatorServer, look: Any, order: Any) -> N
 
 
 def test_two_running_tasks_of_which_the_newest_counts(emulator: EmulatorServer, look: Any) -> None:
-    emulator.world.add_task(SOURCE, created=-60)
-    emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec(SOURCE, created=-60))
+    emulator.world.tasks.add(TaskSpec(SOURCE, timeline=finishing(status="succeeded", model_id=MADE)))
 
     assert opened(look(if_several="newest"))
 
@@ -445,10 +449,10 @@ def test_two_running_tasks_of_which_the_newest_counts(emulator: EmulatorServer, 
 @pytest.mark.parametrize("unknown", ["absent", "zero", "empty"])
 def test_undated_rows(emulator: EmulatorServer, look: Any, dag_runner: DagRunner, unknown: Any) -> None:
     emulator.world.behaviour.time_format = unknown
-    emulator.world.add_task(SOURCE, task_id="amva-1", status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", status="succeeded", model_id=MADE))
     assert opened(look())
 
-    emulator.world.add_task(SOURCE, task_id="amva-2", status="succeeded", model_id="amv-else")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-2", status="succeeded", model_id="amv-else"))
     told = shut(look(), QianfanTaskAmbiguousError)
     assert "amva-1" in told
     assert "amva-2" in told
@@ -460,8 +464,8 @@ def test_undated_rows(emulator: EmulatorServer, look: Any, dag_runner: DagRunner
 
 def test_a_server_that_ignores_the_filter(emulator: EmulatorServer, look: Any) -> None:
     emulator.world.behaviour.ignore_source_filter = True
-    emulator.world.add_task(SOURCE, created=-60, status="succeeded", model_id=MADE)
-    emulator.world.add_task("amv-other0000001", status="succeeded", model_id="amv-wrong")
+    emulator.world.tasks.add(TaskSpec(SOURCE, created=-60, status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec("amv-other0000001", status="succeeded", model_id="amv-wrong"))
 
     assert opened(look())
 
@@ -472,8 +476,8 @@ def test_257_tasks(emulator: EmulatorServer, look: Any, marker: Any, order: Any)
     emulator.world.behaviour.marker = marker
     emulator.world.behaviour.order = order
     for number in range(1, 257):
-        emulator.world.add_task(SOURCE, created=-60.0 * number, status="failed")
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+        emulator.world.tasks.add(TaskSpec(SOURCE, created=-60.0 * number, status="failed"))
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     assert opened(look())
     assert emulator.world.count(LIST) == 6  # three pages, and again before it opens
@@ -481,7 +485,7 @@ def test_257_tasks(emulator: EmulatorServer, look: Any, marker: Any, order: Any)
 
 @pytest.mark.parametrize("kind", ["same_marker", "looping_marker", "missing_marker"])
 def test_a_list_that_never_ends(emulator: EmulatorServer, look: Any, kind: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
     emulator.world.faults.append(Fault(action=LIST, endless_paging=kind))
 
     shut(look(), QianfanProtocolError)
@@ -490,7 +494,7 @@ def test_a_list_that_never_ends(emulator: EmulatorServer, look: Any, kind: Any) 
 def test_a_near_miss_of_created_after_is_told(
     emulator: EmulatorServer, look: Any, dag_runner: DagRunner
 ) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1", name="demo", status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", name="demo", status="succeeded", model_id=MADE))
     created = emulator.world.tasks["amva-1"].created.replace(microsecond=0)
 
     assert opened(look(created_after=created))
@@ -499,22 +503,22 @@ def test_a_near_miss_of_created_after_is_told(
 
 
 def test_names(emulator: EmulatorServer, look: Any) -> None:
-    emulator.world.add_task(SOURCE, name="mine", created=-60, status="succeeded", model_id=MADE)
-    emulator.world.add_task(SOURCE, name="other", status="succeeded", model_id="amv-wrong")
+    emulator.world.tasks.add(TaskSpec(SOURCE, name="mine", created=-60, status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec(SOURCE, name="other", status="succeeded", model_id="amv-wrong"))
 
     assert opened(look(name="mine"))
 
 
 def test_a_given_id(emulator: EmulatorServer, look: Any) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1", status="succeeded", model_id=MADE)
-    emulator.world.add_task(SOURCE, task_id="amva-2")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", status="succeeded", model_id=MADE))
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-2"))
 
     assert opened(look(source_model_id=None, model_comp_task_id="amva-1"))
     assert emulator.world.count(LIST) == 0
 
 
 def test_a_given_id_of_another_source(emulator: EmulatorServer, look: Any) -> None:
-    emulator.world.add_task("amv-other0000001", task_id="amva-1", status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec("amv-other0000001", id="amva-1", status="succeeded", model_id=MADE))
 
     assert "amv-other0000001" in shut(look(model_comp_task_id="amva-1"), QianfanTaskNotFoundError)
 
@@ -530,7 +534,7 @@ def test_a_given_id_that_does_not_exist(emulator: EmulatorServer, gate: Any, ans
 
 
 def test_a_given_id_that_only_the_list_knows(emulator: EmulatorServer, look: Any) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1", status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", status="succeeded", model_id=MADE))
     emulator.world.faults.append(
         Fault(action=DETAIL, status=404, body={"requestId": "r", "code": "NoSuchKey"})
     )
@@ -540,12 +544,12 @@ def test_a_given_id_that_only_the_list_knows(emulator: EmulatorServer, look: Any
 
 def test_a_newer_task_that_moves_between_pages_is_not_missed(emulator: EmulatorServer, look: Any) -> None:
     for number in range(150):
-        emulator.world.add_task(SOURCE, created=-3600.0 - number, status="failed")
-    emulator.world.add_task(SOURCE, created=-60, status="succeeded", model_id="amv-stale")
+        emulator.world.tasks.add(TaskSpec(SOURCE, created=-3600.0 - number, status="failed"))
+    emulator.world.tasks.add(TaskSpec(SOURCE, created=-60, status="succeeded", model_id="amv-stale"))
 
     def appear(call: Any) -> None:
         if emulator.world.count(LIST) == 1:  # once the first page has been read, it is on it
-            emulator.world.add_task(SOURCE, timeline=finishing(status="succeeded", model_id=MADE))
+            emulator.world.tasks.add(TaskSpec(SOURCE, timeline=finishing(status="succeeded", model_id=MADE)))
 
     emulator.world.on_call = appear
 
@@ -556,7 +560,9 @@ def test_a_newer_task_that_moves_between_pages_is_not_missed(emulator: EmulatorS
 
 
 def test_a_model_that_only_the_detail_names(emulator: EmulatorServer, look: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE, in_list=Patch(omit=("modelId",)))
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, status="succeeded", model_id=MADE, in_list=Patch(omit=("modelId",)))
+    )
 
     assert opened(look())
     assert emulator.world.count(DETAIL) == 1
@@ -564,7 +570,7 @@ def test_a_model_that_only_the_detail_names(emulator: EmulatorServer, look: Any)
 
 @pytest.mark.parametrize("model_id", [None, SOURCE])
 def test_a_success_without_a_usable_model(emulator: EmulatorServer, look: Any, model_id: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", set_keys={"modelId": model_id})
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", set={"modelId": model_id}))
 
     outcome = look()
 
@@ -573,11 +579,13 @@ def test_a_success_without_a_usable_model(emulator: EmulatorServer, look: Any, m
 
 
 def test_an_unknown_status_is_waited_out(emulator: EmulatorServer, gate: Any, dag_runner: DagRunner) -> None:
-    task_id = emulator.world.add_task(SOURCE, timeline=(Step(status="running", set={"status": "paused"}),))
+    task_id = emulator.world.tasks.add(
+        TaskSpec(SOURCE, timeline=(TaskStep(status="running", set={"status": "paused"}),))
+    )
 
     def go_on(call: Any) -> None:
         emulator.world.on_call = None
-        emulator.world.divert(task_id, Step(after=0.5, status="succeeded", model_id=MADE))
+        emulator.world.tasks.change(task_id, TaskStep(after=0.5, status="succeeded", model_id=MADE))
 
     emulator.world.on_call = go_on
 
@@ -603,7 +611,7 @@ def test_execution_timeout_is_retried(
 ) -> None:
     from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     if latency:
         emulator.world.faults.append(Fault(latency=latency, calls=(2,)))
 
@@ -634,7 +642,7 @@ def test_downstream_of_a_skipped_gate(
 ) -> None:
     from airflow.providers.common.compat.sdk import task
 
-    emulator.world.add_task(SOURCE, status="failed")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="failed"))
 
     def build() -> None:
         @task(trigger_rule=trigger_rule)
@@ -651,7 +659,7 @@ def test_downstream_of_a_skipped_gate(
 
 @pytest.mark.parametrize("switch", ["never_fail", "silent_fail"])
 def test_a_long_retry_after_is_no_failure(emulator: EmulatorServer, gate: Any, switch: str) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=31, calls=(1,)))
 
     # Being asked to wait is no failure of the sensor, and its last look, at the deadline, may still open.
@@ -670,7 +678,7 @@ def test_silent_fail_goes_on_until_the_timeout(
 
 
 def test_silent_fail_opens_after_all(emulator: EmulatorServer, gate: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
     emulator.world.faults.append(Fault(legacy_error=6, calls=(1, 2)))
 
     assert opened(gate(silent_fail=True))
@@ -714,7 +722,7 @@ def test_reschedule_writes_a_line_every_ten_minutes(
     elapsed: int,
     lines: int,
 ) -> None:
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     first = datetime.now(UTC) - timedelta(seconds=elapsed)
     ti = SimpleNamespace(get_first_reschedule_date=lambda context: first)
     waiting = sensor(mode="reschedule", poke_interval=60, timeout=3600)
@@ -731,7 +739,7 @@ def test_reschedule_counts_its_timeout_from(emulator: EmulatorServer, dag_runner
     """... the first look of the try, and on Airflow 2.11 from that of the first try."""
     from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     emulator.world.faults.append(Fault(legacy_error=6, calls=(2,)))
 
     outcome = dag_runner.run(
@@ -771,7 +779,7 @@ def test_a_deferral_slows_down_if_asked_to(
 ) -> None:
     from airflow.providers.common.compat.sdk import TaskDeferred
 
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     now = datetime.now(UTC).timestamp()
     waiting = sensor(deferrable=True, poke_interval=60, timeout=3600, **backoff)
     memory = Memory(now - started_ago, deadline=now + 3600).to_json()
@@ -786,7 +794,7 @@ def test_a_deferral_slows_down_if_asked_to(
 
 
 def test_poke_leaves_the_platform_alone(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=1, calls=(1, 2, 3, 4)))
 
     assert opened(dag_runner.run(lambda: sensor(deferrable=False))["gate"])
@@ -807,7 +815,7 @@ def test_poke_begins_no_request_past_its_timeout(emulator: EmulatorServer, dag_r
     from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
     for number in range(2000):
-        emulator.world.add_task(SOURCE, task_id=f"amva-{number}")
+        emulator.world.tasks.add(TaskSpec(SOURCE, id=f"amva-{number}"))
     emulator.world.faults.append(Fault(latency=0.5))
 
     shut(dag_runner.run(lambda: sensor(deferrable=False, timeout=2))["gate"], AirflowSensorTimeout)
@@ -820,9 +828,9 @@ def test_reschedule_misses_a_given_task_once_and_goes_on(
 ) -> None:
     def succeed(call: Call) -> None:
         if call.action == LIST:
-            emulator.world.set_status("amva-1", "succeeded", model_id=MADE)
+            emulator.world.tasks.change("amva-1", TaskStep("succeeded", model_id=MADE))
 
-    emulator.world.add_task(SOURCE, task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
     emulator.world.on_call = succeed
     missing = {"status": 404, "body": {"requestId": "r", "code": "NoSuchKey"}}
     emulator.world.faults.append(Fault(action=DETAIL, calls=(3,), **missing))
@@ -837,7 +845,7 @@ def test_reschedule_misses_a_given_task_once_and_goes_on(
 def test_no_secret_travels(emulator: EmulatorServer) -> None:
     from airflow.providers.common.compat.sdk import TaskDeferred
 
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     waiting = sensor(deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         waiting.poke({"ti": None, "dag_run": None})  # type: ignore[typeddict-item]
@@ -908,7 +916,7 @@ def test_bad_upstream_results_are_refused(
     from airflow.providers.common.compat.sdk import task
 
     # What would be opened for, if the argument counted as left out.
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     def build() -> None:
         @task
@@ -927,7 +935,7 @@ def test_bad_mapped_values_are_refused(
 ) -> None:
     from airflow.providers.common.compat.sdk import task
 
-    emulator.world.add_task(SOURCE, status="succeeded", model_id=MADE)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
     usual = {"source_model_id": SOURCE, "timeout": 5, "poke_interval": 0.2}
     usual.pop(argument, None)
 
@@ -948,7 +956,9 @@ def test_bad_mapped_values_are_refused(
 
 def test_mapped(emulator: EmulatorServer, dag_runner: DagRunner, mode: dict[str, Any]) -> None:
     for number in range(3):
-        emulator.world.add_task(f"amv-source{number}", status="succeeded", model_id=f"amv-made{number}")
+        emulator.world.tasks.add(
+            TaskSpec(f"amv-source{number}", status="succeeded", model_id=f"amv-made{number}")
+        )
 
     def build() -> None:
         QianfanModelCompTaskSensor.partial(task_id="gate", timeout=20, poke_interval=0.2, **mode).expand(

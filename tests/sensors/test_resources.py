@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import ModelStep, ServiceStep, Step
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ModelStep, ServiceStep, TaskStep
 from airflow_provider_qianfan.exceptions import QianfanAPIError, QianfanResourceFailedError
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
@@ -38,7 +39,7 @@ def run(request: pytest.FixtureRequest, dag_runner: DagRunner, emulator: Emulato
 
 
 def test_a_model_version_becomes_ready(emulator: EmulatorServer, run: Any) -> None:
-    emulator.world.add_model(MODEL_ID, timeline=CREATING)
+    emulator.world.models.add(ModelSpec(id=MODEL_ID, timeline=CREATING))
 
     outcome = run(QianfanModelSensor, model_id=MODEL_ID)
 
@@ -49,8 +50,8 @@ def test_a_model_version_becomes_ready(emulator: EmulatorServer, run: Any) -> No
 
 @pytest.mark.parametrize("soft_fail", [False, True])
 def test_a_model_version_that_fails(emulator: EmulatorServer, run: Any, soft_fail: bool) -> None:
-    emulator.world.add_model(
-        MODEL_ID, timeline=(ModelStep(status="Creating"), ModelStep(status="Fail", after=0.5))
+    emulator.world.models.add(
+        ModelSpec(id=MODEL_ID, timeline=(ModelStep(status="Creating"), ModelStep(status="Fail", after=0.5)))
     )
 
     outcome = run(QianfanModelSensor, model_id=MODEL_ID, soft_fail=soft_fail)
@@ -68,7 +69,7 @@ def test_a_model_version_that_is_not_there(run: Any) -> None:
 
 
 def test_another_error_is_no_verdict(emulator: EmulatorServer, run: Any) -> None:
-    emulator.world.add_model(MODEL_ID)
+    emulator.world.models.add(ModelSpec(id=MODEL_ID))
     emulator.world.faults.append(Fault(legacy_error=6))
 
     outcome = run(QianfanModelSensor, model_id=MODEL_ID, soft_fail=True, settle=0)
@@ -78,13 +79,15 @@ def test_another_error_is_no_verdict(emulator: EmulatorServer, run: Any) -> None
 
 
 def test_a_service_that_is_being_updated(emulator: EmulatorServer, run: Any) -> None:
-    service = emulator.world.add_service(
-        OLD,
-        timeline=(
-            ServiceStep(run_status="Serving", update_status="Updating"),
-            ServiceStep(model_id=NEW, after=1),
-            ServiceStep(update_status="None", after=2),
-        ),
+    service = emulator.world.services.add(
+        ServiceSpec(
+            OLD,
+            timeline=(
+                ServiceStep(run_status="Serving", update_status="Updating"),
+                ServiceStep(model_id=NEW, after=1),
+                ServiceStep(update_status="None", after=2),
+            ),
+        )
     )
 
     outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW)
@@ -96,15 +99,17 @@ def test_a_service_that_is_being_updated(emulator: EmulatorServer, run: Any) -> 
 
 def test_a_service_of_the_other_spelling(emulator: EmulatorServer, run: Any) -> None:
     emulator.world.behaviour.service_version_key = "modelVersionId"
-    service = emulator.world.add_service(NEW, run_status="Serving")
+    service = emulator.world.services.add(ServiceSpec(NEW, run_status="Serving"))
 
     assert run(QianfanServiceSensor, service_id=service, model_id=NEW).state == "success"
 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped"])
 def test_a_service_that_ends(emulator: EmulatorServer, run: Any, status: Any) -> None:
-    service = emulator.world.add_service(
-        NEW, timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status=status, after=0.5))
+    service = emulator.world.services.add(
+        ServiceSpec(
+            NEW, timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status=status, after=0.5))
+        )
     )
 
     outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW)
@@ -114,7 +119,7 @@ def test_a_service_that_ends(emulator: EmulatorServer, run: Any, status: Any) ->
 
 
 def test_a_service_that_serves_another_version_keeps_it_shut(emulator: EmulatorServer, run: Any) -> None:
-    service = emulator.world.add_service(OLD, run_status="Serving")
+    service = emulator.world.services.add(ServiceSpec(OLD, run_status="Serving"))
 
     outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW, timeout=3)
 
@@ -125,10 +130,10 @@ def test_a_service_that_serves_another_version_keeps_it_shut(emulator: EmulatorS
 
 def test_the_gate_opens_when_the_produced_version_is_ready(emulator: EmulatorServer, run: Any) -> None:
     finishing = (
-        Step(status="running"),
-        Step(after=0.4, status="succeeded", model_id=NEW, model_timeline=CREATING),
+        TaskStep(status="running"),
+        TaskStep(after=0.4, status="succeeded", model_id=NEW, model_timeline=CREATING),
     )
-    emulator.world.add_task(SOURCE, timeline=finishing)
+    emulator.world.tasks.add(TaskSpec(SOURCE, timeline=finishing))
     began = emulator.world.now
 
     outcome = run(QianfanModelCompTaskSensor, source_model_id=SOURCE, wait_for_model_ready=True)
@@ -142,12 +147,14 @@ def test_the_gate_opens_when_the_produced_version_is_ready(emulator: EmulatorSer
 def test_the_trigger_watches_the_produced_version(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
     """It does not call a worker each interval to find that the version is not ready yet."""
     late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=5))
-    emulator.world.add_task(
-        SOURCE,
-        timeline=(
-            Step(status="running"),
-            Step(after=1, status="succeeded", model_id=NEW, model_timeline=late),
-        ),
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            timeline=(
+                TaskStep(status="running"),
+                TaskStep(after=1, status="succeeded", model_id=NEW, model_timeline=late),
+            ),
+        )
     )
 
     outcome = dag_runner.run(

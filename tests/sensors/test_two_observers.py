@@ -17,6 +17,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.gate.memory import Health, Memory, Observer, Run, failure_to_json
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
@@ -167,7 +168,7 @@ def sentence(error: QianfanError) -> str:
 def test_a_blind_triggerer_has_one_more_look_if_the_worker_sees(
     emulator: EmulatorServer, capfd: pytest.CaptureFixture[str], failure: QianfanError
 ) -> None:
-    emulator.world.add_task(SOURCE, status="running")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="running"))
 
     resumed = resume(remembered(), failure)
 
@@ -184,7 +185,7 @@ def test_a_blind_triggerer_has_one_more_look_if_the_worker_sees(
 
 @FAILURES
 def test_a_triggerer_that_stays_blind_fails_the_gate(emulator: EmulatorServer, failure: QianfanError) -> None:
-    emulator.world.add_task(SOURCE, status="running")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="running"))
 
     resumed = resume(remembered(triggerer=Health(excused=True)), failure)
 
@@ -210,7 +211,7 @@ def test_two_that_are_blind_fail_the_gate_by_the_clock_of_the_first(
 def test_a_blind_triggerer_does_not_matter_if_the_wait_has_come_to_an_end(
     emulator: EmulatorServer, failure: QianfanError
 ) -> None:
-    emulator.world.add_task(SOURCE, status="failed")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="failed"))
 
     resumed = resume(remembered(triggerer=Health(excused=True)), failure)
 
@@ -218,7 +219,7 @@ def test_a_blind_triggerer_does_not_matter_if_the_wait_has_come_to_an_end(
 
 
 def test_silent_fail_goes_on(emulator: EmulatorServer, capfd: pytest.CaptureFixture[str]) -> None:
-    emulator.world.add_task(SOURCE, status="running")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="running"))
 
     resumed = resume(remembered(triggerer=Health(excused=True)), LOST, silent_fail=True)
 
@@ -227,7 +228,7 @@ def test_silent_fail_goes_on(emulator: EmulatorServer, capfd: pytest.CaptureFixt
 
 
 def test_the_triggerer_that_recovered_is_well(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(SOURCE, status="running")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="running"))
 
     resumed = resume(remembered(triggerer=Health(healthy_at=1.0)))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.gate.selection import Selector
 from tests.triggers.test_model_compression import SOURCE, trigger
 
@@ -58,7 +59,7 @@ def test_a_kill_cancels_if_the_task_has_ended(
     cancels: bool,
     map_index: int,
 ) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
 
     kill(monkeypatch, state, map_index=map_index)
 
@@ -68,7 +69,7 @@ def test_a_kill_cancels_if_the_task_has_ended(
 def test_a_kill_cancels_whatever_else_another_version_has_written(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
 
     kill(monkeypatch, "failed", target={**Selector(SOURCE, "amva-1").to_json(), "name": 5})
 
@@ -81,7 +82,7 @@ def test_a_kill_cancels_whatever_else_another_version_has_written(
 def test_a_kill_cancels_only_what_was_created_here(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
 ) -> None:
-    emulator.world.add_task(SOURCE, task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
 
     kill(monkeypatch, "failed", **arguments)
 

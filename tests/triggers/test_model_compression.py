@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Account, Step
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.gate.memory import Health, Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import waiting
@@ -47,9 +49,11 @@ def database(airflow_db: None) -> None:
 
 
 def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(
-        SOURCE,
-        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made")),
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            timeline=(TaskStep(status="running"), TaskStep(after=1, status="succeeded", model_id="amv-made")),
+        )
     )
 
     event = fire(trigger())
@@ -71,7 +75,7 @@ def test_a_triggerer_keeps_a_wait_until_the_executor_has_let_it_go(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], why: str
 ) -> None:
     """Or the scheduler would take the end of the worker that deferred for that of the one that resumes."""
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
     made = trigger(**given)
 
@@ -93,7 +97,7 @@ def test_it_keeps_it_from_the_deferral(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, deferred_for: Any, least: float, most: float
 ) -> None:
     """A wait that moves to another triggerer has been kept already; a clock that is wrong does not count."""
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
     monkeypatch.setattr(waiting, "SPREAD", 0.0)
     now = time.time()
@@ -112,7 +116,7 @@ def test_a_sensor_that_was_called_in_vain_is_not_called_before_the_next_look(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, in_vain: bool, least: float, trigger_id: Any
 ) -> None:
     """A snapshot that others have asked for may come sooner."""
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.0)
     now = time.time()
     other = trigger()
@@ -146,7 +150,7 @@ def refuse_once(emulator: EmulatorServer) -> None:
 def test_a_run_counts_health_from_its_own_beginning(emulator: EmulatorServer) -> None:
     """What it remembers is as old as the deferral: since then another triggerer may have seen well."""
     refuse_once(emulator)
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     long_ago = time.time() - 7200
     ill = Health(healthy_at=long_ago, lost_since=long_ago, refused_since=long_ago)
     memory = Memory(started=long_ago, deadline=time.time() + 60, last_healthy=long_ago, triggerer=ill)
@@ -165,7 +169,7 @@ def test_a_triggerer_that_was_excused_has_one_more_look(
     emulator: EmulatorServer, deferred_for: float, failed: bool
 ) -> None:
     refuse_once(emulator)
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     now = time.time()
     excused = Health(refused_since=now - 60, excused=True)
     memory = Memory(started=now, deadline=now + 60, last_healthy=now, triggerer=excused)
@@ -181,14 +185,14 @@ def test_a_triggerer_that_was_excused_has_one_more_look(
 
 @pytest.mark.parametrize("status", ["succeeded", "failed", "stopped"])
 def test_whatever_the_end_is_it_is_left_to_the_sensor(emulator: EmulatorServer, status: Any) -> None:
-    emulator.world.add_task(SOURCE, status=status)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status=status))
 
     assert fire(trigger())["why"] == "it may have come to an end"
     assert [call.action for call in emulator.world.calls] == [LIST]
 
 
 def test_the_deadline_is_kept(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     now = time.time()
 
     event = fire(
@@ -222,7 +226,7 @@ def test_a_deadline_that_is_over_is_told_before_airflow_ends_the_deferral(
 
 @pytest.mark.parametrize("interval", [None, "60", [60], {}, 10**400])
 def test_an_interval_that_is_none_is_the_usual_one(emulator: EmulatorServer, interval: Any) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
 
     assert fire(trigger(poke_interval=interval))["why"] == "it may have come to an end"
 
@@ -239,7 +243,9 @@ def test_a_number_that_is_none_does_not_fail_the_task(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], why: str
 ) -> None:
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.1)
-    emulator.world.add_task(SOURCE, status="running" if "longest_interval" in given else "succeeded")
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, status="running" if "longest_interval" in given else "succeeded")
+    )
     made = trigger(**given)
     made.trigger_id = 7
 
@@ -263,7 +269,7 @@ def test_a_sensor_that_was_called_in_vain_is_not_called_again_and_again(
 ) -> None:
     """Each call starts a worker, and clocks may differ."""
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 0.1)
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     now = time.time()
     memory = Memory(started=now - 9, deadline=now + deadline).to_json()
     made = trigger(memory=memory, next_look_at=now + 2, called_in_vain=True)
@@ -293,7 +299,7 @@ def test_a_deadline_is_not_told_before_the_executor_has_let_the_task_go(
 ) -> None:
     """If it were, the scheduler would use up a try."""
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     now = time.time()
     given = {"next_look_at": now + 60, **given} if given.get("called_in_vain") else given
     memory = Memory(started=now - 9, deadline=now + deadline).to_json()
@@ -331,10 +337,12 @@ def test_a_clock_that_goes_back_does_not_put_a_deadline_off(
 
 
 def test_memory_travels_on(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(
-        SOURCE,
-        task_id="amva-1",
-        timeline=(Step(status="running"), Step(after=1, status="succeeded", model_id="amv-made")),
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-1",
+            timeline=(TaskStep(status="running"), TaskStep(after=1, status="succeeded", model_id="amv-made")),
+        )
     )
 
     memory = Memory.from_json(fire(trigger())["memory"], now=0)
@@ -344,7 +352,7 @@ def test_memory_travels_on(emulator: EmulatorServer) -> None:
 
 
 def test_a_rotated_key_is_read_again(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id="amv-made")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id="amv-made"))
     emulator.world.accounts = [Account(access_key_id="new-id", secret_access_key="new-secret")]
 
     def rotate(call: Any) -> None:
@@ -359,7 +367,7 @@ def test_a_rotated_key_is_read_again(emulator: EmulatorServer, monkeypatch: pyte
 def test_a_connection_that_went_away_is_waited_for(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded", model_id="amv-made")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id="amv-made"))
     monkeypatch.delenv("AIRFLOW_CONN_QIANFAN_DEFAULT")
     waiting = trigger()
 
@@ -401,7 +409,7 @@ def test_it_is_made_again_from_its_kwargs() -> None:
 
 
 def test_kwargs_that_only_a_newer_version_knows(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     _, kwargs = trigger().serialize()
     selector, memory = {**kwargs["target"], "colour": "red"}, {**kwargs["memory"], "colour": "red"}
 
@@ -423,7 +431,7 @@ def test_kwargs_that_only_a_newer_version_knows(emulator: EmulatorServer) -> Non
     ],
 )
 def test_kwargs_that_an_older_version_did_not_give(emulator: EmulatorServer, missing: str) -> None:
-    emulator.world.add_task(SOURCE, status="succeeded")
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     _, kwargs = trigger().serialize()
 
     del kwargs[missing]
@@ -437,7 +445,9 @@ def test_without_any_kwargs_the_sensor_is_called() -> None:
 
 def test_several_event_loops_in_one_process(emulator: EmulatorServer) -> None:
     """As in ``dag.test()``, one after the other, and at once in threads."""
-    emulator.world.add_task(SOURCE, timeline=(Step(status="running"), Step(after=1, status="failed")))
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, timeline=(TaskStep(status="running"), TaskStep(after=1, status="failed")))
+    )
 
     with ThreadPoolExecutor() as threads:
         events = list(threads.map(lambda _: fire(trigger()), range(3)))
@@ -453,7 +463,7 @@ def test_without_a_selector_the_sensor_is_called_but_not_at_once() -> None:
 
 
 def test_cancelling_closes_what_is_open(emulator: EmulatorServer) -> None:
-    emulator.world.add_task(SOURCE)
+    emulator.world.tasks.add(TaskSpec(SOURCE))
     emulator.world.faults.append(Fault(latency=5))
 
     async def cancel() -> None:
@@ -485,7 +495,9 @@ def test_a_wait_that_cannot_be_carried_harms_no_other(
     emulator: EmulatorServer, given: dict[str, Any]
 ) -> None:
     """A triggerer that cannot encode an event dies, and all its waits with it."""
-    emulator.world.add_task(SOURCE, timeline=(Step(status="running"), Step(after=1, status="stopped")))
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, timeline=(TaskStep(status="running"), TaskStep(after=1, status="stopped")))
+    )
 
     async def both() -> list[Any]:
         waits = [trigger(), trigger(**given), trigger()]

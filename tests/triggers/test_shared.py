@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
-from airflow_provider_qianfan.emulator.scenario import Step
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import Query
@@ -98,7 +99,7 @@ def intervals(emulator: EmulatorServer, interval: float = 1.0) -> list[Counter[s
 
 
 def test_waits_for_one_source_model_cost_one_call_an_interval(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1")
+    emulator.world.tasks.add(TaskSpec("amv-1"))
 
     async def steps() -> None:
         async with waiting(*(trigger() for _ in range(50))):
@@ -113,7 +114,7 @@ def test_waits_for_one_source_model_cost_one_call_an_interval(emulator: Emulator
 
 def test_waits_for_many_source_models_cost_the_pages_of_the_list(emulator: EmulatorServer) -> None:
     for number in range(150):
-        emulator.world.add_task(f"amv-{number}")
+        emulator.world.tasks.add(TaskSpec(f"amv-{number}"))
 
     async def steps() -> None:
         async with waiting(*(trigger(f"amv-{number}") for number in range(150))):
@@ -128,12 +129,12 @@ def test_waits_for_many_source_models_cost_the_pages_of_the_list(emulator: Emula
 
 def test_a_poke_interval_means_no_later_than(emulator: EmulatorServer) -> None:
     """A patient wait rides along with a hasty one, and costs nothing."""
-    emulator.world.add_task("amv-1", task_id="amva-1")
+    emulator.world.tasks.add(TaskSpec("amv-1", id="amva-1"))
 
     async def steps() -> float:
         async with waiting(trigger(), trigger(interval=60)) as (_, patient):
             await asyncio.sleep(1.5)
-            emulator.world.set_status("amva-1", "succeeded", model_id="amv-made")
+            emulator.world.tasks.change("amva-1", TaskStep("succeeded", model_id="amv-made"))
             began = time.time()
             assert (await patient)["why"] == "it may have come to an end"
             return time.time() - began
@@ -145,7 +146,7 @@ def test_a_poke_interval_means_no_later_than(emulator: EmulatorServer) -> None:
 def test_a_patient_wait_is_not_read_for_at_each_hasty_interval(emulator: EmulatorServer) -> None:
     emulator.world.behaviour.ignore_source_filter = False
     for number in range(300):
-        emulator.world.add_task("amv-other", task_id=f"amva-{number}")
+        emulator.world.tasks.add(TaskSpec("amv-other", id=f"amva-{number}"))
 
     async def steps() -> None:
         async with waiting(trigger("amv-hasty"), trigger("amv-patient", interval=3)):
@@ -160,12 +161,12 @@ def test_a_patient_wait_is_not_read_for_at_each_hasty_interval(emulator: Emulato
 
 def test_each_wait_hears_of_its_own_task(emulator: EmulatorServer) -> None:
     for number in range(3):
-        emulator.world.add_task(f"amv-{number}", task_id=f"amva-{number}")
+        emulator.world.tasks.add(TaskSpec(f"amv-{number}", id=f"amva-{number}"))
 
     async def steps() -> None:
         async with waiting(*(trigger(f"amv-{number}") for number in range(3))) as tasks:
             await asyncio.sleep(1.5)
-            emulator.world.set_status("amva-1", "failed")
+            emulator.world.tasks.change("amva-1", TaskStep("failed"))
             event = await tasks[1]
             assert Memory.from_json(event["memory"], now=0).selected == "amva-1"
             await asyncio.sleep(1)
@@ -176,7 +177,7 @@ def test_each_wait_hears_of_its_own_task(emulator: EmulatorServer) -> None:
 
 def test_cancelling_one_does_not_disturb_the_others(emulator: EmulatorServer) -> None:
     """Not even the one whose coming began the request that is under way."""
-    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded"))
     emulator.world.faults.append(Fault(latency=1))
 
     async def steps() -> list[str]:
@@ -219,7 +220,7 @@ def test_a_wait_that_is_cancelled_twice_ends_the_thread_all_the_same(emulator: E
 
 
 def test_a_failed_poll_reaches_each_once(emulator: EmulatorServer, caplog: pytest.LogCaptureFixture) -> None:
-    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded"))
     emulator.world.faults.append(Fault(legacy_error=6, calls=(1,)))
 
     async def steps() -> Counter[str]:
@@ -238,7 +239,7 @@ def test_a_platform_that_is_away_is_warned_of_by_each_once(
 ) -> None:
     # Airflow's own logger of a trigger does not write where pytest listens.
     monkeypatch.setattr(QianfanModelCompTaskTrigger, "logger", lambda _: logging.getLogger("waits"))
-    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded"))
     emulator.world.faults.append(Fault(status=429, calls=(1, 2, 3, 4)))  # all tries of the first look
 
     async def steps() -> None:
@@ -251,7 +252,9 @@ def test_a_platform_that_is_away_is_warned_of_by_each_once(
 
 
 def test_one_that_fails_does_not_spoil_the_others(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1", timeline=(Step(status="running"), Step(after=2.5, status="failed")))
+    emulator.world.tasks.add(
+        TaskSpec("amv-1", timeline=(TaskStep(status="running"), TaskStep(after=2.5, status="failed")))
+    )
     contradiction = Fault(action="DescribeModelCompTask", status=200, body={"result": {"id": "amva-another"}})
     emulator.world.faults.append(contradiction)
 
@@ -269,7 +272,7 @@ def test_one_that_fails_does_not_spoil_the_others(emulator: EmulatorServer) -> N
 @pytest.mark.parametrize("number", [1, 100])
 def test_retry_after_stops_all(emulator: EmulatorServer, number: int) -> None:
     for source in range(number):
-        emulator.world.add_task(f"amv-{source}")
+        emulator.world.tasks.add(TaskSpec(f"amv-{source}"))
     emulator.world.faults.append(Fault(rate_limit=True, retry_after=40))
 
     async def steps() -> None:
@@ -286,9 +289,9 @@ def test_the_rate_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AIRFLOW__QIANFAN__REQUESTS_PER_SECOND", "4")
     monkeypatch.setenv("AIRFLOW__QIANFAN__REQUEST_BURST", "2")
     for source in range(10):
-        emulator.world.add_task(f"amv-{source}")
+        emulator.world.tasks.add(TaskSpec(f"amv-{source}"))
     for number in range(2500):
-        emulator.world.add_task("amv-other", task_id=f"amva-{number}")
+        emulator.world.tasks.add(TaskSpec("amv-other", id=f"amva-{number}"))
 
     async def steps() -> None:
         sources = [trigger(f"amv-{source}", next_look_at=time.time()) for source in range(10)]
@@ -304,7 +307,7 @@ def test_the_rate_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPa
 
 def test_the_shortest_interval_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "2")
-    emulator.world.add_task("amv-1")
+    emulator.world.tasks.add(TaskSpec("amv-1"))
 
     async def steps() -> None:
         async with waiting(trigger(), trigger()):
@@ -323,7 +326,7 @@ def test_an_option_that_cannot_be_meant(
     value: str,
 ) -> None:
     monkeypatch.setenv("AIRFLOW__QIANFAN__REQUESTS_PER_SECOND", value)
-    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded"))
 
     async def steps() -> str:
         return (await wait_for(trigger()))["why"]  # type: ignore[no-any-return]
@@ -336,7 +339,7 @@ def test_a_slow_snapshot_is_logged_and_never_overlapped(
     emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The line is about no task in particular: Airflow's log handlers read whose it is from the context."""
-    emulator.world.add_task("amv-1")
+    emulator.world.tasks.add(TaskSpec("amv-1"))
     emulator.world.faults.append(Fault(latency=1.5))
     task: ContextVar[str] = ContextVar("task", default="none")
     whose: list[str] = []
@@ -367,7 +370,7 @@ def test_who_has_the_same_key_shares_whatever_the_connection_is_called(
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", emulator.connection_uri)
     with EmulatorServer() as elsewhere:
         monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", elsewhere.connection_uri)
-        emulator.world.add_task("amv-1")
+        emulator.world.tasks.add(TaskSpec("amv-1"))
 
         async def steps() -> None:
             names = ("qianfan_default", "other", "elsewhere")
@@ -401,7 +404,7 @@ def test_a_refused_key_is_told_of_with_the_name_of_its_connection(
 
 
 def test_a_connection_is_read_once_for_all(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    emulator.world.add_task("amv-1")
+    emulator.world.tasks.add(TaskSpec("amv-1"))
     read: list[str] = []
 
     async def counted(conn_id: str, read_connection: Any = _shared.read_connection) -> Any:
@@ -422,7 +425,7 @@ def test_a_connection_is_read_once_for_all(emulator: EmulatorServer, monkeypatch
 def test_others_get_their_turn_while_many_hear_of_many_tasks(emulator: EmulatorServer) -> None:
     """Each of them looks at all tasks when it is told."""
     for number in range(1000):
-        emulator.world.add_task("amv-1", task_id=f"amva-{number}")
+        emulator.world.tasks.add(TaskSpec("amv-1", id=f"amva-{number}"))
     turns: list[int] = []
 
     async def wait(subscription: _shared.Subscription, turn: list[None]) -> None:
@@ -447,7 +450,7 @@ def test_others_get_their_turn_while_many_hear_of_many_tasks(emulator: EmulatorS
 
 
 def test_nothing_is_left_after_the_last(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1", status="succeeded")
+    emulator.world.tasks.add(TaskSpec("amv-1", status="succeeded"))
 
     async def steps() -> None:
         async with waiting(*(trigger() for _ in range(3))) as tasks:
@@ -464,7 +467,7 @@ def test_nothing_is_left_after_the_last(emulator: EmulatorServer) -> None:
 
 
 def test_a_wait_that_slows_down(emulator: EmulatorServer) -> None:
-    emulator.world.add_task("amv-1")
+    emulator.world.tasks.add(TaskSpec("amv-1"))
 
     async def steps() -> None:
         async with waiting(trigger(longest_interval=4)):

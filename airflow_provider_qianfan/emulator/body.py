@@ -1,0 +1,47 @@
+"""Read what the body of a call has to say, or answer as the platform does to what it cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_qianfan.emulator.errors import inappropriate_json
+
+Body = dict[str, Any]
+
+
+def optional(body: Body, key: str, *kinds: type) -> Any:
+    """
+    Return a value, or None if the key is not there.
+
+    :raises ApiError: if it is of another kind.
+    """
+    if key not in body:
+        return None
+    value = body[key]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise inappropriate_json(f"{key} has a wrong type.")
+    return value
+
+
+def required(body: Body, key: str, *kinds: type) -> Any:
+    """
+    Return a value that has to be there, and not empty.
+
+    :raises ApiError: if it is not, or of another kind.
+    """
+    value = optional(body, key, *kinds)
+    if value in (None, "", []):
+        raise inappropriate_json(f"{key} is missing or empty.")
+    return value
+
+
+def one_of(body: Body, key: str, values: tuple[str, ...]) -> str:
+    """
+    Return a text that has to be one of some.
+
+    :raises ApiError: if it is not.
+    """
+    value: str = required(body, key, str)
+    if value not in values:
+        raise inappropriate_json(f"{key} {value!r} is not one of {', '.join(values)}.")
+    return value
