@@ -1,4 +1,4 @@
-"""Who may import whom: the layers, without circles, and without Airflow below the hook."""
+"""Who may import whom, and who tests whom."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import airflow_provider_qianfan
 
 ROOT = Path(airflow_provider_qianfan.__file__).parent
 NAME = ROOT.name
+TESTS = Path(__file__).parent
 
 BELOW_THE_HOOK = ("api", "gate", "changes")
 
@@ -50,6 +51,40 @@ def imports(path: Path, known: set[str]) -> set[str]:
     return found & known
 
 
+TESTED_BY = {
+    "_arguments": "test_habits",
+    "api.resource": "gate.test_resource",
+    "api.service": "changes.test_service",
+    "changes.readiness": "changes.test_compression",
+    "changes.standstill": "changes.test_once",
+    "emulator.__main__": "emulator.test_main",
+    "emulator.actions": "emulator.test_app",
+    "emulator.behaviour": "emulator.test_scenario",
+    "emulator.body": "emulator.test_app",
+    "emulator.errors": "emulator.test_app",
+    "emulator.model_actions": "emulator.test_tasks",
+    "emulator.schema": "emulator.test_scenario",
+    "emulator.service_actions": "emulator.test_services",
+    "emulator.shelf": "emulator.test_world",
+    "emulator.specs": "emulator.test_scenario",
+    "emulator.steps": "emulator.test_scenario",
+    "emulator.timeline": "emulator.test_tasks",
+    "emulator.yaml_file": "emulator.test_scenario",
+    "gate.errors": "test_exceptions",
+    "gate.target": "gate.test_resource",
+    "gate.verdict": "gate.test_outcome",
+    "hooks._adapter": "hooks.test_session",
+    "hooks._driver": "hooks.test_drivers",
+    "hooks._settings": "hooks.test_qianfan",
+    "hooks._sockets": "faults.test_hostile",
+    "operators._waiting": "operators.test_create",
+    "sensors._own": "operators.test_create",
+    "sensors.model": "sensors.test_resources",
+    "sensors.service": "sensors.test_resources",
+    "triggers._thread": "triggers.test_shared",
+}
+"""The tests of a module that has no test file of its own name."""
+
 MODULES = modules()
 GRAPH = {name: imports(path, set(MODULES)) for name, path in MODULES.items()}
 
@@ -67,6 +102,19 @@ def test_imports_point_downwards() -> None:
     }
 
     assert wrong == set()
+
+
+def test_each_module_has_tests_where_they_are_looked_for() -> None:
+    tests = {".".join(path.relative_to(TESTS).with_suffix("").parts) for path in TESTS.rglob("test_*.py")}
+    without = set()
+    for module, path in MODULES.items():
+        name = module.partition(".")[2]
+        folder, _, own = name.rpartition(".")
+        if path.name != "__init__.py" and f"{folder}.test_{own.lstrip('_')}".lstrip(".") not in tests:
+            without.add(name)
+
+    assert without == set(TESTED_BY)
+    assert set(TESTED_BY.values()) <= tests
 
 
 def test_no_import_circle_not_even_for_types() -> None:

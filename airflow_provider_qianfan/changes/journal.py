@@ -182,9 +182,9 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LastLook:
     """
-    When the platform was looked at before a request, and how long that took.
+    When the platform was last looked at before a request, and how long that took.
 
     :param began: in seconds since the epoch.
     :param ended: likewise.
@@ -200,7 +200,7 @@ class Look:
         return now - self.ended <= MOMENT and self.ended - self.began <= PAGE_LASTS * self.pages
 
 
-def out_of_date(action: str, look: Look, now: float) -> QianfanTransientError:
+def out_of_date(action: str, look: LastLook, now: float) -> QianfanTransientError:
     """Say that the platform could not be looked at immediately before the request was to leave."""
     return QianfanTransientError(
         action,

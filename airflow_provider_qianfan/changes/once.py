@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -27,7 +27,7 @@ from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
     Journal,
-    Look,
+    LastLook,
     Ports,
     Say,
     may_have_arrived,
@@ -139,7 +139,7 @@ class _Creation(Generic[Made]):
         _adopt(found, self.new, if_exists, self.ports.say)
         return found.id
 
-    def _find_earlier(self) -> Steps[tuple[Made | None, Look | None]]:
+    def _find_earlier(self) -> Steps[tuple[Made | None, LastLook | None]]:
         known_id = self.journal.entry.get("id")
         if isinstance(known_id, str):
             # The list may lag behind.
@@ -150,7 +150,7 @@ class _Creation(Generic[Made]):
             self.ports.say(logging.WARNING, told)
         return (yield from self._look())
 
-    def _look(self) -> Steps[tuple[Made | None, Look]]:
+    def _look(self) -> Steps[tuple[Made | None, LastLook]]:
         left = self._until() - self.ports.clock()
         if left > 0:
             away = self.journal.away_until(self.standstill) is not None
@@ -170,10 +170,10 @@ class _Creation(Generic[Made]):
             last = away_until
         return last + self.ports.settle
 
-    def _counts(self, look: Look) -> bool:
+    def _counts(self, look: LastLook) -> bool:
         return look.is_fresh(self.ports.clock()) and look.began >= self._until()
 
-    def _send(self, body: Mapping[str, Any], look: Look) -> Steps[str | QianfanError]:
+    def _send(self, body: Mapping[str, Any], look: LastLook) -> Steps[str | QianfanError]:
         """Send the request, once; return the id, or the error that says that nothing was done."""
         noted = self.ports.clock()
         if not self._counts(look):
@@ -250,7 +250,7 @@ def find_ours(
 
 def _search(
     exchange: Exchange, new: New[Made], until: Callable[[], float], clock: Callable[[], float]
-) -> Steps[tuple[Made | None, Look]]:
+) -> Steps[tuple[Made | None, LastLook]]:
     """Look as :func:`find_ours` does, but until a time that may move; return the last look, too."""
     read_twice = False
     while True:
@@ -265,17 +265,22 @@ def _search(
                 raise new.ambiguous_error(
                     f"{len(ours)} {new.noun}s carry this task's mark {new.mark}:"
                     f" {'; '.join(map(new.describe, ours[:10]))}. Nothing was created. Remove those that"
-                    " are not wanted, in the Qianfan console, then clear this task."
+                    " are not wanted, in the Qianfan console, then clear this task.",
+                    **_in_common(list(map(new.known, ours))),
                 )
             if ours:
-                return ours[0], Look(began, clock(), pages)
+                return ours[0], LastLook(began, clock(), pages)
         if pages and began >= until():
             # Pages are no snapshot: it may have moved to one that had been read.
             if pages == 1 or read_twice:
-                return None, Look(began, clock(), pages)
+                return None, LastLook(began, clock(), pages)
             read_twice = True
         else:
             yield Sleep(pause_until_next_look(until(), clock()))
+
+
+def _in_common(known: Sequence[Mapping[str, str | None]]) -> Mapping[str, str | None]:
+    return {key: value for key, value in known[0].items() if all(one[key] == value for one in known)}
 
 
 def _adopt(found: Made, new: New[Made], if_exists: IfExists, say: Say) -> None:

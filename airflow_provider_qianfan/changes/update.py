@@ -24,7 +24,7 @@ from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.changes.journal import (
     CONSOLE,
     Journal,
-    Look,
+    LastLook,
     Ports,
     may_have_arrived,
     out_of_date,
@@ -114,12 +114,12 @@ class _Update:
             attempt += 1
             row, look = yield from self._look()
 
-    def _look(self) -> Steps[tuple[Row, Look]]:
+    def _look(self) -> Steps[tuple[Row, LastLook]]:
         began = self.ports.clock()
         row = yield from _read_service(self.exchange, self.wanted.service_id)
-        return row, Look(began, self.ports.clock())
+        return row, LastLook(began, self.ports.clock())
 
-    def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, Look]]:
+    def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, LastLook]]:
         """Look at the service; go on for a while if an earlier try may just have asked for the update."""
         row, look = yield from self._look()
         if sent_at is None:
@@ -181,7 +181,7 @@ class _Update:
                 " it, and this Airflow keeps no XComs over tries. No previous_model_id is pushed.",
             )
 
-    def _send(self, row: Row, look: Look, model_set_id: str) -> Steps[QianfanError | None]:
+    def _send(self, row: Row, look: LastLook, model_set_id: str) -> Steps[QianfanError | None]:
         """Ask for the update, once; return the error if it says that nothing was done."""
         wanted, journal, ports = self.wanted, self.journal, self.ports
         if _updating(row):
@@ -269,7 +269,7 @@ class _Update:
             told = "The update that was in progress before hides it."
         raise _update_not_known(wanted, told) from lost
 
-    def _watch(self, until: float, *, updating_before: bool) -> Steps[tuple[Row, Look]]:
+    def _watch(self, until: float, *, updating_before: bool) -> Steps[tuple[Row, LastLook]]:
         """Look until the service shows the update, or until then; at least once."""
         while True:
             began = self.ports.clock()

@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
-from airflow_provider_qianfan._compat import KILL
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.arguments import check_if_several
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
@@ -76,9 +75,6 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
 
-    cancel_on_kill = False
-    """Whether the trigger is to cancel the compression. Only who created it may ask for that."""
-
     def __init__(
         self,
         *,
@@ -133,9 +129,4 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     def _trigger(self, **arguments: Any) -> QianfanTrigger:
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
-        if self.cancel_on_kill and not KILL.is_there():
-            self.log.warning(
-                "If somebody ends this task while it is deferred, its compression goes on, although"
-                " cancel_on_kill is set. To cancel it then, you need Airflow 3.3 or newer."
-            )
-        return QianfanModelCompTaskTrigger(cancel_on_kill=self.cancel_on_kill, **arguments)
+        return QianfanModelCompTaskTrigger(**arguments)

@@ -3,20 +3,6 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_qianfan.api.errors import AUTH_CODES, QianfanAPIError, QianfanAuthError
-from airflow_provider_qianfan.api.text import clean
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain 千帆", "plain 千帆"),
-        ("two\nlines\x1b[31m", r"two\nlines\x1b[31m"),
-        ("turned \u202e round", r"turned \u202e round"),
-        ("x" * 11, "x" * 10 + "…"),
-    ],
-)
-def test_clean(text: str, shown: str) -> None:
-    assert clean(text, 10 if text.startswith("x") else 300) == shown
 
 
 def test_an_error_says_what_happened() -> None:

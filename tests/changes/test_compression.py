@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.compression import NewTask
 from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
 from airflow_provider_qianfan.changes.once import create_once
-from airflow_provider_qianfan.gate.arguments import check_config, check_if_exists
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
@@ -110,27 +108,6 @@ class Creation(Drive):
 
 
 # -- the mark ----------------------------------------------------------------------------------------------
-
-
-def test_the_mark_is_the_same_in_every_version() -> None:
-    assert fingerprint("dag", "run", "compress", -1) == "[airflow:be33e1e6b405825c]"
-    assert fingerprint("dag", "run", "compress", -1, "again") == "[airflow:7cc33acdf4ce50c3]"
-
-
-@pytest.mark.parametrize(
-    "identity",
-    [
-        ("dag2", "run", "compress", -1),
-        ("dag", "run2", "compress", -1),
-        ("dag", "run", "compress2", -1),
-        ("dag", "run", "compress", 0),
-        ("dag", "run", "compress", -1, "again"),
-        ("dag", "run", "compress", -1, ""),
-        ("dagr", "un", "compress", -1),
-    ],
-)
-def test_the_mark_tells_task_instances_apart(identity: Any) -> None:
-    assert fingerprint(*identity) != MARK
 
 
 @pytest.mark.parametrize(("description", "sent"), [("nightly", f"nightly {MARK}"), ("", MARK), (None, MARK)])
@@ -232,6 +209,7 @@ def test_several_with_our_mark_are_a_matter_for_a_person() -> None:
     drive = Creation(listing(OURS, OURS | {"id": "amva-2", "status": "failed"}))
 
     assert type(drive.error) is QianfanTaskAmbiguousError
+    assert (drive.error.source_model_id, drive.error.model_comp_task_id) == (SOURCE, None)
     assert "amva-1" in str(drive.error)
     assert "amva-2" in str(drive.error)
     assert drive.actions == [LIST]
@@ -476,59 +454,7 @@ def test_a_platform_that_is_away_does_not_make_room() -> None:
     assert drive.actions == [DETAIL]
 
 
-# -- the arguments -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        CONFIG,
-        {"strategy": "Quantization", "weight": "int8-ptq", "anything": 1},
-        {"strategy": "Sparsity"},
-        {"strategy": "Sparsity", "sparsityRatio": 0.5},
-        {"strategy": "{{ params.strategy }}"},
-        {"strategy": "Quantization", "weight": "{{ params.weight }}"},
-        {"strategy": "Quantization", "weight": SimpleNamespace(resolve="an upstream task's result")},
-        "{{ params.config }}",
-        {"strategy": "Sparsity", "more": [LATER, "{{ x }}", (1, 2.5, None, True)]},
-    ],
-)
-def test_configs(config: Any) -> None:
-    check_config(config)
-
-
-@pytest.mark.parametrize(
-    ("config", "told"),
-    [
-        ("Quantization", "config='Quantization' is not a dict"),
-        (None, "is not a dict"),
-        ({}, "strategy is one of Quantization, Sparsity"),
-        ({"strategy": "quantization"}, "config={'strategy': 'quantization'}: strategy is one of"),
-        ({"strategy": "Quantization"}, "Quantization needs a weight, such as"),
-        ({"strategy": "Quantization", "weight": ""}, "tells nothing"),
-        ({"strategy": "Quantization", "weight": 8}, "is not text, but of type int"),
-        ({"strategy": "Sparsity", "ratio": Decimal("0.5")}, r"config\['ratio'\] is a Decimal, which JSON"),
-        ({"strategy": "{{ x }}", "since": date(2026, 1, 1)}, r"config\['since'\] is a date, .*isoformat"),
-        ({"strategy": "Sparsity", "a": [{"b": {1}}]}, r"config\['a'\]\[0\]\['b'\] is a set"),
-    ],
-)
-def test_bad_configs(config: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        check_config(config)
-
-
-@pytest.mark.parametrize("value", [LATER, Path("a"), "{{ x }}"], ids=["an object", "a path", "a template"])
-def test_when_templates_have_been_rendered_nothing_comes_later(value: Any) -> None:
-    config = {"strategy": "Sparsity", "more": value}
-
-    check_config(config)
-    if isinstance(value, str):
-        check_config(config, rendered=True)
-    else:
-        with pytest.raises(ValueError, match=r"config\['more'\] is a"):
-            check_config(config, rendered=True)
-    with pytest.raises(ValueError, match="is not a dict"):
-        check_config("{{ x }}", rendered=True)
+# -- what is sent, and when -------------------------------------------------------------------------------
 
 
 def test_nothing_is_noted_that_cannot_be_sent() -> None:
@@ -560,10 +486,3 @@ def test_a_creation_leaves_at_once_and_expires() -> None:
     assert [request.send_by for request in drive.requests] == [None, None, NOW + 5]
     lifetimes = [request.headers["Authorization"].split("/")[3] for request in drive.requests]
     assert lifetimes == ["1800", "1800", "12"]
-
-
-def test_if_exists() -> None:
-    assert check_if_exists("adopt") == "adopt"
-    assert check_if_exists("fail") == "fail"
-    with pytest.raises(ValueError, match="if_exists='create' is neither 'adopt' nor 'fail'"):
-        check_if_exists("create")

@@ -18,11 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan.api.errors import (
-    QianfanAPIError,
-    QianfanConfigurationError,
     QianfanError,
-    QianfanProtocolError,
-    QianfanRateLimitError,
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import (
@@ -32,13 +28,12 @@ from airflow_provider_qianfan.api.exchange import (
     Reply,
     Request,
     RetryPolicy,
-    Sending,
     Sleep,
     Steps,
 )
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.compression import NewTask
-from airflow_provider_qianfan.changes.journal import Journal, Look, Ports, fingerprint, may_have_arrived
+from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
 from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.changes.service import NewService
 from airflow_provider_qianfan.changes.update import Swap, swap_once
@@ -505,77 +500,6 @@ def test_what_was_served_before_is_not_what_the_next_try_has_swapped_to(stored: 
 # -- the note ----------------------------------------------------------------------------------------------
 
 
-class Kept(dict[str, Any]):
-    """A store that anybody may write to."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-@pytest.mark.parametrize(
-    "kept", [{}, {"note": {"mark": MARK, "sent_at": 1.0}}, {"note": {"mark": "another"}}]
-)
-@pytest.mark.parametrize("theirs", [{"mark": MARK, "sent_at": 2.0}, {"mark": MARK, "id": "made-1"}, None])
-def test_a_try_that_has_been_replaced_writes_nothing(kept: dict[str, Any], theirs: Any) -> None:
-    store = Kept(kept)
-    journal = Journal(store, "note", {"mark": MARK}, 1)
-    if store.get("note") == theirs:
-        store["note"] = {"mark": MARK, "sent_at": 3.0}
-    elif theirs is None:
-        del store["note"]
-    else:
-        store["note"] = theirs
-    found = dict(store)
-
-    with pytest.raises(QianfanTransientError, match="another try of this task has taken over") as raised:
-        journal.write(sent_at=4.0)
-
-    assert raised.value.sent is False
-    assert store == found
-    journal.take_back()
-    assert store == found
-
-
-def test_a_try_goes_on_writing_what_it_alone_writes() -> None:
-    store = Kept()
-    journal = Journal(store, "note", {"mark": MARK}, 1)
-
-    journal.write(sent_at=1.0)
-    journal.take_back()
-    assert store == {}
-    journal.write(sent_at=2.0)
-    journal.write(id="made-1")
-
-    assert store == {"note": {"mark": MARK, "sent_at": 2.0, "id": "made-1"}}
-
-
-@pytest.mark.parametrize(
-    ("settle", "send_by", "expires_in"),
-    [(0.0, 2.0, 5), (3.0, 2.0, 5), (6.0, 3.0, 6), (9.9, 4.95, 9), (120.0, 5.0, 120), (1e6, 5.0, 1800)],
-)
-def test_how_late_a_request_may_leave_and_arrive(settle: float, send_by: float, expires_in: int) -> None:
-    ports = Ports(settle, lambda: 0.0, lambda *_: None)
-
-    assert ports.sending(1000.0) == Sending(1000.0 + send_by, expires_in)
-
-
-@pytest.mark.parametrize(
-    ("look", "fresh"),
-    [
-        (Look(990, 1000), True),
-        (Look(989, 1000), False),
-        (Look(970, 1000, 3), True),
-        (Look(999, 995), True),
-        (Look(994, 994.9), False),
-    ],
-)
-def test_a_look_that_is_out_of_date(look: Look, fresh: bool) -> None:
-    assert look.is_fresh(1000) is fresh
-
-
 @pytest.mark.parametrize("seconds", [11, 3600])
 def test_a_platform_that_takes_too_long_to_look_at(seconds: float) -> None:
     """Nothing is created after a look that tells of a time long ago."""
@@ -589,19 +513,3 @@ def test_a_platform_that_takes_too_long_to_look_at(seconds: float) -> None:
     assert re.search("nothing was sent: the look before it took .* ended 0 seconds ago", str(failure))
     assert isinstance(failure, QianfanTransientError)
     assert failure.sent is False
-
-
-@pytest.mark.parametrize(
-    ("failure", "arrived"),
-    [
-        (QianfanTransientError("a", "lost"), True),
-        (QianfanTransientError("a", "never left", sent=False), False),
-        (QianfanProtocolError("no id"), True),
-        (QianfanConfigurationError("no such bundle"), False),
-        (QianfanRateLimitError("a", code="18"), False),
-        (QianfanAPIError("a", code="InappropriateJSON"), False),
-        (QianfanError("result: false"), False),
-    ],
-)
-def test_what_may_have_arrived(failure: QianfanError, arrived: bool) -> None:
-    assert may_have_arrived(failure) is arrived

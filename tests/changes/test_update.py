@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,58 +21,43 @@ from airflow_provider_qianfan.api.errors import (
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, Response, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
-from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
-from airflow_provider_qianfan.changes.once import create_once
-from airflow_provider_qianfan.changes.service import NewService
+from airflow_provider_qianfan.changes.journal import Journal, Ports
 from airflow_provider_qianfan.changes.update import Served, Swap, swap_once
-from airflow_provider_qianfan.gate.arguments import check_deployment_config
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelUnusableError,
-    QianfanResourceAmbiguousError,
-    QianfanResourceExistsError,
     QianfanResourceFailedError,
     QianfanResourceNotFoundError,
 )
 from tests.api.steps import Drive, answer, error, page
+from tests.changes.answers import (
+    DETAIL,
+    GONE,
+    KEY,
+    MODEL,
+    MODIFY,
+    NEW,
+    NOW,
+    OLD,
+    OTHER,
+    SERVICE,
+    SETS,
+    SETTLE,
+    model,
+    service,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Reply
 
-SERVICE, OLD, NEW, OTHER = "svco-1", "amv-old", "amv-new", "amv-other"
-SETS = {OLD: "am-old", NEW: "am-new", OTHER: "am-other"}
-DETAIL, MODEL, MODIFY = "DescribeService", "DescribeModel", "ModifyService"
-SETTLE = 12.0
-NOW = 10_000.0
-KEY = "update"
 IDENTITY = {"service_id": SERVICE, "model_id": NEW}
 SERVED_OLD, SERVED_NEW = Served(OLD, "am-old"), Served(NEW, "am-new")
-
-
-def service(model_id: str = OLD, **changed: Any) -> Reply:
-    """A service that serves this version, but for what is ``changed``; ``...`` takes a key away."""
-    row = {
-        "serviceId": SERVICE,
-        "name": "chat",
-        "runStatus": "Serving",
-        "updateStatus": "None",
-        "modelId": model_id,
-        "modelSetId": SETS[model_id],
-        **changed,
-    }
-    return answer({"result": {key: value for key, value in row.items() if value is not ...}})
 
 
 def updating(model_id: str = OLD, **changed: Any) -> Reply:
     return service(model_id, updateStatus="Updating", **changed)
 
 
-def model(status: Any, **changed: Any) -> Reply:
-    row = {"modelId": NEW, "modelSetId": "am-new", "status": status, **changed}
-    return answer({"result": {key: value for key, value in row.items() if value is not ...}})
-
-
 DONE = answer({"requestId": "r", "result": True})
-GONE = answer({"result": None})
 
 
 def asked(ago: float = 0, *, ours: bool = True, **changed: Any) -> dict[str, Any]:
@@ -894,235 +878,3 @@ def test_without_a_journal_a_lost_answer_is_looked_for_just_so(try_number: int) 
 
     assert found.error is None
     assert "it is not known whether" in str(missed.error)
-
-
-# -- a new service -----------------------------------------------------------------------------------------
-
-MARK = fingerprint("dag", "run", "serve", -1)
-LIST, CREATE = "DescribeServices", "CreateService"
-CONFIG = {"deploymentComputeUnitList": [{"instanceId": "unit-1"}]}
-OURS = {
-    "serviceId": SERVICE,
-    "name": "chat",
-    "runStatus": "Serving",
-    "modelId": NEW,
-    "description": f"nightly {MARK}",
-}
-MADE = answer({"result": {"serviceId": "svco-9"}})
-
-
-def services(*rows: dict[str, Any], more: str | None = None) -> Reply:
-    info = {"isTruncated": more is not None, "nextMarker": more}
-    return answer({"result": {"serviceList": list(rows), "pageInfo": info}})
-
-
-class Creation(Drive):
-    """A creation whose requests are answered in turn."""
-
-    def __init__(
-        self, *replies: Reply, if_exists: Any = "adopt", known: str | None = None, **new: Any
-    ) -> None:
-        self.lines: list[tuple[int, str]] = []
-        usual = {"model_set_id": "am-new", "description": "nightly"}
-        wanted = NewService("chat", "chat-url", NEW, deployment_config=CONFIG, mark=MARK, **usual | new)
-        exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        ports = Ports(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
-        journal = Journal(None, KEY, {"mark": MARK}, 1)
-        journal.entry = {"id": known} if known else {}
-        super().__init__(create_once(exchange, wanted, if_exists, journal, ports), replies)
-
-    @property
-    def actions(self) -> list[str]:
-        return [request.url.rpartition("=")[2] for request in self.requests]
-
-    @property
-    def warnings(self) -> str:
-        return "\n".join(text for level, text in self.lines if level == logging.WARNING)
-
-
-def test_a_service_is_created() -> None:
-    drive = Creation(services(), MADE)
-
-    assert drive.result == "svco-9"
-    assert drive.actions == [LIST, CREATE]
-    assert drive.bodies[0]["name"] == "chat"
-    assert drive.bodies[1] == {
-        "modelSetId": "am-new",
-        "modelId": NEW,
-        "name": "chat",
-        "description": f"nightly {MARK}",
-        "urlSuffix": "chat-url",
-        "deploymentConfig": CONFIG,
-    }
-
-
-def test_what_a_service_is_created_with() -> None:
-    drive = Creation(
-        services(), model("Ready"), MADE, model_set_id=None, description=None, protocol_version=2
-    )
-
-    assert drive.actions == [LIST, MODEL, CREATE]
-    assert drive.bodies[1] == {"modelId": NEW}
-    assert drive.bodies[2]["modelSetId"] == "am-new"
-    assert drive.bodies[2]["description"] == MARK
-    assert drive.bodies[2]["protocolVersion"] == 2
-
-
-def test_a_description_that_the_mark_makes_too_long() -> None:
-    drive = Creation(services(), MADE, description="x" * 1000)
-
-    assert isinstance(drive.error, ValueError)
-    assert CREATE not in drive.actions
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        pytest.param([OURS], id="ours"),
-        pytest.param([OURS | {"serviceId": "svco-2", "description": "nightly"}, OURS], id="beside another"),
-        pytest.param([OURS | {"serviceId": "svco-2", "name": "chat-2"}, OURS], id="beside a longer name"),
-        pytest.param(
-            [OURS | {"serviceId": ""}, OURS | {"serviceId": 7}, OURS], id="beside rows without an id"
-        ),
-        pytest.param(
-            [{key: OURS[key] for key in ("serviceId", "description")}], id="of which little is said"
-        ),
-        pytest.param([OURS, OURS], id="listed twice"),
-    ],
-)
-def test_a_service_with_our_mark_is_adopted(rows: list[dict[str, Any]]) -> None:
-    drive = Creation(services(*rows))
-
-    assert drive.result == SERVICE
-    assert drive.actions == [LIST]
-    assert drive.warnings == ""
-    assert "an earlier try has created service svco-1" in drive.lines[-1][1]
-
-
-@pytest.mark.parametrize(
-    ("detail", "result"),
-    [
-        pytest.param(answer({"result": OURS}), SERVICE, id="ours"),
-        pytest.param(answer({"result": OURS | {"description": "nightly"}}), "svco-9", id="not ours"),
-        pytest.param(GONE, "svco-9", id="gone"),
-    ],
-)
-@pytest.mark.parametrize(
-    "told", [{}, {"description": ""}, {"description": None}], ids=["not", "empty", "null"]
-)
-def test_a_service_whose_row_has_no_description_is_asked_for(
-    told: dict[str, Any], detail: Reply, result: str
-) -> None:
-    row = {"serviceId": SERVICE, "name": "chat", **told}
-
-    drive = Creation(services(row), detail, MADE)
-
-    assert drive.result == result
-    assert drive.actions[:2] == [LIST, DETAIL]
-    assert drive.bodies[1] == {"serviceId": SERVICE}
-
-
-def test_a_list_of_two_pages() -> None:
-    other = OURS | {"serviceId": "svco-2", "description": "nightly"}
-
-    assert Creation(services(OURS, more="m"), services(other)).result == SERVICE
-    assert Creation(services(other, more="m"), services(OURS)).result == SERVICE
-
-
-def test_a_list_that_begins_anew_is_read_anew() -> None:
-    other = {"serviceId": "svco-2", "name": "chat", "description": MARK}
-
-    drive = Creation(services(other, more="m"), error(400, "InvalidMarker"), services(OURS))
-
-    assert drive.result == SERVICE
-
-
-def test_an_adopted_service_that_serves_another_version_is_warned_about() -> None:
-    drive = Creation(services(OURS | {"modelId": OTHER, "runStatus": None}))
-
-    assert drive.result == SERVICE
-    assert (
-        "svco-1 serves amv-other rather than amv-new: it has been updated since. To create" in drive.warnings
-    )
-    assert "which is in an unknown state" in drive.lines[0][1]
-
-
-def test_a_service_that_must_not_exist() -> None:
-    assert type(Creation(services(OURS), if_exists="fail").error) is QianfanResourceExistsError
-
-
-def test_two_services_with_our_mark_are_a_matter_for_a_person() -> None:
-    drive = Creation(services(OURS, OURS | {"serviceId": "svco-2"}))
-
-    assert type(drive.error) is QianfanResourceAmbiguousError
-    assert re.search("2 services carry .*svco-1.* Serving; .*svco-2.* Nothing was created", str(drive.error))
-
-
-@pytest.mark.parametrize(
-    ("reply", "result", "actions"),
-    [
-        pytest.param(answer({"result": OURS}), SERVICE, [DETAIL], id="is asked for by its id"),
-        pytest.param(GONE, "svco-9", [DETAIL, LIST, CREATE], id="makes room if it is gone"),
-    ],
-)
-def test_a_service_whose_id_is_known(reply: Reply, result: str, actions: list[str]) -> None:
-    drive = Creation(reply, services(), MADE, known=SERVICE)
-
-    assert drive.result == result
-    assert drive.actions == actions
-
-
-def test_a_lost_answer_to_a_creation() -> None:
-    found = Creation(services(), page(502), services(), services(OURS))
-    missed = Creation(services(), page(502), *[services()] * 4)
-
-    assert found.result == SERVICE
-    assert found.actions == [LIST, CREATE, LIST, LIST]
-    told = (
-        "Creating a service: it is not known whether 'chat' was created, .*console.* CreateService: HTTP 502"
-    )
-    assert re.search(told, str(missed.error))
-
-
-# -- the configuration of a new service --------------------------------------------------------------------
-
-UNITS = "deploymentComputeUnitList"
-UNIT = {"instanceId": "unit-1", "deploymentReplicasCount": 1}
-LATER = SimpleNamespace(resolve="an upstream task's result")
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param({UNITS: [UNIT], "replicasCount": 1}, id="one unit"),
-        pytest.param({UNITS: (UNIT, UNIT), "anything": 1}, id="a tuple, and what is not known"),
-        pytest.param({UNITS: "{{ params.units }}"}, id="a template of the units"),
-        pytest.param({UNITS: LATER}, id="the units of an upstream task"),
-        pytest.param("{{ params.config }}", id="a template of the whole"),
-        pytest.param(LATER, id="an upstream task's result"),
-    ],
-)
-def test_deployment_configs(config: Any) -> None:
-    check_deployment_config(config)
-
-
-@pytest.mark.parametrize(
-    ("config", "told"),
-    [
-        pytest.param(None, "=None is not a dict, such as {'replicasCount'", id="none"),
-        pytest.param("unit-1", "deployment_config='unit-1' is not a dict", id="a text"),
-        pytest.param([UNIT], "is not a dict", id="a list"),
-        pytest.param({}, "={}: deploymentComputeUnitList names no compute unit. Write it as {", id="empty"),
-        pytest.param({UNITS: []}, "names no compute unit", id="an empty list"),
-        pytest.param({UNITS: ()}, "names no compute unit", id="an empty tuple"),
-        pytest.param({UNITS: "unit-1"}, "names no compute unit", id="a unit's name"),
-        pytest.param({UNITS: UNIT}, "names no compute unit", id="a unit that is in no list"),
-        pytest.param(
-            {UNITS: [UNIT], "resourceConfig": None}, "resourceConfig buys resources. That costs", id="buys"
-        ),
-        pytest.param({UNITS: LATER, "billing": None}, "billing buys resources", id="pays"),
-    ],
-)
-def test_bad_deployment_configs(config: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(told)):
-        check_deployment_config(config)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import time
 from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 import pytest
 
 from airflow_provider_qianfan.gate.arguments import (
+    check_config,
+    check_deployment_config,
+    check_if_exists,
     check_if_several,
     check_literal,
     check_rendered,
@@ -167,3 +173,106 @@ def test_what_was_given_must_not_come_out_as_none() -> None:
     check_rendered({"name": None, "source_model_id": "amv-1"}, {"source_model_id"})
     with pytest.raises(ValueError, match="model_comp_task_id, name came out as None"):
         check_rendered({"model_comp_task_id": None, "name": None}, {"model_comp_task_id", "name"})
+
+
+UNITS = "deploymentComputeUnitList"
+UNIT = {"instanceId": "unit-1", "deploymentReplicasCount": 1}
+
+
+LATER = SimpleNamespace(resolve="an upstream task's result")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param({UNITS: [UNIT], "replicasCount": 1}, id="one unit"),
+        pytest.param({UNITS: (UNIT, UNIT), "anything": 1}, id="a tuple, and what is not known"),
+        pytest.param({UNITS: "{{ params.units }}"}, id="a template of the units"),
+        pytest.param({UNITS: LATER}, id="the units of an upstream task"),
+        pytest.param("{{ params.config }}", id="a template of the whole"),
+        pytest.param(LATER, id="an upstream task's result"),
+    ],
+)
+def test_deployment_configs(config: Any) -> None:
+    check_deployment_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        pytest.param(None, "=None is not a dict, such as {'replicasCount'", id="none"),
+        pytest.param("unit-1", "deployment_config='unit-1' is not a dict", id="a text"),
+        pytest.param([UNIT], "is not a dict", id="a list"),
+        pytest.param({}, "={}: deploymentComputeUnitList names no compute unit. Write it as {", id="empty"),
+        pytest.param({UNITS: []}, "names no compute unit", id="an empty list"),
+        pytest.param({UNITS: ()}, "names no compute unit", id="an empty tuple"),
+        pytest.param({UNITS: "unit-1"}, "names no compute unit", id="a unit's name"),
+        pytest.param({UNITS: UNIT}, "names no compute unit", id="a unit that is in no list"),
+        pytest.param(
+            {UNITS: [UNIT], "resourceConfig": None}, "resourceConfig buys resources. That costs", id="buys"
+        ),
+        pytest.param({UNITS: LATER, "billing": None}, "billing buys resources", id="pays"),
+    ],
+)
+def test_bad_deployment_configs(config: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_deployment_config(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"strategy": "Quantization", "weight": "INT8-PTQ"},
+        {"strategy": "Quantization", "weight": "int8-ptq", "anything": 1},
+        {"strategy": "Sparsity"},
+        {"strategy": "Sparsity", "sparsityRatio": 0.5},
+        {"strategy": "{{ params.strategy }}"},
+        {"strategy": "Quantization", "weight": "{{ params.weight }}"},
+        {"strategy": "Quantization", "weight": SimpleNamespace(resolve="an upstream task's result")},
+        "{{ params.config }}",
+        {"strategy": "Sparsity", "more": [LATER, "{{ x }}", (1, 2.5, None, True)]},
+    ],
+)
+def test_configs(config: Any) -> None:
+    check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ("Quantization", "config='Quantization' is not a dict"),
+        (None, "is not a dict"),
+        ({}, "strategy is one of Quantization, Sparsity"),
+        ({"strategy": "quantization"}, "config={'strategy': 'quantization'}: strategy is one of"),
+        ({"strategy": "Quantization"}, "Quantization needs a weight, such as"),
+        ({"strategy": "Quantization", "weight": ""}, "tells nothing"),
+        ({"strategy": "Quantization", "weight": 8}, "is not text, but of type int"),
+        ({"strategy": "Sparsity", "ratio": Decimal("0.5")}, r"config\['ratio'\] is a Decimal, which JSON"),
+        ({"strategy": "{{ x }}", "since": date(2026, 1, 1)}, r"config\['since'\] is a date, .*isoformat"),
+        ({"strategy": "Sparsity", "a": [{"b": {1}}]}, r"config\['a'\]\[0\]\['b'\] is a set"),
+    ],
+)
+def test_bad_configs(config: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        check_config(config)
+
+
+@pytest.mark.parametrize("value", [LATER, Path("a"), "{{ x }}"], ids=["an object", "a path", "a template"])
+def test_when_templates_have_been_rendered_nothing_comes_later(value: Any) -> None:
+    config = {"strategy": "Sparsity", "more": value}
+
+    check_config(config)
+    if isinstance(value, str):
+        check_config(config, rendered=True)
+    else:
+        with pytest.raises(ValueError, match=r"config\['more'\] is a"):
+            check_config(config, rendered=True)
+    with pytest.raises(ValueError, match="is not a dict"):
+        check_config("{{ x }}", rendered=True)
+
+
+def test_if_exists() -> None:
+    assert check_if_exists("adopt") == "adopt"
+    assert check_if_exists("fail") == "fail"
+    with pytest.raises(ValueError, match="if_exists='create' is neither 'adopt' nor 'fail'"):
+        check_if_exists("create")

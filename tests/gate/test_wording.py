@@ -2,40 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pendulum
 import pytest
 
-from airflow_provider_qianfan.api.text import count_of, duration
 from airflow_provider_qianfan.gate.wording import describe, name_of
 from tests.gate.tasks import task
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-5, "0 seconds"),  # of a clock that was set back
-        (0, "0 seconds"),
-        (0.6, "1 second"),
-        (61.2, "1 minute 1 second"),
-        (90000, "1 day 1 hour"),
-    ],
-)
-def test_duration(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_durations_are_english_whatever_the_dag_speaks() -> None:
-    spoken = pendulum.get_locale()
-    pendulum.set_locale("de")
-    try:
-        assert duration(61) == "1 minute 1 second"
-    finally:
-        pendulum.set_locale(spoken)
-
-
-@pytest.mark.parametrize(("number", "words"), [(0, "0 tasks"), (1, "1 task"), (2, "2 tasks")])
-def test_count_of(number: int, words: str) -> None:
-    assert count_of(number, "task") == words
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_provider_qianfan.emulator.clock import ManualClock, RealClock
+
+
+def test_clocks() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        ManualClock(datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(ValueError, match="only moves forward"):
+        ManualClock().advance(-1)
+    with pytest.raises(ValueError, match="speed"):
+        RealClock(0)
+    clock = RealClock(speed=1000)
+    start = clock.now()
+    clock.advance(3600)
+    assert clock.now() - start > timedelta(hours=1)
+    assert clock.now().tzinfo is UTC
