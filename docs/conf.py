@@ -16,7 +16,7 @@ logging.getLogger("airflow").setLevel(logging.WARNING)  # it tells at import whi
 project = "airflow-provider-qianfan"
 release = __version__
 project_copyright = "airflow-provider-qianfan contributors"
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
 exclude_patterns = ["benchmarks-table.md"]  # included where it belongs
 html_theme = "furo"
 html_title = f"{project} {release}"
@@ -38,6 +38,9 @@ nitpick_ignore_regex = [
 ]
 
 myst_enable_extensions = ["deflist", "substitution"]
+myst_fence_as_directive = ["mermaid"]
+mermaid_height = "900px"
+mermaid_fullscreen = False
 myst_heading_anchors = 3
 
 

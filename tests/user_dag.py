@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.sdk import BaseOperator, Context, dag, task
 
+from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+
 log = logging.getLogger(__name__)
 
 
@@ -63,8 +66,9 @@ log = logging.getLogger(__name__)
 def user_dag() -> None:
     @task
     def compress(source_model_id: str) -> str:
-        hook = QianfanHook("qianfan_default")
-        unfinished = [t for t in hook.list_model_comp_tasks(source_model_id) if t.status == "running"]
+        hook = QianfanHook("qianfan_default", retry=RetryPolicy(tries=2))
+        tasks: list[ModelCompTask] = hook.list_model_comp_tasks(source_model_id)
+        unfinished = [t for t in tasks if t.status == "running"]
         if unfinished:
             return unfinished[0].id
         return create(hook, source_model_id)
