@@ -33,12 +33,15 @@ _ADVICE = {
     "RequestExpired": "Correct the clock of the machine that runs this task.",
 }
 
+MODEL_PATH, SERVICE_PATH = "/v2/model", "/v2/service"
+"""The paths of actions on tasks and model versions, and on services."""
+
 _POLICIES = {
-    "/v2/model": (
+    MODEL_PATH: (
         "Attach QianfanModelTuningReadAccessPolicy (to look) or"
         " QianfanModelTuningFullControlAccessPolicy (to create, cancel, delete) to this key's user."
     ),
-    "/v2/service": (
+    SERVICE_PATH: (
         "Attach QianfanServiceReadAccessPolicy (to look at a service), QianfanServiceOperateAccessPolicy (to"
         " create and update, too) or QianfanFullControlAccessPolicy (to list, too) to this key's user."
     ),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanProtocolError
+from airflow_provider_qianfan.api.errors import MODEL_PATH, QianfanProtocolError
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.api.times import parse_time
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
 
-PATH = "/v2/model"
 CREATE = "CreateModelCompTask"
 LIST = "DescribeModelCompTasks"
 DETAIL = "DescribeModelCompTask"
@@ -109,7 +108,9 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
 
 def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
     """Begin to read the list; ``source_model_id`` is a wish that newer documentation no longer mentions."""
-    return Scan(exchange, PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None)
+    return Scan(
+        exchange, MODEL_PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None
+    )
 
 
 def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:
@@ -142,7 +143,7 @@ def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTas
     :returns: the task; None if the answer is a success without a task in it.
     :raises QianfanProtocolError: if the answer is about another task.
     """
-    answer = yield from exchange.call(PATH, DETAIL, {"modelCompTaskId": model_comp_task_id})
+    answer = yield from exchange.call(MODEL_PATH, DETAIL, {"modelCompTaskId": model_comp_task_id})
     result = answer.get("result")
     if not isinstance(result, dict) or not result:
         return None
@@ -161,7 +162,7 @@ def create_task(exchange: Exchange, body: Mapping[str, Any], sending: Sending | 
     :returns: its id.
     :raises QianfanProtocolError: if the answer has no id, although the task may have been created.
     """
-    answer = yield from exchange.call(PATH, CREATE, body, sending=sending)
+    answer = yield from exchange.call(MODEL_PATH, CREATE, body, sending=sending)
     task_id = answer.get("result")
     if not isinstance(task_id, str) or not task_id or not task_id.isprintable():
         raise QianfanProtocolError(
@@ -172,4 +173,4 @@ def create_task(exchange: Exchange, body: Mapping[str, Any], sending: Sending | 
 
 def cancel_task(exchange: Exchange, model_comp_task_id: str) -> Steps[None]:
     """Stop a task: it becomes ``stopping``, then ``stopped``."""
-    yield from exchange.call(PATH, CANCEL, {"modelCompTaskId": model_comp_task_id})
+    yield from exchange.call(MODEL_PATH, CANCEL, {"modelCompTaskId": model_comp_task_id})

@@ -13,7 +13,7 @@ import math
 import re
 from typing import Any
 
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import UNSTORABLE, clean
 
 MAX_NESTING = 50
 """Objects and lists within each other."""
@@ -38,7 +38,6 @@ _LONGEST_KEY = 40
 _STRINGS = re.compile(rb'"(?:[^"\\]+|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile(rb"\\(?:[bfnrt]|u(?:00[0189]|007[fF]|[dD][89a-fA-F]))")
-_NOT_KEPT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class UnreadableError(ValueError):
@@ -184,7 +183,7 @@ def _check_other(value: object, depth: int) -> None:
 
 
 def _check_text(text: str, *, is_id: bool = False) -> None:
-    if found := _NOT_KEPT.search(text):
+    if found := UNSTORABLE.search(text):
         what = "a lone surrogate" if found[0] > "\0" else "a NUL character"
         raise UnreadableError(f"holds {what} (U+{ord(found[0]):04X}), which cannot be stored")
     if is_id and (found := _CONTROL.search(text)):

@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError
+from airflow_provider_qianfan.api.errors import (
+    MODEL_PATH,
+    SERVICE_PATH,
+    QianfanAPIError,
+    QianfanProtocolError,
+)
 from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
@@ -55,7 +60,7 @@ class Kind:
 MODEL = Kind(  # https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a
     name="model",
     noun="model version",
-    path="/v2/model",
+    path=MODEL_PATH,
     action="DescribeModel",
     id_key="modelId",
     status_key="status",
@@ -66,7 +71,7 @@ MODEL = Kind(  # https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a
 SERVICE = Kind(  # https://cloud.baidu.com/doc/qianfan/s/Kmh4sv4c7
     name="service",
     noun="service",
-    path="/v2/service",
+    path=SERVICE_PATH,
     action="DescribeService",
     id_key="serviceId",
     status_key="runStatus",

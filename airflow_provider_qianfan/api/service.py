@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanError, QianfanProtocolError
+from airflow_provider_qianfan.api.errors import SERVICE_PATH, QianfanError, QianfanProtocolError
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.text import clean
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
 
-PATH = "/v2/service"
 CREATE = "CreateService"
 MODIFY = "ModifyService"
 LIST = "DescribeServices"
@@ -81,7 +80,7 @@ def create_service(exchange: Exchange, body: Mapping[str, Any], sending: Sending
     :returns: its id.
     :raises QianfanProtocolError: if the answer has no id, although the service may have been created.
     """
-    answer = yield from exchange.call(PATH, CREATE, body, sending=sending)
+    answer = yield from exchange.call(SERVICE_PATH, CREATE, body, sending=sending)
     result = answer.get("result")
     service_id = result.get("serviceId") if isinstance(result, dict) else None
     if not isinstance(service_id, str) or not service_id or not service_id.isprintable():
@@ -103,7 +102,7 @@ def modify_service(
     :raises QianfanProtocolError: if the answer does not say, although the update may have begun.
     """
     body = {"serviceId": service_id, "modelSetId": model_set_id, "modelId": model_id}
-    answer = yield from exchange.call(PATH, MODIFY, body, sending=sending)
+    answer = yield from exchange.call(SERVICE_PATH, MODIFY, body, sending=sending)
     if answer.get("result") is False:
         raise QianfanError(
             f"{MODIFY}: the platform answers that it did not do it (result: false), and not why (request id"
@@ -119,4 +118,4 @@ def modify_service(
 
 def scan_services(exchange: Exchange, name: str) -> Scan:
     """Begin to read the list; ``name`` is a filter that also finds it within other names."""
-    return Scan(exchange, PATH, LIST, ROWS, {"name": name})
+    return Scan(exchange, SERVICE_PATH, LIST, ROWS, {"name": name})

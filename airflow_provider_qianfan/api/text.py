@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+"""What no database of Airflow's keeps: NUL, and halves of a character."""
+
 _LONGEST = 300
 
 

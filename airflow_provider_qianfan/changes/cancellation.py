@@ -17,6 +17,9 @@ from airflow_provider_qianfan.gate.wording import name_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+KILL_PATIENCE = 4.0
+"""Seconds of a pause at most while an Airflow task is killed: nobody waits long for that."""
+
 
 def cancel_unfinished(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]:
     """

@@ -13,13 +13,12 @@ from typing import Any, Literal, cast
 
 from airflow_provider_qianfan.api.json_values import check_json, plain_text, plain_values, read_if_text
 from airflow_provider_qianfan.api.model_compression import STRATEGIES
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import UNSTORABLE, clean
 
 IfExists = Literal["adopt", "fail"]
 IfSeveral = Literal["fail", "newest"]
 _NOT_A_VALUE = frozenset({"", "none", "null", "nan", "undefined"})
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UNFIT_IN_LINES = re.compile(r"[\x00\ud800-\udfff]")
 
 _CONFIG = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
 UNITS = "deploymentComputeUnitList"
@@ -86,7 +85,7 @@ def check_text(argument: str, value: object) -> str:
         )
     if value != value.strip():
         raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
-    unfit = _UNFIT_IN_LINES if argument == "description" else _UNFIT
+    unfit = UNSTORABLE if argument == "description" else _UNFIT
     if unfit.search(value) or (argument.endswith("_id") and not value.isprintable()):
         raise ValueError(
             f"{argument}={clean(repr(value))} holds control characters, invisible ones or a lone surrogate."

@@ -27,6 +27,9 @@ HEARTBEAT = 600.0
 ALARM = 300.0
 """Seconds between two lines while the platform is lost."""
 
+DEFAULT_POKE_INTERVAL = 60.0
+"""Seconds between two looks."""
+
 DEFAULT_SETTLE = 120.0
 """Seconds in which a task id that was just given out may still be missing."""
 

@@ -27,13 +27,12 @@ from airflow_provider_qianfan.gate.errors import (
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector, describe_seen, matches, newest, undated
-from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Note, Open, Verdict, Wait
+from airflow_provider_qianfan.gate.verdict import HOUR, Fail, NeedDetail, Note, Open, Verdict, Wait
 from airflow_provider_qianfan.gate.wording import describe, name_of
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
 
-HOUR = 3600.0
 _SHOWN = 10
 """Tasks that one line names."""
 

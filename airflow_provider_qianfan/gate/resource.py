@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from airflow_provider_qianfan.api.resource import KINDS, NO_UPDATE, Absence, Kind, Row
 from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
-from airflow_provider_qianfan.gate.verdict import Fail, Note, Open, Verdict, Wait
+from airflow_provider_qianfan.gate.verdict import HOUR, Fail, Note, Open, Verdict, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_qianfan.gate.memory import Memory
-
-HOUR = 3600.0
 
 
 def _is_id(value: object) -> TypeGuard[str]:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.resource import Row
     from airflow_provider_qianfan.gate.errors import QianfanGateError
 
+HOUR = 3600.0
+"""Seconds after which a note is given again, if it is."""
+
 
 class Note(NamedTuple):
     """A warning to give once in a wait, or again after so many seconds."""

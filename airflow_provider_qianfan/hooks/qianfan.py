@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_qianfan._compat import BaseHook, form_field, mask_secret
 from airflow_provider_qianfan.api import model_compression, service
 from airflow_provider_qianfan.api.errors import (
+    MODEL_PATH,
     QianfanAPIError,
     QianfanAuthError,
     QianfanConfigurationError,
@@ -131,7 +132,7 @@ class QianfanHook(BaseHook):
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
             with Driver(settings) as driver:
                 way = f" Route: {driver.adapter.route}."
-                driver.run(probe.call(model_compression.PATH, model_compression.LIST, {"maxKeys": 1}))
+                driver.run(probe.call(MODEL_PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
             return False, f"{str(error).rstrip('.')}.{way}"
         except QianfanError as error:
@@ -323,7 +324,7 @@ class QianfanHook(BaseHook):
 
     def _change(self, action: str, model_comp_task_id: str) -> None:
         body = {"modelCompTaskId": _required("model_comp_task_id", model_comp_task_id)}
-        self.call(model_compression.PATH, action, body)
+        self.call(MODEL_PATH, action, body)
 
     def get_service(self, service_id: str) -> dict[str, Any] | None:
         """

@@ -9,9 +9,12 @@ from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import conf
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan.gate.arguments import check_seconds
-from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
-
-DEFAULT_POKE_INTERVAL = 60.0
+from airflow_provider_qianfan.gate.memory import (
+    DEFAULT_AUTH_GRACE,
+    DEFAULT_MAX_UNHEALTHY,
+    DEFAULT_POKE_INTERVAL,
+    DEFAULT_SETTLE,
+)
 
 
 class WaitingOperator(Arguments, ReasoningOperator):

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
     from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
-_KILL_PATIENCE = 4.0
-"""Seconds of a pause at most: whoever stops a worker does not wait long."""
-
 FILTERS = ("source_model_id", "name", "created_after")
 _ROWS_SHOWN = 20
 _OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -351,11 +348,13 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _prepare_kill(self, task_id: str) -> None:
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""
-        import airflow_provider_qianfan.changes.cancellation  # noqa: F401  on_kill() had better find it loaded
         from airflow_provider_qianfan.api.exchange import RetryPolicy
+
+        # on_kill() had better find this module loaded.
+        from airflow_provider_qianfan.changes.cancellation import KILL_PATIENCE
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=_KILL_PATIENCE))
+        hook = QianfanHook(self.qianfan_conn_id, retry=RetryPolicy(patience=KILL_PATIENCE))
         try:
             _ = hook.settings  # reads the connection
         except Exception as error:

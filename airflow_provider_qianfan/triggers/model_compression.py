@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_qianfan._compat import read_connection, task_state_of
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.changes.cancellation import cancel_unfinished
+from airflow_provider_qianfan.changes.cancellation import KILL_PATIENCE, cancel_unfinished
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.triggers._thread import DriverThread
@@ -16,9 +16,6 @@ from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """States that Airflow does not leave by itself."""
-
-KILL_PATIENCE = 4.0
-"""Seconds of a pause at most: Airflow gives a trigger 30 for its end."""
 
 
 class QianfanModelCompTaskTrigger(QianfanTrigger):

@@ -15,6 +15,7 @@ from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigu
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
+    DEFAULT_POKE_INTERVAL,
     DEFAULT_SETTLE,
     HEARTBEAT,
     Health,
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
-
-DEFAULT_INTERVAL = 60.0
-"""Seconds."""
 
 EXECUTOR_LAG = 20.0
 """
@@ -98,7 +96,7 @@ class QianfanTrigger(BaseTrigger):
         qianfan_conn_id: str = QianfanHook.default_conn_name,
         target: dict[str, Any] | None = None,
         memory: dict[str, Any] | None = None,
-        poke_interval: float = DEFAULT_INTERVAL,
+        poke_interval: float = DEFAULT_POKE_INTERVAL,
         next_look_at: float | None = None,
         settle: float = DEFAULT_SETTLE,
         max_unhealthy: float = DEFAULT_MAX_UNHEALTHY,
@@ -209,7 +207,7 @@ class _Watching:
         self.failed: QianfanError | None = None
         self._trigger = trigger
         interval = trigger.poke_interval
-        self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_INTERVAL)
+        self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_POKE_INTERVAL)
         self._subscription: Subscription | None = None
         self._memory = Memory.from_json(trigger.memory, now=now)
         moved = trigger._deferred_for(now) >= _MOVED
