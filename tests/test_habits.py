@@ -35,6 +35,7 @@ from airflow_provider_qianfan.operators.service import (
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
+from tests import public
 from tests.dag_runs import AIRFLOW_3, DagRunner
 
 if TYPE_CHECKING:
@@ -134,6 +135,12 @@ KINDS = {
         QianfanServiceSensor, {"service_id": SERVICE, "model_id": MADE}, "service_id", WAITING
     ),
 }
+
+
+def test_all_operators_and_sensors_are_here() -> None:
+    assert {kind.operator for kind in KINDS.values()} == public.tasks(), "give the new one a line in KINDS"
+
+
 SENSORS = [name for name, kind in KINDS.items() if kind.is_sensor]
 CAN_WAIT = [name for name, kind in KINDS.items() if kind.can_wait]
 

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.public import modules
+
 HEAVY = (
     "requests",
     "urllib3",
@@ -31,15 +33,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 @pytest.mark.parametrize(
     "module",
-    [
-        "airflow_provider_qianfan.sensors.model_compression",
-        "airflow_provider_qianfan.sensors.model",
-        "airflow_provider_qianfan.sensors.service",
-        "airflow_provider_qianfan.operators.model_compression",
-        "airflow_provider_qianfan.operators.service",
-        "airflow_provider_qianfan.hooks.qianfan",
-        "airflow_provider_qianfan.exceptions",
-    ],
+    [*modules("hooks", "operators", "sensors"), "airflow_provider_qianfan.exceptions"],
 )
 def test_importing_us_loads_nothing_heavy(module: str) -> None:
     probe = [sys.executable, "-W", "ignore", "-c", PROBE.format(module=module)]

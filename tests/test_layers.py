@@ -113,7 +113,7 @@ def test_each_module_has_tests_where_they_are_looked_for() -> None:
         if path.name != "__init__.py" and f"{folder}.test_{own.lstrip('_')}".lstrip(".") not in tests:
             without.add(name)
 
-    assert without == set(TESTED_BY)
+    assert without == set(TESTED_BY), "give a module tests of its own name, or name them in TESTED_BY"
     assert set(TESTED_BY.values()) <= tests
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import airflow_provider_qianfan
-from airflow_provider_qianfan.get_provider_info import get_provider_info
 from airflow_provider_qianfan.hooks import qianfan
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests import user_dag
+from tests.public import classes, modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,14 +25,11 @@ NOT_FOR_USERS = {
 }
 
 
-def public_modules() -> Iterator[str]:
-    info: dict[str, Any] = get_provider_info()
-    for kind in ("hooks", "operators", "sensors", "triggers"):
-        for entry in info[kind]:
-            yield from entry["python-modules"]
-    for link in info["extra-links"]:
-        yield link.rpartition(".")[0]
-    yield "airflow_provider_qianfan.exceptions"
+PUBLIC = [
+    *modules("hooks", "operators", "sensors", "triggers"),
+    "airflow_provider_qianfan.links",
+    "airflow_provider_qianfan.exceptions",
+]
 
 
 def taken_and_returned(function: Callable[..., Any]) -> Iterator[type]:
@@ -55,12 +51,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     for name, value in vars(QianfanHook).items()
     if inspect.isroutine(value) and not name.startswith("_") and name not in NOT_FOR_USERS
 }
-CLASSES: dict[str, type] = {
-    name: value
-    for module in public_modules()
-    for name, value in vars(import_module(module)).items()
-    if name.startswith("Qianfan") and "._" not in value.__module__
-} | {
+CLASSES: dict[str, type] = classes(*PUBLIC) | {
     value.__name__: value
     for function in (QianfanHook.__init__, *METHODS.values())
     for value in taken_and_returned(function)
@@ -79,12 +70,16 @@ CALLS = [node for node in ast.walk(USES) if isinstance(node, ast.Call)]
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_every_class_is_used(name: str) -> None:
-    assert any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(USES))
+    used = {node.id for node in ast.walk(USES) if isinstance(node, ast.Name)}
+
+    assert name in used, f"use {name} in tests/user_dag.py, as a user would"
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_of_the_hook_is_called(name: str) -> None:
-    assert any(isinstance(call.func, ast.Attribute) and call.func.attr == name for call in CALLS)
+    called = {call.func.attr for call in CALLS if isinstance(call.func, ast.Attribute)}
+
+    assert name in called, f"call {name} in tests/user_dag.py, as a user would"
 
 
 @pytest.mark.parametrize("name", sorted(CALLED))
@@ -98,4 +93,4 @@ def test_every_keyword_is_given(name: str) -> None:
         for keyword in call.keywords
     }
 
-    assert keywords <= given
+    assert keywords <= given, f"give {name} all of its parameters in tests/user_dag.py"

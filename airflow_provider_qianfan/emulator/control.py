@@ -71,7 +71,7 @@ def control_routes(world: World) -> list[Route]:
     def things(path: str, kind: str, spec: type[Any], step: type[Any]) -> list[Route]:
         # Read anew each time: a reset puts up new shelves.
         def shelf() -> Shelf[Any, Any, Any]:
-            return getattr(world, path)  # type: ignore[no-any-return]
+            return world.shelves[path]
 
         async def one(request: Request) -> Response:
             (thing_id,) = request.path_params.values()
@@ -150,9 +150,10 @@ def state(world: World) -> dict[str, Any]:
         "scenario": world.scenario.name,
         "now": now.isoformat(),
         "elapsed": world.elapsed,
-        "tasks": [task.row("detail", now, world.behaviour) for task in world.tasks.existing()],
-        "models": [model.row(now, world.behaviour) for model in world.models.existing()],
-        "services": [service.row("detail", now, world.behaviour) for service in world.services.existing()],
+        **{
+            name: [thing.row("detail", now, world.behaviour) for thing in shelf.existing()]
+            for name, shelf in world.shelves.items()
+        },
         "calls": {
             action: {"count": sum(statuses.values()), "by_status": {str(k): v for k, v in statuses.items()}}
             for action, statuses in actions.items()

@@ -92,4 +92,4 @@ def delete_task(world: World, body: Body) -> None:
 def describe_model(world: World, body: Body) -> Body | None:
     """Do DescribeModel: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a."""
     model = world.models.find(required(body, "modelId", str))
-    return None if model is None else model.row(world.now, world.behaviour)
+    return None if model is None else model.row("detail", world.now, world.behaviour)

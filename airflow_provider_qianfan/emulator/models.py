@@ -12,13 +12,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_provider_qianfan.emulator.behaviour import Behaviour
+    from airflow_provider_qianfan.emulator.timeline import Where
 
 
 class Model(Timed[ModelSpec, ModelStep]):
     """A model version; its status follows from its steps and the clock."""
 
-    def row(self, now: datetime, behaviour: Behaviour) -> dict[str, Any]:
-        """Return the version as DescribeModel shows it; there is a ``description`` only if it has one."""
+    def row(self, where: Where, now: datetime, behaviour: Behaviour) -> dict[str, Any]:
+        """
+        Return the version as DescribeModel shows it; there is a ``description`` only if it has one.
+
+        :param where: always ``detail``: no action of the emulator lists versions.
+        """
         spec, step, kind = self.spec, self.step(now), behaviour.time_format
         source: dict[str, str] = {behaviour.source_type_key: spec.source_type}
         if spec.source_task_id is not None:
@@ -40,4 +45,4 @@ class Model(Timed[ModelSpec, ModelStep]):
             "modelApplicationType": "chat",
             "isSupportModelComp": spec.supports_compression,
         }
-        return self.patched(row, step, "detail")
+        return self.patched(row, step, where)

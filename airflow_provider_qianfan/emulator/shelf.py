@@ -1,4 +1,4 @@
-"""The tasks, the model versions or the services of a world, by id."""
+"""The things of one kind in a world, by id."""
 
 from __future__ import annotations
 

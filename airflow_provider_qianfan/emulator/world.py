@@ -1,4 +1,4 @@
-"""The emulated platform: its tasks, model versions, services, accounts and clock. No HTTP here."""
+"""The emulated platform: what is on its shelves, its accounts and its clock. No HTTP here."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class World:
     The emulated platform, and all that whoever runs it can do to it.
 
     ``tasks``, ``models`` and ``services`` are dictionaries by id that can also ``add``, ``change`` and
-    ``remove`` (:class:`.shelf.Shelf`). ``behaviour``, ``accounts`` and ``faults`` may be changed at any time.
+    ``remove`` (:class:`.shelf.Shelf`); ``shelves`` has them by these names. ``behaviour``, ``accounts`` and
+    ``faults`` may be changed at any time.
 
     :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
     :param clock: world time; default: the real one.
@@ -122,13 +123,15 @@ class World:
                 self, Model, "model version", "amv", self.produce_models
             )
             self.services: Shelf[ServiceSpec, ServiceStep, Service] = Shelf(self, Service, "service", "svco")
-            # Before the tasks: a version that is in the scenario is not one that a task produces.
-            for model in self.scenario.models:
-                self.models.add(model)
-            for task in self.scenario.tasks:
-                self.tasks.add(task)
-            for service in self.scenario.services:
-                self.services.add(service)
+            # Models before tasks: a version that is in the scenario is not one that a task produces.
+            self.shelves: dict[str, Shelf[Any, Any, Any]] = {
+                "models": self.models,
+                "tasks": self.tasks,
+                "services": self.services,
+            }
+            for name, shelf in self.shelves.items():
+                for spec in getattr(self.scenario, name):
+                    shelf.add(spec)
 
     @property
     def now(self) -> datetime:

@@ -81,5 +81,5 @@ class QianfanModelSensor(QianfanSensor):
         return Opening(
             f"Model version {clean(model.id, 80)} is ready.",
             model.id,
-            {"model": dict(model.json), "modelId": model.id},
+            {self.described_as: dict(model.json), "modelId": model.id},
         )

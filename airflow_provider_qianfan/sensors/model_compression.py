@@ -123,7 +123,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         return Opening(
             f"The gate opens: model {clean(verdict.model_id, 80)}, produced by {name_of(task)}.",
             verdict.model_id,
-            {"model_comp_task": dict(task.json), "modelId": verdict.model_id},
+            {self.described_as: dict(task.json), "modelId": verdict.model_id},
         )
 
     def _trigger(self, **arguments: Any) -> QianfanTrigger:

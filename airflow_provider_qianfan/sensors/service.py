@@ -87,5 +87,5 @@ class QianfanServiceSensor(QianfanSensor):
         return Opening(
             f"Service {clean(service.id, 80)} serves model {clean(model_id, 80)}.",
             model_id,
-            {"service": dict(service.json), "modelId": model_id},
+            {self.described_as: dict(service.json), "modelId": model_id},
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from airflow_provider_qianfan.emulator import faults
 from airflow_provider_qianfan.emulator.behaviour import ACCESS_KEY_ID, Account
 from tests.emulator.client import Client, error
 
@@ -49,6 +50,10 @@ SERVE: dict[str, Any] = {
     },
     "protocolVersion": 1,
 }
+
+
+def test_these_are_all_actions() -> None:
+    assert set(ACTIONS) == set(faults.ACTIONS)
 
 
 def test_life_of_a_task(world: World, client: Client) -> None:
@@ -223,7 +228,7 @@ def test_several_accounts(world: World, client: Client) -> None:
 
 
 def test_unknown_path_and_method(client: Client) -> None:
-    response = client.http.post(f"{client.url}/v2/finetuning?Action=DescribeFineTuningJobs")
+    response = client.http.post(f"{client.url}/v2/elsewhere?Action=DescribeModel")
     assert response.status_code == 404
     assert response.headers["Content-Type"].startswith("text/html")
     assert client.http.get(f"{client.url}/v2/model").status_code == 405

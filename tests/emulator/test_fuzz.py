@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -12,11 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
-from airflow_provider_qianfan.emulator.faults import ACTIONS, Fault
+from airflow_provider_qianfan.emulator import behaviour, faults, specs, steps
+from airflow_provider_qianfan.emulator.faults import ACTIONS
 from airflow_provider_qianfan.emulator.server import EmulatorServer
-from airflow_provider_qianfan.emulator.specs import ModelSpec, Repeat, ServiceSpec, TaskSpec
-from airflow_provider_qianfan.emulator.steps import Patch, ServiceStep, TaskStep
+from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec, TaskSpec
 from tests.emulator.client import Client
 from tests.emulator.test_app import CREATE, SERVE
 
@@ -25,7 +24,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
-SPECS = (TaskSpec, ModelSpec, ServiceSpec, TaskStep, ServiceStep, Repeat, Patch, Fault, Behaviour, Account)
+SPECS = [
+    value
+    for module in (behaviour, specs, steps, faults)
+    for value in vars(module).values()
+    if is_dataclass(value) and isinstance(value, type) and value.__module__ == module.__name__
+]
 ODD: list[Any] = [
     None,
     True,
