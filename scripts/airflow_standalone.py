@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -62,8 +63,8 @@ def read_connection(emulator: subprocess.Popen[str]) -> str:
     connection = ""
     for line in emulator.stdout or ():
         print(line, end="")
-        if line.startswith("AIRFLOW_CONN_QIANFAN_DEFAULT="):
-            connection = line.strip().partition("=")[2]
+        if line.startswith("export AIRFLOW_CONN_QIANFAN_DEFAULT="):
+            (connection,) = shlex.split(line.partition("=")[2])
         if line.strip() == "ready":
             return connection
     return ""

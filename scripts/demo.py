@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -163,8 +164,8 @@ def emulator(home: Path) -> Iterator[tuple[str, str]]:
         try:
             uri = ""
             for line in process.stdout or ():
-                if line.startswith("AIRFLOW_CONN_QIANFAN_DEFAULT="):
-                    uri = line.strip().partition("=")[2]
+                if line.startswith("export AIRFLOW_CONN_QIANFAN_DEFAULT="):
+                    (uri,) = shlex.split(line.partition("=")[2])
                 if line.strip() == "ready":
                     break
             if not uri:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 import threading
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_qianfan.emulator.clock import RealClock
 from airflow_provider_qianfan.emulator.control import describe_fault, unusual
+from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
 from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.steps import AnyStep, ServiceStep, TaskStep
+from airflow_provider_qianfan.emulator.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from airflow_provider_qianfan.emulator.specs import AnySpec, TaskSpec
-    from airflow_provider_qianfan.emulator.world import Call, Refusal, World
+    from airflow_provider_qianfan.emulator.world import Call, Refusal
 
 S = TypeVar("S", bound=AnyStep)
 
@@ -27,6 +30,8 @@ S = TypeVar("S", bound=AnyStep)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = _parser().parse_args(arguments)
+    if options.check is not None:
+        return _check(options.check)
     if options.list_scenarios:
         for name in builtin_scenarios():
             print(f"{name:10} {load(name).description}")
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with server:
-        print(f"AIRFLOW_CONN_QIANFAN_DEFAULT={server.connection_uri}")
+        print(f"export AIRFLOW_CONN_QIANFAN_DEFAULT={shlex.quote(server.connection_uri)}")
         for line in describe(server.world):
             print(printable(line))
         print("ready", flush=True)
@@ -72,14 +77,27 @@ def _parser() -> argparse.ArgumentParser:
         help="another name that clients may call it by, beside those of loopback; may be repeated",
     )
     parser.add_argument("--speed", type=float, default=1.0, help="world seconds per second; default: 1")
+    parser.add_argument("--check", metavar="NAME_OR_FILE", help="say what a scenario will do, and exit")
     parser.add_argument("--quiet", action="store_true", help="no line per request on stderr")
     parser.add_argument("--list-scenarios", action="store_true", help="list the built-in scenarios and exit")
     return parser
 
 
+def _check(source: str) -> int:
+    try:
+        world = World(source)
+    except (ValueError, OverflowError) as error:
+        _say(str(error))
+        return 2
+    for line in describe(world):
+        print(printable(line))
+    return 0
+
+
 def _log(call: Call) -> None:
     code = f" {call.code}" if call.code else ""
-    _say(f"{call.time:%H:%M:%S} {call.action or '(no action)'} {call.status}{code}")
+    path = "" if call.path in ACTIONS_OF else f" {call.path}"
+    _say(f"{call.time:%H:%M:%S}{path} {call.action or '(no action)'} {call.status}{code}")
 
 
 def _log_refusal(refusal: Refusal) -> None:
@@ -106,6 +124,8 @@ def describe(world: World) -> Iterator[str]:
         yield f"behaviour {name}: {value}"
     for fault in scenario.faults:
         yield f"fault {describe_fault(fault)}"
+    for stub in scenario.stubs:
+        yield f"stub {stub.path} {stub.action}"
     for spec in scenario.tasks:
         yield _task_line(world, spec)
     for model in scenario.models:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.body import Body
     from airflow_provider_qianfan.emulator.world import World
 
+_STUB = "For another, give the emulator a stub."
+
 
 def perform(world: World, path: str, action: str, body: Body, account: Account) -> Body:
     """
@@ -23,8 +25,16 @@ def perform(world: World, path: str, action: str, body: Body, account: Account) 
 
     :raises ApiError: with the documented codes.
     """
+    for stub in world.stubs:
+        if (stub.path, stub.action) == (path, action):
+            return {"result": stub.result}
+    if path not in ACTIONS_OF:
+        known = ", ".join(ACTIONS_OF)
+        raise ApiError(400, "InvalidURI", f"The emulator knows {known}, but not {path}. {_STUB}")
     if action not in ACTIONS_OF[path]:
-        raise ApiError(400, "InvalidHTTPRequest", f"The Action {action!r} is unknown or missing.")
+        known = ", ".join(ACTIONS_OF[path])
+        told = f"The Action {action!r} is unknown or missing. For {path} the emulator knows {known}. {_STUB}"
+        raise ApiError(400, "InvalidHTTPRequest", told)
     called = _CALLED[action]
     if account.permission not in called.allowed:
         raise ApiError(403, "AccessDenied", "Access denied.")

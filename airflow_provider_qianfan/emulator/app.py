@@ -41,29 +41,23 @@ def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
     :raises ValueError: if one of them is not a host name.
     """
 
-    def action(path: str) -> Route:
-        async def endpoint(request: Request) -> Response:
-            return await _answer(world, path, request)
-
-        return Route(path, endpoint, methods=["POST"])
-
-    async def not_found(_: Request, __: Exception) -> Response:
-        return Response(faults.html_page("404 Not Found"), 404, faults.HTML)
+    async def platform(request: Request) -> Response:
+        return await _answer(world, request)
 
     app = Starlette(
         routes=[
-            *(action(path) for path in faults.ACTIONS_OF),
             *control_routes(world),
+            # Also what the platform has and the emulator has not: such a call is answered, and logged.
+            Route("/{path:path}", platform, methods=["POST"]),
         ],
-        exception_handlers={404: not_found},
         middleware=[Middleware(Guard, names=host_names(allowed_hosts), refused=world.refused)],
     )
     app.router.redirect_slashes = False  # nothing says that the platform does that
     return app
 
 
-async def _answer(world: World, path: str, request: Request) -> Response:
-    action = request.query_params.get("Action", "")
+async def _answer(world: World, request: Request) -> Response:
+    path, action = request.scope["path"], request.query_params.get("Action", "")
     raw = await request.body()
     struck = world.due_faults(action)
     latency = sum(fault.latency for fault in struck)
@@ -87,6 +81,7 @@ async def _answer(world: World, path: str, request: Request) -> Response:
     world.record(
         Call(
             time=world.now,
+            path=path,
             action=action,
             raw=raw,
             status=reply.status,

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.faults import Fault, json_reply
-from airflow_provider_qianfan.emulator.scenario import Scenario
+from airflow_provider_qianfan.emulator.scenario import Scenario, Stub
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read, read_json
 from airflow_provider_qianfan.emulator.specs import ModelSpec, ServiceSpec, TaskSpec
 from airflow_provider_qianfan.emulator.steps import ModelStep, ServiceStep, TaskStep
@@ -45,6 +45,14 @@ class FaultChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StubChange:
+    """``POST /_emulator/stubs``: first clear all, then add some, before those that there are."""
+
+    clear: bool = False
+    add: tuple[Stub, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """``POST /_emulator/credentials``: the accounts from now on."""
 
@@ -61,6 +69,9 @@ def control_routes(world: World) -> list[Route]:
 
     async def get_state(_: Request) -> Response:
         return _json(state(world))
+
+    async def no_such_path(request: Request) -> Response:
+        return _json({"error": f"there is no {request.method} of {request.scope['path']!r}"}, 404)
 
     def post(path: str, change: Callable[[Any], object]) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -97,9 +108,11 @@ def control_routes(world: World) -> list[Route]:
         *things("models", "model", ModelSpec, ModelStep),
         *things("services", "service", ServiceSpec, ServiceStep),
         post("faults", lambda data: _change_faults(world, data)),
+        post("stubs", lambda data: _change_stubs(world, data)),
         post("behaviour", lambda data: _change_behaviour(world, data)),
         post("credentials", lambda data: _change_credentials(world, data)),
         post("reset", lambda data: _reset(world, data)),
+        Route("/_emulator/{path:path}", no_such_path, methods=["GET", "POST", "DELETE", "PUT", "PATCH"]),
     ]
 
 
@@ -121,6 +134,12 @@ def _change_faults(world: World, data: object) -> None:
     change = read(FaultChange, data, "faults")
     kept = [] if change.clear else list(world.faults)
     world.faults = [*kept, *change.add]
+
+
+def _change_stubs(world: World, data: object) -> None:
+    change = read(StubChange, data, "stubs")
+    kept = [] if change.clear else list(world.stubs)
+    world.stubs = [*change.add, *kept]
 
 
 def _change_behaviour(world: World, data: object) -> None:
@@ -160,6 +179,7 @@ def state(world: World) -> dict[str, Any]:
         },
         "behaviour": asdict(world.behaviour),
         "faults": [describe_fault(fault) for fault in world.faults],
+        "stubs": [asdict(stub) for stub in world.stubs],
         "accounts": [
             {"access_key_id": account.access_key_id, "permission": account.permission}
             for account in world.accounts

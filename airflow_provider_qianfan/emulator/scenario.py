@@ -23,6 +23,23 @@ from airflow_provider_qianfan.emulator.specs import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stub:
+    """
+    The answer to an action that the emulator does not know, or is to answer otherwise.
+
+    Who calls it has to sign, but needs no permission. It changes nothing.
+
+    :param path: such as ``/v2/finetuning``.
+    :param action: such as ``DescribeFineTuningTask``.
+    :param result: the ``result`` of the answer.
+    """
+
+    path: str
+    action: str
+    result: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """
     A world to start with. ``Scenario()`` is an empty one with one account.
@@ -40,6 +57,7 @@ class Scenario:
     models: tuple[ModelSpec, ...] = ()
     services: tuple[ServiceSpec, ...] = ()
     faults: tuple[Fault, ...] = ()
+    stubs: tuple[Stub, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a world nobody can call, and two accounts with one key id."""

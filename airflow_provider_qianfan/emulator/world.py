@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.clock import Clock, RealClock, shifted
 from airflow_provider_qianfan.emulator.models import Model
-from airflow_provider_qianfan.emulator.scenario import Scenario, load
+from airflow_provider_qianfan.emulator.scenario import Scenario, Stub, load
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
 from airflow_provider_qianfan.emulator.services import Service
 from airflow_provider_qianfan.emulator.shelf import Shelf
@@ -38,6 +38,7 @@ class Call:
     One request to the platform API, as the emulator saw it.
 
     :param time: world time.
+    :param path: of the URL.
     :param action: the ``Action`` of the query, "" without one.
     :param raw: the body; of a long one, the first 8 KiB.
     :param status: HTTP status of the answer.
@@ -46,6 +47,7 @@ class Call:
     """
 
     time: datetime
+    path: str
     action: str
     raw: bytes
     status: int
@@ -55,6 +57,7 @@ class Call:
     def __post_init__(self) -> None:
         """Keep no more than a part of what is long; a client decides how long it is."""
         object.__setattr__(self, "raw", self.raw[:KEPT_OF_A_CALL])
+        object.__setattr__(self, "path", self.path[:_KEPT_OF_A_NAME])
         object.__setattr__(self, "action", self.action[:_KEPT_OF_A_NAME])
         if self.access_key_id is not None:
             object.__setattr__(self, "access_key_id", self.access_key_id[:_KEPT_OF_A_NAME])
@@ -90,8 +93,8 @@ class World:
     The emulated platform, and all that whoever runs it can do to it.
 
     ``tasks``, ``models`` and ``services`` are dictionaries by id that can also ``add``, ``change`` and
-    ``remove`` (:class:`.shelf.Shelf`); ``shelves`` has them by these names. ``behaviour``, ``accounts`` and
-    ``faults`` may be changed at any time.
+    ``remove`` (:class:`.shelf.Shelf`); ``shelves`` has them by these names. ``behaviour``, ``accounts``,
+    ``faults`` and ``stubs`` may be changed at any time.
 
     :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
     :param clock: world time; default: the real one.
@@ -116,6 +119,7 @@ class World:
             self.behaviour: Behaviour = replace(self.scenario.behaviour)
             self.accounts: list[Account] = [replace(account) for account in self.scenario.accounts]
             self.faults: list[Fault] = [replace(fault) for fault in self.scenario.faults]
+            self.stubs: list[Stub] = list(self.scenario.stubs)
             self.calls: list[Call] = []
             self._created: Counter[str] = Counter()
             self.tasks: Shelf[TaskSpec, TaskStep, Task] = Shelf(self, Task, "task", "amva")

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_qianfan.emulator import faults
 from airflow_provider_qianfan.emulator.behaviour import ACCESS_KEY_ID, Account
+from airflow_provider_qianfan.emulator.scenario import Stub
 from tests.emulator.client import Client, error
 
 if TYPE_CHECKING:
@@ -227,11 +228,33 @@ def test_several_accounts(world: World, client: Client) -> None:
     assert error(client.post("DescribeModelCompTasks")) == (403, "AccessDenied")
 
 
-def test_unknown_path_and_method(client: Client) -> None:
-    response = client.http.post(f"{client.url}/v2/elsewhere?Action=DescribeModel")
-    assert response.status_code == 404
-    assert response.headers["Content-Type"].startswith("text/html")
+@pytest.mark.parametrize("path", ["/v2/elsewhere", "/v2/model/", "/"])
+def test_an_unknown_path_is_answered_and_logged(world: World, client: Client, path: str) -> None:
+    response = client.post("DescribeModel", path=path)
+    assert error(response) == (400, "InvalidURI")
+    assert f"knows /v2/model, /v2/service, but not {path}. For another" in response.json()["message"]
+    assert [(call.path, call.code) for call in world.calls] == [(path, "InvalidURI")]
+
+
+def test_unknown_method(client: Client) -> None:
     assert client.http.get(f"{client.url}/v2/model").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "action"),
+    [("/v2/finetuning", "DescribeFineTuningTask"), ("/v2/model", "DescribeModel"), ("/v2/model", "ListSets")],
+)
+@pytest.mark.parametrize("permission", ["full", "none"])
+def test_a_stub_answers_what_it_is_told(
+    world: World, client: Client, path: str, action: str, permission: Any
+) -> None:
+    world.account.permission = permission
+    world.stubs = [Stub(path=path, action=action, result={"taskId": "task-1"})]
+    answer = client.post(action, {"anything": 1}, path=path)
+    assert (answer.status_code, answer.json()["result"]) == (200, {"taskId": "task-1"})
+    assert [(call.path, call.action, call.status) for call in world.calls] == [(path, action, 200)]
+    client.secret = "wrong"
+    assert error(client.post(action, path=path)) == (400, "SignatureDoesNotMatch")
 
 
 def test_call_log(world: World, client: Client) -> None:

@@ -85,6 +85,21 @@ def test_faults(client: Client) -> None:
     assert client.post("DescribeModelCompTasks").status_code == 200
 
 
+def test_stubs(world: World, client: Client) -> None:
+    stub = {"path": "/v2/finetuning", "action": "DescribeFineTuningTask", "result": {"runStatus": "Running"}}
+    state = client.control("stubs", {"add": [stub]}).json()
+    assert state["stubs"] == [stub]
+    client.control("stubs", {"add": [{**stub, "result": {"runStatus": "Done"}}]})
+    assert client.post(stub["action"], path=stub["path"]).json()["result"] == {"runStatus": "Done"}
+    client.control("stubs", {"clear": True})
+    assert error(client.post(stub["action"], path=stub["path"])) == (400, "InvalidURI")
+
+
+def test_an_unknown_path_changes_nothing(client: Client) -> None:
+    answer = client.control("task", TASK)
+    assert (answer.status_code, answer.json()) == (404, {"error": "there is no POST of '/_emulator/task'"})
+
+
 def test_behaviour_changes_only_what_is_named(world: World, client: Client) -> None:
     world.behaviour.order = "oldest_first"
     state = client.control("behaviour", {"marker": "exclusive"}).json()

@@ -246,9 +246,10 @@ def test_named_calls(
     ("target", "status"),
     [
         ("/v2/model%0A?Action=DescribeModelCompTasks", 400),
-        ("/v2/model/", 404),
-        ("//v2/model", 404),
-        ("/%ED%A0%80", 404),
+        ("/v2/model/", 400),
+        ("//v2/model", 400),
+        ("/%ED%A0%80", 400),
+        ("/_emulator/%ED%A0%80", 404),
     ],
 )
 def test_named_paths(emulator: EmulatorServer, client: Client, target: str, status: int) -> None:

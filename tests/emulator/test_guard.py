@@ -19,7 +19,7 @@ from tests.faults.proxy import FaultProxy
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.world import World
 
-PATHS = ["/_emulator/reset", "/v2/model?Action=DescribeModelCompTasks", "/nowhere"]
+PATHS = ["/_emulator/reset", "/v2/model?Action=DescribeModelCompTasks", "/_emulator/nowhere"]
 
 
 def post(client: Client, path: str, **headers: str) -> Any:
@@ -29,7 +29,7 @@ def post(client: Client, path: str, **headers: str) -> Any:
 
 def answered(path: str) -> int:
     """Return the status of an unsigned request that is let in."""
-    return {"/_emulator/reset": 200, "/nowhere": 404}.get(path, 403)
+    return {"/_emulator/reset": 200, "/_emulator/nowhere": 404}.get(path, 403)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def start(*options: str) -> tuple[subprocess.Popen[str], list[str]]:
 
 def url_of(lines: list[str]) -> str:
     name, _, uri = lines[0].partition("=")
-    assert name == "AIRFLOW_CONN_QIANFAN_DEFAULT"
+    assert name == "export AIRFLOW_CONN_QIANFAN_DEFAULT"
+    (uri,) = shlex.split(uri)
     return unquote(urlsplit(uri).netloc.rpartition("@")[2])
 
 
@@ -61,6 +63,16 @@ def test_starts_answers_and_stops(number: signal.Signals) -> None:
     first, second = errors.splitlines()
     assert first.endswith(" DescribeModelCompTasks 200")
     assert second.endswith(" DescribeModelCompTask 400 InappropriateJSON")
+
+
+def test_checks_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("stubs: [{path: /v2/x, action: Do}]\ntasks: [{id: amva-1, source_model_id: amv-1}]\n")
+    assert main(["--check", str(path)]) == 0
+    assert capsys.readouterr().out == "stub /v2/x Do\namva-1 '' source amv-1: running\n"
+    path.write_text("tasks: [{sourceModelId: amv-1}]\n")
+    assert main(["--check", str(path)]) == 2
+    assert "tasks[0]: unknown key 'sourceModelId'; allowed: " in capsys.readouterr().err
 
 
 def test_says_what_is_unusual_and_can_be_quiet(tmp_path: Path) -> None:
