@@ -20,6 +20,21 @@ IfSeveral = Literal["fail", "newest"]
 _NOT_A_VALUE = frozenset({"", "none", "null", "nan", "undefined"})
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
+# As in the examples of the documentation. An id of another form may be of any kind.
+_KINDS = {
+    "amv-": "a model version",
+    "am-": "a model set",
+    "amva-": "a model compression task",
+    "svco-": "a service",
+}
+_FORMS = {
+    "source_model_id": "amv-",
+    "model_id": "amv-",
+    "model_set_id": "am-",
+    "model_comp_task_id": "amva-",
+    "service_id": "svco-",
+}
+
 _CONFIG = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
 UNITS = "deploymentComputeUnitList"
 _DEPLOYMENT = f"{{'replicasCount': 1, '{UNITS}': [{{'instanceId': 'unit-…', 'deploymentReplicasCount': 1}}]}}"
@@ -69,7 +84,8 @@ def check_text(argument: str, value: object) -> str:
     Check an id or a name.
 
     :returns: the text; of an enum of text, its value.
-    :raises ValueError: if it is not text that can be meant, such as what an empty XCom renders to.
+    :raises ValueError: if it is not text that can be meant, such as what an empty XCom renders to, or the id
+        of something else.
     """
     if value is not None and not isinstance(value, str):
         raise ValueError(
@@ -91,6 +107,13 @@ def check_text(argument: str, value: object) -> str:
             f"{argument}={clean(repr(value))} holds control characters, invisible ones or a lone surrogate."
             " Remove them; if it comes from an upstream task, check what that task returned."
         )
+    form = _FORMS.get(argument)
+    for other, kind in _KINDS.items():
+        if form not in (None, other) and value.startswith(other):
+            raise ValueError(
+                f"{argument}={clean(repr(value))} is the id of {kind} ({other}…). Pass that of"
+                f" {_KINDS[form]} ({form}…)."
+            )
     return plain_text(value)
 
 

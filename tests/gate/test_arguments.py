@@ -39,6 +39,29 @@ def test_what_is_no_id(value: object) -> None:
         check_text("source_model_id", value)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "told"),
+    [
+        ("source_model_id", "am-1", "is the id of a model set (am-…). Pass that of a model version (amv-…)."),
+        ("source_model_id", "amva-1", "is the id of a model compression task (amva-…)."),
+        ("model_id", "svco-1", "is the id of a service (svco-…)."),
+        ("model_set_id", "amv-1", "is the id of a model version (amv-…). Pass that of a model set (am-…)."),
+        ("model_comp_task_id", "amv-1", "Pass that of a model compression task (amva-…)."),
+        ("service_id", "amv-1", "Pass that of a service (svco-…)."),
+    ],
+)
+def test_an_id_of_something_else(argument: str, value: str, told: str) -> None:
+    for check in (check_literal, check_text):
+        with pytest.raises(ValueError, match=re.escape(f"{argument}='{value}' ") + ".*" + re.escape(told)):
+            check(argument, value)
+
+
+@pytest.mark.parametrize("value", ["amv-1", "ft-1", "amv", "AM-1", "amvx-1"])
+def test_an_id_of_its_own_or_of_no_known_form(value: str) -> None:
+    assert check_text("source_model_id", value) == value
+    assert check_text("name", "am-1") == "am-1"
+
+
 def test_an_id_with_blanks_around_it() -> None:
     with pytest.raises(ValueError, match="source_model_id='amv-1 ' has blanks"):
         check_text("source_model_id", "amv-1 ")
