@@ -44,7 +44,6 @@ from airflow_provider_qianfan.triggers import _shared
 from airflow_provider_qianfan.triggers import model_compression as model_compression_trigger
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
-from tests import public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -286,10 +285,6 @@ MAKERS: dict[str, Callable[[], Any]] = {
         **ONCE, name="nn", url_suffix="uu", model_id=MADE, deployment_config=UNITS
     ),
 }
-
-
-def test_all_operators_and_sensors_are_here() -> None:
-    assert {type(make()) for make in MAKERS.values()} == public.tasks(), "give the new one a line in MAKERS"
 
 
 class Store(dict[str, Any]):

@@ -35,7 +35,7 @@ from airflow_provider_qianfan.operators.service import (
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
-from tests import public
+from tests import public, test_escaping
 from tests.dag_runs import AIRFLOW_3, DagRunner
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ KINDS = {
 
 def test_all_operators_and_sensors_are_here() -> None:
     assert {kind.operator for kind in KINDS.values()} == public.tasks(), "give the new one a line in KINDS"
+    escaping = {type(make()) for make in test_escaping.MAKERS.values()}
+    assert escaping == public.tasks(), "give the new one a line in MAKERS of test_escaping.py"
 
 
 SENSORS = [name for name, kind in KINDS.items() if kind.is_sensor]

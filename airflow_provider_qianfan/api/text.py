@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
-"""What no database of Airflow's keeps: NUL, and halves of a character."""
+"""NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 cannot encode."""
 
 _LONGEST = 300
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KILL_PATIENCE = 4.0
-"""Seconds of a pause at most while an Airflow task is killed: nobody waits long for that."""
+"""The longest pause, in seconds, while a task is killed. Airflow gives a trigger 30 seconds for its end."""
 
 
 def cancel_unfinished(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]:

@@ -94,7 +94,8 @@ class NewService:
 
     def known(self, made: Row) -> Mapping[str, str | None]:
         """Return what an error about it says beside its message."""
-        return {"resource_id": made.id, "status": made.json.get(SERVICE.status_key)}
+        status = made.json.get(SERVICE.status_key)
+        return {"resource_id": made.id, "status": clean(status, 40) if status else None}
 
     def describe(self, made: Row) -> str:
         """Write what tells it from its like."""

@@ -1,8 +1,8 @@
 """
 A local stand-in for the part of the Baidu Qianfan platform API that compresses and deploys models.
 
-Imports nothing else of the provider's. Needs ``starlette``, ``uvicorn`` and ``pyyaml``; this file does not.
-Never shares the provider's reading of the documentation: a misreading in one of them shows.
+Imports nothing else of the provider's. To run, it needs ``starlette``, ``uvicorn`` and ``pyyaml``.
+Never shares code with the provider: if one of the two misreads the documentation, a test shows it.
 
 For DAG authors without a Baidu account and for this provider's tests::
 

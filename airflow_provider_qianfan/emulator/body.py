@@ -1,4 +1,4 @@
-"""Read what the body of a call has to say, or answer as the platform does to what it cannot be."""
+"""Read values from the body of a call. A wrong one is answered as the platform answers it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def required(body: Body, key: str, *kinds: type) -> Any:
 
 def one_of(body: Body, key: str, values: tuple[str, ...]) -> str:
     """
-    Return a text that has to be one of some.
+    Return a text that must be one of ``values``.
 
     :raises ApiError: if it is not.
     """

@@ -42,7 +42,7 @@ def create_service(world: World, body: Body) -> Body:
         raise inappropriate_json("The emulator has no resources to sell: use deploymentConfig.")
     resources = _resources(required(body, "deploymentConfig", dict))
     model_set_id, model_id = required(body, "modelSetId", str), required(body, "modelId", str)
-    model = _known_and_ready(world, model_id)
+    model = _deployable(world, model_id)
     if any(service.url_suffix == suffix for service in world.services.existing()):
         refuse(world.behaviour.same_url_suffix, f"The urlSuffix {suffix} is taken.")
     number = world.next_number("service")
@@ -86,7 +86,7 @@ def modify_service(world: World, body: Body) -> bool | None:
     service, now = world.services.find(service_id), world.now
     if service is None:
         return None
-    _known_and_ready(world, model_id)
+    _deployable(world, model_id)
     state, behaviour = service.state(now), world.behaviour
     if state.run_status != "Serving":
         refuse(behaviour.modify_unready, f"The service {service_id} is {state.run_status}.")
@@ -139,8 +139,12 @@ def deactivate_service(world: World, body: Body) -> Body | None:
     return {"operation": True, "message": ""}
 
 
-def _known_and_ready(world: World, model_id: str) -> Model | None:
-    """Return a version, or None if it is not known; one that is not known is taken."""
+def _deployable(world: World, model_id: str) -> Model | None:
+    """
+    Return a version; None if it is not known, which is allowed.
+
+    :raises ApiError: if it is not ``Ready``, and ``deploy_unready`` of :class:`.behaviour.Behaviour` says so.
+    """
     world.produce_models()
     model = world.models.get(model_id)
     if model is not None and model.step(world.now).status != "Ready":

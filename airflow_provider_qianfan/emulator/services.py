@@ -83,7 +83,7 @@ class Service(Timed[ServiceSpec, ServiceStep]):
             "chargeType": self.spec.charge_type,
             "payType": self.spec.pay_type,
             "chargeStatus": "Opened",
-            "resourceConfig": self.spec.resource_config,
+            "resourceConfig": dict(self.spec.resource_config),
             **given({"createTime": time_text(self.created, behaviour.time_format)}),
         }
         return self.patched(row, state, where)

@@ -29,18 +29,17 @@ class Surroundings(Protocol):
     def now(self) -> datetime:
         """World time (aware, UTC)."""
 
-    def produce_models(self) -> None:
-        """Bring the versions into the world that tasks have produced by now."""
-
 
 class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
     """
-    The things of one kind, with those that are to be created later.
+    All things of one kind, by id. It also holds those whose creation is still to come.
 
     :param make: makes a thing of its id, its specification and the time of its creation.
     :param kind: what messages call a thing.
     :param prefix: of invented ids.
     :param settle: brings the things onto the shelf that have come to be by themselves.
+    :param before_removal: what else has to happen before a thing goes; default: ``settle``.
+    :ivar removed: the ids of what was removed.
     """
 
     def __init__(
@@ -50,8 +49,11 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
         kind: str,
         prefix: str,
         settle: Callable[[], None] = lambda: None,
+        before_removal: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
+        self.removed: set[str] = set()
+        self._before_removal = before_removal or settle
         self._world, self._make, self._kind, self._prefix, self._settle = world, make, kind, prefix, settle
         self._invented = 0
 
@@ -86,13 +88,14 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
 
     def remove(self, thing_id: str) -> None:
         """
-        Take a thing out of the world; a version that a task produced stays.
+        Remove a thing. If it is a task, the version that it produced stays.
 
         :raises KeyError: if there is no such thing.
         """
         with self._world.lock:
-            self._world.produce_models()
+            self._before_removal()
             del self[thing_id]
+            self.removed.add(thing_id)
 
     def existing(self) -> list[Thing]:
         """Return what has been created by now, in the order of the list action."""

@@ -136,7 +136,7 @@ def _check_age(stamp: str, expiration: int, now: datetime, tolerance: float) -> 
 
 
 def _refused(http_status: int, code: str, message: str) -> ApiError:
-    """Return an error as the identity service answers with it, which stands in front of the platform."""
+    """Return an error of the identity service, which repeats code and message in headers."""
     return ApiError(http_status, code, message, in_headers=True)
 
 

@@ -48,7 +48,7 @@ class Task(Timed[TaskSpec, TaskStep]):
             row["modelId"] = step.model_id
         elif behaviour.failed_model_id == "empty":
             row["modelId"] = ""
-        row["config"] = self.spec.config
+        row["config"] = dict(self.spec.config)
         row.update(self._times(now, behaviour))
         return self.patched(row, step, where)
 

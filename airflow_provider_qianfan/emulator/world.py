@@ -94,7 +94,8 @@ class World:
 
     ``tasks``, ``models`` and ``services`` are dictionaries by id that can also ``add``, ``change`` and
     ``remove`` (:class:`.shelf.Shelf`); ``shelves`` has them by these names. ``behaviour``, ``accounts``,
-    ``faults`` and ``stubs`` may be changed at any time.
+    ``faults`` and ``stubs`` may be changed at any time. To have a version in ``models`` that a task has just
+    produced, call ``models.existing()`` first.
 
     :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
     :param clock: world time; default: the real one.
@@ -122,7 +123,9 @@ class World:
             self.stubs: list[Stub] = list(self.scenario.stubs)
             self.calls: list[Call] = []
             self._created: Counter[str] = Counter()
-            self.tasks: Shelf[TaskSpec, TaskStep, Task] = Shelf(self, Task, "task", "amva")
+            self.tasks: Shelf[TaskSpec, TaskStep, Task] = Shelf(
+                self, Task, "task", "amva", before_removal=self.produce_models
+            )
             self.models: Shelf[ModelSpec, ModelStep, Model] = Shelf(
                 self, Model, "model version", "amv", self.produce_models
             )
@@ -177,6 +180,8 @@ class World:
             source = self.models.get(task.spec.source_model_id)
             for step in task.past(now):
                 if step.model_id is None or step.model_id in self.models or task.created > now:
+                    continue
+                if step.model_id in self.models.removed:
                     continue
                 spec = ModelSpec(
                     name=task.name,

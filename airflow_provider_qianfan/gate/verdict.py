@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.errors import QianfanGateError
 
 HOUR = 3600.0
-"""Seconds after which a note is given again, if it is."""
+"""Seconds: the usual time before a note is given again."""
 
 
 class Note(NamedTuple):

@@ -1,4 +1,4 @@
-"""The gate for a compression that this very task created, so that it may cancel it."""
+"""The sensor for a compression that the waiting task created itself. Only such a task may cancel it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompT
 if TYPE_CHECKING:
     from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
+_LOGGER = f"{QianfanModelCompTaskSensor.__module__}.{QianfanModelCompTaskSensor.__name__}"
+
 
 class CancellingSensor(QianfanModelCompTaskSensor):
-    """Wait as its base does, and cancel the compression if a user ends the deferred task."""
+    """Wait, and log, as its base does, and cancel the compression if a user ends the deferred task."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(logger_name=_LOGGER, **arguments)
 
     def _trigger(self, **arguments: Any) -> QianfanTrigger:
         if not KILL.is_there():

@@ -200,6 +200,7 @@ def test_two_services_with_our_mark_are_a_matter_for_a_person() -> None:
     drive = Creation(services(OURS, OURS | {"serviceId": "svco-2"}))
 
     assert type(drive.error) is QianfanResourceAmbiguousError
+    assert (drive.error.resource_id, drive.error.status) == (None, "Serving")
     assert re.search("2 services carry .*svco-1.* Serving; .*svco-2.* Nothing was created", str(drive.error))
 
 

@@ -197,6 +197,24 @@ def test_not_found_as_null() -> None:
     assert ask(world, "DescribeModel", modelId="amv-nobody") is None
 
 
+def test_a_version_that_was_removed_stays_away() -> None:
+    world = make()
+    task_id = world.tasks.add(TaskSpec("amv-source", status="succeeded", model_id="amv-made"))
+    world.models.remove("amv-made")
+    assert world.models.existing() == []
+    world.tasks.change(task_id, TaskStep("succeeded", model_id="amv-other"))
+    assert [model.id for model in world.models.existing()] == ["amv-other"]
+    world.models.add(ModelSpec(id="amv-made"))
+    assert described(world, "amv-made")["status"] == "Ready"
+
+
+def test_a_row_is_nobody_elses() -> None:
+    world = make({"tasks": [{"id": "amva-1", "source_model_id": "amv-source"}]})
+    ask(world, "DescribeModelCompTask", modelCompTaskId="amva-1")["config"]["mine"] = 1
+    world.reset()
+    assert "mine" not in ask(world, "DescribeModelCompTask", modelCompTaskId="amva-1")["config"]
+
+
 def test_a_version_in_the_scenario_is_not_produced() -> None:
     task = {"source_model_id": "amv-source", "status": "succeeded", "model_id": "amv-made"}
     world = make({"models": [{"id": "amv-made", "status": "Fail"}], "tasks": [task]})

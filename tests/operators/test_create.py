@@ -24,6 +24,7 @@ from airflow_provider_qianfan.exceptions import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.operators.model_compression import QianfanCreateModelCompTaskOperator
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 from tests.dag_runs import AIRFLOW_3
 
@@ -633,6 +634,14 @@ def test_the_trigger_is_told(world: World, resume: Any, cancel_on_kill: bool) ->
     resume(event, cancel_on_kill=cancel_on_kill)
 
     assert set(told) == {cancel_on_kill}
+
+
+@pytest.mark.parametrize("cancel_on_kill", [False, True])
+def test_the_wait_logs_as_the_gate_does(cancel_on_kill: bool) -> None:
+    made = operator(wait_for_completion=True, cancel_on_kill=cancel_on_kill)
+    sensor = made._sensor("amva-1", SOURCE)
+
+    assert sensor.log.name == QianfanModelCompTaskSensor(task_id="gate", source_model_id=SOURCE).log.name
 
 
 # -- bad input ---------------------------------------------------------------------------------------------
