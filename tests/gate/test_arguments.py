@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from airflow_provider_qianfan.gate.arguments import (
     check_if_several,
     check_literal,
     check_rendered,
+    check_seconds,
     check_text,
     check_time,
 )
@@ -28,7 +30,7 @@ from airflow_provider_qianfan.gate.selection import Selector
 from tests.gate.tasks import BEIJING, NOON, SOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.mark.parametrize("value", ["", "  ", "None", "none", "NULL", "nan", "undefined", None, 7, [], b"x"])
@@ -86,7 +88,8 @@ def test_an_id_with_blanks_around_it() -> None:
     ],
 )
 def test_what_nobody_can_carry(argument: str, value: str) -> None:
-    with pytest.raises(ValueError, match=f"^{argument}=.* holds control characters") as refused:
+    told = f"^{argument}={re.escape(repr(value))} holds control characters"
+    with pytest.raises(ValueError, match=told) as refused:
         check_text(argument, value)
 
     assert str(refused.value).isprintable()
@@ -124,9 +127,15 @@ def test_check_time(value: object, instant: datetime) -> None:
     assert check_time("created_after", value) == instant
 
 
-@pytest.mark.parametrize("value", ["", "None", "12:00", "yesterday", 1700000000, None, ["2026-01-31"]])
-def test_what_is_no_time(value: object) -> None:
-    told = rf"^created_after={re.escape(repr(value))} is not a time. Write ISO 8601"
+@pytest.mark.parametrize(
+    ("value", "last"),
+    [
+        *[(value, "or pass a date or datetime.") for value in ("", "None", "12:00", "yesterday", None)],
+        *[(value, "made that of it.") for value in (1700000000, ["2026-01-31"])],
+    ],
+)
+def test_what_is_no_time(value: object, last: str) -> None:
+    told = rf"^created_after={re.escape(repr(value))} is not a time. Write ISO 8601.* {re.escape(last)}$"
     with pytest.raises(ValueError, match=told):
         check_time("created_after", value)
 
@@ -134,6 +143,24 @@ def test_what_is_no_time(value: object) -> None:
 def test_a_time_out_of_range() -> None:
     with pytest.raises(ValueError, match=r"created_after='0001-01-01T00:00:00\+14:00' is out of range"):
         check_time("created_after", "0001-01-01T00:00:00+14:00")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(None, 60), (0, 0), (0.5, 0.5), (90, 90), (timedelta(minutes=2, milliseconds=500), 120.5)],
+)
+def test_spans_of_time(value: Any, seconds: float) -> None:
+    checked = check_seconds("settle", value, 60.0)
+
+    assert isinstance(checked, float)
+    assert checked == seconds
+
+
+@pytest.mark.parametrize("value", [-0.5, timedelta(seconds=-1), float("nan"), True, "5", [5]])
+def test_what_is_no_span_of_time(value: Any) -> None:
+    told = f"^settle={re.escape(repr(value))} is not a number of seconds, or a timedelta, from 0 up.$"
+    with pytest.raises(ValueError, match=told):
+        check_seconds("settle", value, 60.0)
 
 
 @pytest.fixture
@@ -169,7 +196,7 @@ class Result:
     def resolve(self) -> None: ...
 
 
-@pytest.mark.parametrize("value", ["{{ params.source }}", "{% if a %}b{% endif %}", Result()])
+@pytest.mark.parametrize("value", ["{{ params.source }}", "{% if a %}b{% endif %}", "{# a #}", Result(), len])
 @pytest.mark.parametrize("argument", ["source_model_id", "created_after"])
 def test_templates_are_checked_when_they_are_rendered(argument: str, value: object) -> None:
     check_literal(argument, value)
@@ -225,7 +252,7 @@ def test_deployment_configs(config: Any) -> None:
     [
         pytest.param(None, "=None is not a dict, such as {'replicasCount'", id="none"),
         pytest.param("unit-1", "deployment_config='unit-1' is not a dict", id="a text"),
-        pytest.param([UNIT], "is not a dict", id="a list"),
+        pytest.param([UNIT], "deployment_config=[{'instanceId': 'unit-1', ", id="a list"),
         pytest.param({}, "={}: deploymentComputeUnitList names no compute unit. Write it as {", id="empty"),
         pytest.param({UNITS: []}, "names no compute unit", id="an empty list"),
         pytest.param({UNITS: ()}, "names no compute unit", id="an empty tuple"),
@@ -235,11 +262,29 @@ def test_deployment_configs(config: Any) -> None:
             {UNITS: [UNIT], "resourceConfig": None}, "resourceConfig buys resources. That costs", id="buys"
         ),
         pytest.param({UNITS: LATER, "billing": None}, "billing buys resources", id="pays"),
+        pytest.param({UNITS: [UNIT], "a": {1}}, "deployment_config['a'] is a set, which JSON", id="a set"),
     ],
 )
 def test_bad_deployment_configs(config: Any, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
         check_deployment_config(config)
+
+
+def test_units_that_a_template_rendered_to() -> None:
+    config = {UNITS: json.dumps([UNIT]), "replicasCount": 1}
+
+    assert check_deployment_config(config, rendered=True) == {UNITS: [UNIT], "replicasCount": 1}
+    told = rf"^deployment_config\['{UNITS}'\]='\[unit-1\]' is not a list, but text that is not JSON"
+    with pytest.raises(ValueError, match=told):
+        check_deployment_config({UNITS: "[unit-1]"}, rendered=True)
+
+
+@pytest.mark.parametrize("config", ["{{ params.config }}", LATER], ids=["a template", "an upstream task's"])
+@pytest.mark.parametrize("check", [check_config, check_deployment_config])
+def test_a_config_that_comes_later_is_left_as_it_is(
+    check: Callable[[object], object], config: object
+) -> None:
+    assert check(config) is config
 
 
 @pytest.mark.parametrize(
@@ -253,7 +298,7 @@ def test_bad_deployment_configs(config: Any, told: str) -> None:
         {"strategy": "Quantization", "weight": "{{ params.weight }}"},
         {"strategy": "Quantization", "weight": SimpleNamespace(resolve="an upstream task's result")},
         "{{ params.config }}",
-        {"strategy": "Sparsity", "more": [LATER, "{{ x }}", (1, 2.5, None, True)]},
+        {"strategy": "Sparsity", "more": [LATER, "{{ x }}", (1, 2.5, None, True), range(3)]},
     ],
 )
 def test_configs(config: Any) -> None:
@@ -264,11 +309,12 @@ def test_configs(config: Any) -> None:
     ("config", "told"),
     [
         ("Quantization", "config='Quantization' is not a dict"),
-        (None, "is not a dict"),
+        (None, "config=None is not a dict, such as {'strategy'"),
+        (["Quantization"], r"config=\['Quantization'\] is not a dict"),
         ({}, "strategy is one of Quantization, Sparsity"),
         ({"strategy": "quantization"}, "config={'strategy': 'quantization'}: strategy is one of"),
-        ({"strategy": "Quantization"}, "Quantization needs a weight, such as"),
-        ({"strategy": "Quantization", "weight": ""}, "tells nothing"),
+        ({"strategy": "Quantization"}, "config={'strategy': 'Quantization'}: Quantization needs a weight"),
+        ({"strategy": "Quantization", "weight": ""}, r"^config\['weight'\]='' tells nothing"),
         ({"strategy": "Quantization", "weight": 8}, "is not text, but of type int"),
         ({"strategy": "Sparsity", "ratio": Decimal("0.5")}, r"config\['ratio'\] is a Decimal, which JSON"),
         ({"strategy": "{{ x }}", "since": date(2026, 1, 1)}, r"config\['since'\] is a date, .*isoformat"),
@@ -288,8 +334,10 @@ def test_when_templates_have_been_rendered_nothing_comes_later(value: Any) -> No
     if isinstance(value, str):
         check_config(config, rendered=True)
     else:
-        with pytest.raises(ValueError, match=r"config\['more'\] is a"):
+        with pytest.raises(ValueError, match=r"^config\['more'\] is a"):
             check_config(config, rendered=True)
+        with pytest.raises(ValueError, match=r"^deployment_config\['more'\] is a"):
+            check_deployment_config({UNITS: [UNIT], "more": value}, rendered=True)
     with pytest.raises(ValueError, match="is not a dict"):
         check_config("{{ x }}", rendered=True)
 
