@@ -16,6 +16,7 @@ from airflow_provider_qianfan.gate.errors import (
     QianfanTaskAmbiguousError,
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
+    of_task,
 )
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.outcome import decide
@@ -64,6 +65,20 @@ class Row:
     notes: tuple[str, ...] = ()
 
 
+def attributes(described: Any, selector: Selector) -> dict[str, str | None]:
+    """What an error says beside its message: of the task or, if there is none, of what was asked for."""
+    said = {"resource_id": None, "status": None, "reason": None, "request_id": None}
+    if described is None:
+        asked = {key: getattr(selector, key) for key in ("model_comp_task_id", "source_model_id")}
+        return said | asked
+    return said | {
+        "model_comp_task_id": described.id,
+        "source_model_id": described.source_model_id,
+        "status": described.status,
+        "reason": described.json.get("failedReason"),
+    }
+
+
 def check(row: Row) -> None:
     selector = Selector(**{"source_model_id": SOURCE, **row.selector})
     memory = Memory(**{"started": NOW, **row.memory})
@@ -81,6 +96,7 @@ def check(row: Row) -> None:
             assert type(verdict.error) is error
             assert [text for text in told if text not in str(verdict.error)] == []
             assert (verdict.described.id if verdict.described else None) == task_id
+            assert vars(verdict.error) == attributes(verdict.described, selector)
         case Asks(task_id, required):
             assert verdict == NeedDetail(task_id, required)
     notes = getattr(verdict, "notes", ())
@@ -631,6 +647,24 @@ def test_an_ambiguous_selection_tells_the_tasks_apart() -> None:
         ' 2026-01-31T12:00:05+00:00, config {"strategy": "Quantization"}. The gate stays shut.'
         " Say which one is meant by model_comp_task_id, or narrow them down by name or created_after."
     )
+
+
+@pytest.mark.parametrize(("words", "told"), [(None, "shut"), ("shut, again", "shut, again")])
+def test_an_error_of_another_class_keeps_what_is_known(words: str | None, told: str) -> None:
+    error = QianfanTaskFailedError("shut", model_comp_task_id="amva-1", reason="no data")
+
+    again = error.made(QianfanTaskNotFoundError, words)
+
+    assert type(again) is QianfanTaskNotFoundError
+    assert (str(again), vars(again)) == (told, vars(error))
+
+
+def test_an_error_says_no_status_where_there_is_none() -> None:
+    assert of_task(task(status="")) == {
+        "model_comp_task_id": "amva-1",
+        "source_model_id": SOURCE,
+        "status": None,
+    }
 
 
 @pytest.mark.parametrize("number", [10, 11])

@@ -15,11 +15,12 @@ from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Ret
 from airflow_provider_qianfan.api.resource import MODEL, SERVICE, Absence, Row
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
+from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.target import next_target, take_look, target_from_json
-from airflow_provider_qianfan.gate.verdict import Fail, Open, Wait
+from airflow_provider_qianfan.gate.target import judge, next_target, take_look, target_from_json, target_of
+from airflow_provider_qianfan.gate.verdict import Fail, Note, Open, Wait
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import NOW, SOURCE, made
 
@@ -57,6 +58,7 @@ def service(**changed: Any) -> Row:
         (model(""), Wait, "unknown status ''"),
         (model(None), Wait, "unknown status ''"),
         (model(7), Wait, "unknown status '7'"),
+        (model("x" * 41), Wait, f"unknown status '{'x' * 40}…'"),
     ],
 )
 def test_a_model_version(row: Row, kind: type, told: str) -> None:
@@ -64,6 +66,8 @@ def test_a_model_version(row: Row, kind: type, told: str) -> None:
 
     assert isinstance(verdict, kind)
     assert told in (verdict.state if isinstance(verdict, Wait) else str(getattr(verdict, "error", "")))
+    if isinstance(verdict, Wait):
+        assert verdict.selected == MODEL_ID
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,7 @@ def test_a_model_version(row: Row, kind: type, told: str) -> None:
         (service(runStatus=...), Wait, "unknown status ''"),
         (service(updateStatus="Updating"), Wait, "is being updated (Updating)"),
         (service(updateStatus=""), Wait, "is being updated ()"),
+        (service(updateStatus="x" * 41), Wait, f"is being updated ({'x' * 40}…)"),
         (service(updateStatus=...), Wait, "does not say whether an update is in progress"),
         (service(modelId=OLD), Wait, "serves amv-old, not amv-new"),
         (service(modelId=OLD, updateStatus="Updating"), Wait, "serves amv-old, not amv-new"),
@@ -87,6 +92,7 @@ def test_a_model_version(row: Row, kind: type, told: str) -> None:
         (service(modelId=NEW, modelVersionId=OLD), Wait, "serves amv-old, not amv-new"),
         (service(modelId=...), Wait, "serves no model, not amv-new"),
         (service(modelId=None), Wait, "serves no model, not amv-new"),
+        (service(modelId="x" * 81), Wait, f"serves {'x' * 80}…, not amv-new"),
     ],
 )
 def test_a_service(row: Row, kind: type, told: str) -> None:
@@ -96,9 +102,54 @@ def test_a_service(row: Row, kind: type, told: str) -> None:
     assert told in (verdict.state if isinstance(verdict, Wait) else str(getattr(verdict, "error", "")))
     if isinstance(verdict, Open):
         assert verdict.model_id == NEW
+    if isinstance(verdict, Wait):
+        assert verdict.selected == "svco-1"
     if isinstance(verdict, Fail):
         assert isinstance(verdict.error, QianfanResourceFailedError)
+        assert (verdict.error.resource_id, verdict.error.status) == ("svco-1", row.json["runStatus"])
         assert verdict.described is row
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted", "note"),
+    [
+        pytest.param(
+            model("ready"),
+            A_MODEL,
+            Note(
+                "status:ready",
+                "Model version amv-model has the undocumented status 'ready' (documented: Creating, Ready,"
+                " Fail); the gate stays shut and goes on waiting.",
+            ),
+            id="status",
+        ),
+        pytest.param(
+            service(modelId="x" * 81, updateStatus=...),
+            Resource(SERVICE, "svco-1", "x" * 81),
+            Note(
+                "updateStatus",
+                f"Service svco-1 serves {'x' * 80}…, but the platform does not say whether an update is in"
+                " progress (updateStatus); the gate stays shut and goes on waiting.",
+            ),
+            id="update",
+        ),
+        pytest.param(
+            None,
+            Resource(SERVICE, "x" * 81, NEW),
+            Note(
+                "absent",
+                f"Service {'x' * 80}… is not there; failing unless it appears within 1 minute.",
+                3600,
+            ),
+            id="absent",
+        ),
+    ],
+)
+def test_what_a_warning_tells(row: Row | None, wanted: Resource, note: Note) -> None:
+    verdict = decide_resource(row, wanted, MEMORY, NOW, settle=60)
+
+    assert isinstance(verdict, Wait)
+    assert verdict.notes == (note,)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +163,16 @@ def test_a_service(row: Row, kind: type, told: str) -> None:
     ],
 )
 def test_one_that_is_not_there(memory: Memory, kind: type, told: str) -> None:
-    verdict = decide_resource(None, A_SERVICE, memory, NOW, settle=60, absence=Absence("gone"))
+    verdict = decide_resource(None, A_SERVICE, memory, NOW, settle=60, absence=Absence("gone", "r-1"))
 
     assert isinstance(verdict, kind)
     if isinstance(verdict, Wait):
         assert verdict.absent
+        assert verdict.state == "service svco-1 is not there yet"
         assert told in verdict.notes[0].text
     if isinstance(verdict, Fail):
         assert isinstance(verdict.error, QianfanResourceNotFoundError)
+        assert (verdict.error.resource_id, verdict.error.request_id) == ("svco-1", "r-1")
         assert told in str(verdict.error)
 
 
@@ -146,6 +199,14 @@ def test_a_target_travels(target: Any) -> None:
 )
 def test_a_target_that_is_not_whole(value: Any) -> None:
     assert target_from_json(value) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "target"),
+    [({"target": {"id": 1}}, {"id": 1}), ({"selector": {"name": "n"}}, {"name": "n"}), ({"other": 1}, None)],
+)
+def test_the_target_in_an_event(event: dict[str, Any], target: object) -> None:
+    assert target_of(event) == target
 
 
 def take(target: Any, *replies: Reply, memory: Memory = MEMORY) -> Drive:
@@ -187,20 +248,60 @@ def test_a_look_that_fails_is_no_verdict(reply: Reply, kind: type[Exception]) ->
     assert type(take(A_SERVICE, reply).error) is kind
 
 
+MISSED = Memory(NOW - 99, absent_since=NOW - 20)
+LEFT = "is not there; failing unless it appears within 40 seconds."
+
+
 @pytest.mark.parametrize(
-    "reply",
+    ("reply", "said"),
     [
-        error(404, "NoSuchKey"),
-        error(400, "InappropriateJSON"),
-        answer({"result": None}),
-        answer({"result": {}}),
+        (
+            error(404, "NoSuchKey"),
+            " The platform said: DescribeService: HTTP 404 NoSuchKey (request id r-1)",
+        ),
+        (
+            error(400, "InappropriateJSON"),
+            " The platform said: DescribeService: HTTP 400 InappropriateJSON (request id r-1)",
+        ),
+        (answer({"result": None}), ""),
+        (answer({"result": {}}), ""),
     ],
 )
-def test_a_look_at_what_is_not_there(reply: Reply) -> None:
-    drive = take(A_SERVICE, reply)
+def test_a_look_at_what_is_not_there(reply: Reply, said: str) -> None:
+    drive = take(A_SERVICE, reply, memory=MISSED)
 
     assert isinstance(drive.result, Wait)
     assert drive.result.absent
+    assert drive.result.notes == (Note("absent", f"Service svco-1 {LEFT}{said}", 3600),)
+
+
+@pytest.mark.parametrize(
+    ("target", "found", "verdict"),
+    [
+        (Selector(SOURCE), Found((made(),)), Open(made())),
+        (A_MODEL, Found(row=model("Ready")), Open(model("Ready"))),
+        (
+            Selector(SOURCE, "amva-1"),
+            Found(absence=Absence("gone")),
+            Wait(
+                "amva-1 is not there yet",
+                (Note("absent", f"Model compression task amva-1 {LEFT} The platform said: gone", 3600),),
+                absent=True,
+            ),
+        ),
+        (
+            A_SERVICE,
+            Found(absence=Absence("gone")),
+            Wait(
+                "service svco-1 is not there yet",
+                (Note("absent", f"Service svco-1 {LEFT} The platform said: gone", 3600),),
+                absent=True,
+            ),
+        ),
+    ],
+)
+def test_what_was_read_for_many(target: Any, found: Found, verdict: object) -> None:
+    assert judge(target, found, MISSED, NOW, settle=60) == verdict
 
 
 def test_an_unreadable_refusal_is_not_an_absence() -> None:
@@ -236,6 +337,32 @@ def test_the_gate_waits_for_the_produced_model(status: str, kind: type) -> None:
     assert actions(drive) == ["model?Action=DescribeModelCompTasks", "model?Action=DescribeModel"]
     if isinstance(drive.result, Open):
         assert drive.result.described.id == "amva-1"
+
+
+@pytest.mark.parametrize(
+    ("target", "replies", "missing"),
+    [
+        pytest.param(
+            Selector(SOURCE, "amva-1"),
+            (answer({"result": None}), answer({"result": {"pageInfo": {"isTruncated": False}}})),
+            "Model compression task amva-1",
+            id="the task",
+        ),
+        pytest.param(
+            Selector(SOURCE, model_ready=True),
+            (answer(LISTED), answer({"result": None})),
+            "Model version amv-model",
+            id="the produced model",
+        ),
+    ],
+)
+def test_how_long_what_the_gate_waits_for_may_be_missing(
+    target: Selector, replies: tuple[Reply, ...], missing: str
+) -> None:
+    drive = take(target, *replies, memory=MISSED)
+
+    assert isinstance(drive.result, Wait)
+    assert [note.text for note in drive.result.notes] == [f"{missing} {LEFT}"]
 
 
 def test_the_gate_does_not_ask_for_the_model_unless_told_to() -> None:

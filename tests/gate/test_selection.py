@@ -115,6 +115,16 @@ def test_newest(created: list[Any], candidates: list[int]) -> None:
             f"1 task … (1 {'x' * 40}…); nearest: amva-1 ('other') has another name",
         ),
         (
+            [task(f"amva-{number}", f"s{number}") for number in range(10)],
+            {},
+            f"10 tasks … ({', '.join(f'1 s{number}' for number in range(10))})",
+        ),
+        (
+            [task(f"amva-{number}", f"s{number:02}") for number in range(11)],
+            {},
+            f"11 tasks … ({', '.join(f'1 s{number:02}' for number in range(10))}, …)",
+        ),
+        (
             [task("amva-1", created=None)],
             {"created_after": NOON},
             ("1 task … (1 running); nearest: amva-1 ('demo') does not say when it was created"),
@@ -139,6 +149,10 @@ def test_a_selector_survives_json(selector: Selector) -> None:
     assert Selector.from_json(selector.to_json()) == selector
 
 
+def test_a_selector_of_a_dag_run() -> None:
+    assert Selector(SOURCE, name="demo").starting(NOON) == Selector(SOURCE, name="demo", run_started=NOON)
+
+
 def test_a_selector_of_a_version_that_did_not_say_when_the_run_started() -> None:
     value = Selector(SOURCE).to_json()
     del value["run_started"]
@@ -157,6 +171,10 @@ def test_a_selector_of_a_version_that_did_not_say_when_the_run_started() -> None
                 "model compression task amva-1, source model amv-source000001, name 'demo', created at or"
                 " after 2026-01-31T12:00:00+00:00"
             ),
+        ),
+        (
+            Selector("s" * 81, "a" * 81, "n" * 81),
+            f"model compression task {'a' * 80}…, source model {'s' * 80}…, name '{'n' * 80}…'",
         ),
     ],
 )
