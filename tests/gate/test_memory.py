@@ -30,6 +30,7 @@ from airflow_provider_qianfan.gate.memory import (
     backoff,
     failure_from_json,
     failure_to_json,
+    interval_after,
     timeout_message,
 )
 from airflow_provider_qianfan.gate.verdict import Note, Open, Wait
@@ -194,12 +195,18 @@ def test_a_lost_platform_fails_the_wait_after_max_unhealthy(error: QianfanError)
 
 
 @pytest.mark.parametrize(
-    ("error", "level"), [(LOST, logging.WARNING), (REFUSED, logging.ERROR), (UNUSABLE, logging.ERROR)]
+    ("error", "level", "said"),
+    [
+        (LOST, logging.WARNING, "the platform gives no healthy answer"),
+        (REFUSED, logging.ERROR, "the key is refused"),
+        (UNUSABLE, logging.ERROR, "the settings cannot be used"),
+    ],
 )
-def test_a_failed_look_is_loud(error: QianfanError, level: int) -> None:
-    _, (line,) = after_failure(HEALTHY, error, NOW, LIMITS, RUN)
+def test_a_failed_look_is_loud(error: QianfanError, level: int, said: str) -> None:
+    memory, (line,) = after_failure(HEALTHY, error, NOW, LIMITS, RUN)
 
     assert line.level == level
+    assert memory.said == said
 
 
 def test_another_kind_of_failure_is_told_at_once() -> None:
@@ -222,13 +229,16 @@ def test_what_never_worked_fails_at_once(error: QianfanError) -> None:
         fail_for(error, 0, memory=Memory(NOW))
 
 
-@TO_BE_CORRECTED
-def test_what_worked_has_a_grace(error: QianfanError) -> None:
+@pytest.mark.parametrize(
+    ("error", "trouble"), [(REFUSED, "The key is refused"), (UNUSABLE, "The settings cannot be used")]
+)
+def test_what_worked_has_a_grace(error: QianfanError, trouble: str) -> None:
     told = fail_for(error, 60, 120, 360, 659)
 
     assert [after for after, _ in told] == [60, 360]
-    assert "failing in 5 minutes unless that helps" in told[1][1]
-    assert told[1][1].endswith(str(error))
+    assert told[1][1] == (
+        f"{trouble}; reading the connection again, failing in 5 minutes unless that helps. {error}"
+    )
     with pytest.raises(type(error)):
         fail_for(error, 60, 660)
 
@@ -274,12 +284,13 @@ def test_a_blind_worker_is_not_excused_by_a_triggerer_that_sees() -> None:
     ("late", "counts_on"), [(0, True), (600, True), (601, False)], ids=["in time", "queued", "not needed"]
 )
 def test_a_worker_that_was_not_needed_meanwhile_has_not_been_blind(late: float, counts_on: bool) -> None:
-    blind = Health(lost_since=NOW, refused_since=NOW, unusable_since=NOW, again_at=NOW + 3600)
+    blind = Health(NOW - 60, lost_since=NOW, refused_since=NOW, unusable_since=NOW, again_at=NOW + 3600)
     memory = replace(SEES, worker=blind)
     run = Run(Observer.WORKER, began=NOW + 3600 + late)
     for error in (LOST, REFUSED, UNUSABLE):
         with pytest.raises(type(error)) if counts_on else nullcontext():
-            after_failure(memory, error, run.began, LIMITS, run)
+            anew, _ = after_failure(memory, error, run.began, LIMITS, run)
+            assert anew.worker.healthy_at == NOW - 60
 
 
 @TO_BE_CORRECTED
@@ -293,14 +304,25 @@ def test_the_grace_of_one_observer_is_not_that_of_the_other(error: QianfanError)
         fail_for(error, 86400 + 600, memory=memory, run=RESUMED)
 
 
+@pytest.mark.parametrize("observer", Observer)
 @pytest.mark.parametrize("error", [LOST, REFUSED, UNUSABLE])
-def test_what_was_overlooked_once_ends_the_wait_the_next_time(error: QianfanError) -> None:
-    excused = replace(HEALTHY, triggerer=Health(excused=True))
-    run = Run(Observer.TRIGGERER, began=NOW)
+def test_what_was_overlooked_once_ends_the_wait_the_next_time(
+    error: QianfanError, observer: Observer
+) -> None:
+    excused = HEALTHY.with_health(observer, Health(excused=True))
+    run = Run(observer, began=NOW)
     with pytest.raises(type(error)):
         fail_for(error, 60, memory=excused, run=run)
-    well, _ = after_look(excused, RUNNING, NOW + 30, 60, observer=Observer.TRIGGERER)
+    well, _ = after_look(excused, RUNNING, NOW + 30, 60, observer=observer)
     fail_for(error, 60, memory=well, run=run)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "longest", "interval"),
+    [(0, None, 60), (9999, None, 60), (0, 600, 60), (90, 600, 90), (9999, 600, 600), (9999, 30, 60)],
+)
+def test_intervals_grow_if_they_may(elapsed: float, longest: float | None, interval: float) -> None:
+    assert interval_after(elapsed, 60, longest) == interval
 
 
 def test_an_observer_that_fails_is_left_alone_for_as_long_as_it_has_failed() -> None:
@@ -314,15 +336,26 @@ def test_an_observer_that_fails_is_left_alone_for_as_long_as_it_has_failed() -> 
     assert backoff(Health(unusable_since=NOW, lost_since=NOW - 300), NOW + 400, LIMITS) == 200
 
 
-@pytest.mark.parametrize("error", [LOST, REFUSED, UNUSABLE])
-def test_what_a_run_ended_with_survives_json(error: QianfanError) -> None:
+@pytest.mark.parametrize(
+    ("error", "attributes"),
+    [
+        (LOST, {"action": "Waiting for the platform"}),
+        (
+            QianfanAuthError("Describe", code="InvalidAccessKeyId", http_status=401),
+            {"action": "Waiting for the platform", "code": "InvalidAccessKeyId", "http_status": 401},
+        ),
+        (UNUSABLE, {}),
+    ],
+)
+def test_what_a_run_ended_with_survives_json(error: QianfanError, attributes: dict[str, object]) -> None:
     run = Run(Observer.TRIGGERER, NOW)
     read = failure_from_json(json.loads(json.dumps(failure_to_json(error, run))))
 
+    assert read
     assert type(read) is type(error)
     assert str(read) == f"In the triggerer on {gethostname()}: {error}"
-    if isinstance(read, QianfanAuthError):
-        assert (read.code, read.http_status) == ("AccessDenied", 403)
+    assert vars(read).items() >= attributes.items()
+    assert failure_to_json(read, run) == failure_to_json(error, run)
 
 
 def test_a_failure_of_the_request_is_not_told_to_the_other_observer() -> None:
@@ -337,10 +370,10 @@ def test_what_another_version_ended_with(value: object) -> None:
 
 @pytest.mark.parametrize("kind", ["lost", "refused", "unusable"])
 def test_what_another_version_tells_is_escaped(kind: str) -> None:
-    read = failure_from_json({"kind": kind, "text": "a\nb\x1b[31m", "status": "x"})
+    read = failure_from_json({"kind": kind, "text": "a\nb\x1b[31m" + "x" * 2000, "status": "x"})
 
-    assert "\n" not in str(read)
-    assert "\x1b" not in str(read)
+    assert str(read) == r"a\nb\x1b[31m" + "x" * 1992 + "…"
+    assert getattr(read, "http_status", 403) == 403
 
 
 def test_a_wait_that_keeps_no_memory_is_bounded_by_its_timeout_alone() -> None:
