@@ -15,11 +15,13 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Request, RetryPolicy
+from airflow_provider_qianfan.api.resource import SERVICE
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.look import Found
+from airflow_provider_qianfan.gate.resource import Resource
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import MEASURED_FOR, Costs, Query, Snapshot, take_snapshot
 from tests.api.steps import Drive, answer, error, page
@@ -27,6 +29,8 @@ from tests.emulator.client import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_qianfan.gate.target import Target
 
 DETAIL = "DescribeModelCompTask"
 
@@ -39,7 +43,8 @@ class Platform:
         self.costs = Costs()
         self.asked: Counter[str] = Counter()
         self.refuse: Callable[[str], Reply] = lambda _: None
-        self.clock = 0.0
+        self.clock = 1_000_000.0
+        self.page_size = 100
 
     def fill(self, sizes: dict[str, int]) -> None:
         for source, size in sizes.items():
@@ -70,7 +75,7 @@ class Platform:
                         self.world,
                         "DescribeModelCompTasks",
                         marker=body.get("marker"),
-                        maxKeys=body["maxKeys"],
+                        maxKeys=min(body["maxKeys"], self.page_size),
                         sourceModelId=body.get("sourceModelId"),
                     )
                 }
@@ -102,16 +107,17 @@ def failing(*what: str, reply: Reply) -> Callable[[str], Reply]:
 
 
 @pytest.mark.parametrize(
-    ("selector", "query"),
+    ("target", "query"),
     [
         (Selector("amv-1"), Query("amv-1")),
         (Selector("amv-1", name="n"), Query("amv-1")),
         (Selector("amv-1", "amva-1"), Query(None, "amva-1")),
         (Selector(None, "amva-1"), Query(None, "amva-1")),
+        (Resource(SERVICE, "svco-1", "amv-1"), Query(None, "svco-1", "service")),
     ],
 )
-def test_what_a_selector_needs(selector: Selector, query: Query) -> None:
-    assert Query.of(selector) == query
+def test_what_a_wait_needs(target: Target, query: Query) -> None:
+    assert Query.of(target) == query
 
 
 @pytest.mark.parametrize(
@@ -184,6 +190,8 @@ def test_a_platform_that_ignores_the_filter_is_not_asked_one_by_one_again(platfo
 
     first = platform.take(Query("a"))
     assert platform.asked == {"a": 2, "whole": 2}
+    platform.take(Query("a"))
+    assert platform.asked == {"whole": 2}
     second = platform.take(*of("a", "b"))
 
     assert platform.asked == {"whole": 2}
@@ -191,14 +199,51 @@ def test_a_platform_that_ignores_the_filter_is_not_asked_one_by_one_again(platfo
     assert ids(second.answer(Query("b"))) == ["amva-b-0", "amva-b-1"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "pause"), [(error(400, "InappropriateJSON"), 0), (error(429, "Busy", retry_after="30"), 30)]
+)
+def test_a_list_that_came_unfiltered_counts_whatever_the_whole_list_says(
+    platform: Platform, reply: Reply, pause: float
+) -> None:
+    platform.fill({"a": 1, "b": 1})
+    platform.world.behaviour.ignore_source_filter = True
+    platform.refuse = failing("whole", reply=reply)
+
+    snapshot = platform.take(Query("a"))
+
+    assert ids(snapshot.answer(Query("a"))) == ["amva-a-0"]
+    assert snapshot.retry_after == pause
+
+
+def test_pages_of_a_source_are_counted_in_the_whole_list(platform: Platform) -> None:
+    platform.page_size = 50
+    platform.fill({"a": 60, "b": 1})
+
+    platform.take(*of("a", "b"))
+
+    assert platform.asked == {"whole": 2}
+    assert platform.costs.of_source == {"a": 2, "b": 1}
+
+
 def test_a_given_task_costs_nothing_where_others_are_read(platform: Platform) -> None:
     platform.fill({"a": 150, "other": 5000})
     platform.take(Query("a"), given("amva-a-7"))
 
-    snapshot = platform.take(Query("a"), given("amva-a-7"))
+    snapshot = platform.take(Query("a"), given("amva-a-7"), given("amva-a-8"))
 
     assert platform.asked == {"a": 2}
     assert ids(snapshot.answer(given("amva-a-7"))) == ["amva-a-7"]
+
+
+def test_a_given_task_costs_a_call_once_others_are_not_read(platform: Platform) -> None:
+    platform.fill({"a": 5, "other": 300})
+    tasks = [given(f"amva-a-{number}") for number in range(4)]
+    platform.take(Query("a"), tasks[0])
+
+    platform.take(*tasks)
+    assert platform.asked == dict.fromkeys((task.given_id for task in tasks), 1)
+    platform.take(*tasks)
+    assert platform.asked == {"whole": 4}
 
 
 def test_given_tasks_are_asked_for_by_themselves_unless_the_list_is_shorter(platform: Platform) -> None:
@@ -206,10 +251,12 @@ def test_given_tasks_are_asked_for_by_themselves_unless_the_list_is_shorter(plat
 
     platform.take(given("amva-a-1"), given("amva-a-2"))
     assert platform.asked == {"amva-a-1": 1, "amva-a-2": 1, "whole": 2}
-    platform.take(given("amva-a-1"), given("amva-a-2"))
-    assert platform.asked == {"amva-a-1": 1, "amva-a-2": 1}
-    platform.take(*(given(f"amva-a-{number}") for number in range(5)))
-    assert platform.asked == {"whole": 3}
+    for _ in range(2):
+        platform.take(given("amva-a-1"), given("amva-a-2"))
+        assert platform.asked == {"amva-a-1": 1, "amva-a-2": 1}
+        for _ in range(2):
+            platform.take(*(given(f"amva-a-{number}") for number in range(4)))
+            assert platform.asked == {"whole": 3}
 
 
 def test_a_given_task_that_is_nowhere(platform: Platform) -> None:
@@ -223,6 +270,25 @@ def test_a_given_task_that_is_nowhere(platform: Platform) -> None:
         assert isinstance(found, Found)
         assert found.tasks == ()
         assert "NoSuchKey" in str(found.absence)
+
+
+def test_a_given_task_that_comes_late(platform: Platform) -> None:
+    platform.fill({"other": 150})
+    platform.take(given("amva-a-0"))
+    assert platform.asked == {"amva-a-0": 1, "whole": 2}
+    platform.fill({"a": 1})
+
+    platform.take(given("amva-a-0"))
+    assert platform.asked == {"amva-a-0": 1}
+
+
+def test_a_list_that_was_read_for_a_given_task_is_counted_for_others(platform: Platform) -> None:
+    platform.fill({"a": 150, "b": 1})
+    platform.take(given("amva-none"))
+    assert platform.asked == {"amva-none": 1, "whole": 2}
+
+    platform.take(*of("a", "b"))
+    assert platform.asked == {"whole": 2}
 
 
 def test_a_given_task_is_not_missing_while_the_list_cannot_be_read(platform: Platform) -> None:
@@ -260,7 +326,7 @@ def test_what_goes_wrong_for_one_does_not_spoil_the_others(
     assert [ids(snapshot.answer(Query(source))) for source in "acd"] == [
         [f"amva-{source}-0"] for source in "acd"
     ]
-    assert snapshot.retry_after == 0
+    assert (snapshot.retry_after, snapshot.throttled) == (0, False)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +374,9 @@ def test_a_failing_platform_fails_the_whole_list_for_all(platform: Platform) -> 
 
     assert platform.asked == {"whole": 1}
     assert isinstance(snapshot.answer(Query("a")), QianfanTransientError)
+    platform.refuse = lambda _: None
+    platform.take(*of("a", "b"))
+    assert platform.asked == {"whole": 1}
 
 
 def test_what_was_not_read_is_not_answered(platform: Platform) -> None:
@@ -326,7 +395,7 @@ def test_equal_readings_are_equal_in_whatever_order(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("sources", [1, 3, 10, 100])
-@pytest.mark.parametrize("pages", [1, 3, 10, 100])
+@pytest.mark.parametrize("pages", [1, 3, 4, 10, 100])
 def test_the_formula(sources: int, pages: int) -> None:
     """For all that is known: as many calls as the cheaper of both."""
     queries = [Query(f"amv-{number}") for number in range(sources)]
@@ -383,17 +452,18 @@ def statuses(snapshot: Snapshot, queries: list[Query]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("services", "wanted", "calls"),
+    ("there", "wanted", "calls"),
     [
         (3, 1, {"svco-0": 1}),
+        (3, 2, {"DescribeServices": 1}),
         (3, 3, {"DescribeServices": 1}),
         (150, 2, {"DescribeServices": 2}),
         (250, 2, {"svco-0": 1, "svco-1": 1}),
         (250, 3, {"DescribeServices": 3}),
     ],
 )
-def test_services_are_listed_where_that_is_cheaper(services: int, wanted: int, calls: dict[str, int]) -> None:
-    platform = Resources(services)
+def test_services_are_listed_where_that_is_cheaper(there: int, wanted: int, calls: dict[str, int]) -> None:
+    platform = Resources(there)
     platform.take(*SERVICES[:wanted])
 
     snapshot = platform.take(*SERVICES[:wanted])
@@ -403,6 +473,25 @@ def test_services_are_listed_where_that_is_cheaper(services: int, wanted: int, c
     assert statuses(snapshot, SERVICES[:wanted]) == [
         "Serving" if "DescribeServices" in platform.asked else "New"
     ] * (wanted)
+
+
+@pytest.mark.parametrize(("wanted", "calls"), [(1, {"svco-0": 1}), (2, {"DescribeServices": 2})])
+def test_finding_out_how_long_a_list_is_costs_no_more_than_asking_one_by_one(
+    wanted: int, calls: dict[str, int]
+) -> None:
+    platform = Resources(250)
+
+    platform.take(*SERVICES[:wanted])
+
+    assert platform.asked == calls
+
+
+def test_a_list_of_services_that_is_too_long_is_left_alone() -> None:
+    platform = Resources(450)
+    platform.take(*SERVICES[:2])
+
+    platform.take(*SERVICES)
+    assert platform.asked == {"svco-0": 1, "svco-1": 1, "svco-2": 1}
 
 
 def test_a_row_does_not_count_if_the_list_is_read_again_without_it() -> None:
@@ -443,6 +532,33 @@ def test_a_list_of_services_that_cannot_be_read_is_not_needed() -> None:
     assert statuses(platform.take(*SERVICES), SERVICES) == ["New"] * 3
     platform.take(*SERVICES)
     assert "DescribeServices" not in platform.asked
+
+
+def test_a_list_of_services_that_was_lost_is_read_again() -> None:
+    platform = Resources()
+    platform.refuse = failing("DescribeServices", reply=page(502))
+    assert isinstance(platform.take(*SERVICES).answer(SERVICES[0]), QianfanTransientError)
+    platform.refuse = lambda _: None
+
+    platform.take(*SERVICES)
+    assert platform.asked == {"DescribeServices": 1}
+
+
+def test_a_service_that_is_not_there() -> None:
+    platform = Resources()
+    platform.refuse = failing("svco-0", reply=error(404, "NoSuchKey"))
+
+    found = platform.take(SERVICES[0]).answer(SERVICES[0])
+
+    assert isinstance(found, Found)
+    assert found.row is None
+    assert "NoSuchKey" in str(found.absence)
+
+
+def test_a_task_is_no_answer_to_who_waits_for_a_model(platform: Platform) -> None:
+    platform.fill({"a": 1})
+
+    assert platform.take(Query("a")).answer(Query(None, "amva-a-0", "model")) is None
 
 
 def test_a_failing_service_does_not_spoil_the_others() -> None:
