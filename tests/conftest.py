@@ -67,7 +67,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show beside a failure what Airflow's services complained of."""
     report = yield
     services = getattr(item, "funcargs", {}).get("services")
-    if report.failed and services is not None:
+    if report.failed and hasattr(services, "errors"):
         report.sections.append(("Airflow's errors", services.errors()))
     return report
 

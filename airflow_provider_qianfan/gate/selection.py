@@ -158,8 +158,12 @@ def _matches_but_for_time(task: ModelCompTask, selector: Selector) -> bool:
 
 
 def describe_seen(tasks: Sequence[ModelCompTask], selector: Selector) -> str:
-    """Say what was there instead of the meant task: how many of each status, and what came nearest."""
-    same_source = [task for task in tasks if selector.source_model_id in (None, task.source_model_id)]
+    """
+    Say what was there instead of the meant task: how many of each status, and what came nearest.
+
+    :param selector: one with a source model.
+    """
+    same_source = [task for task in tasks if task.source_model_id == selector.source_model_id]
     if not same_source:
         others = f", though {count_of(len(tasks), 'task')} of others" if tasks else ""
         return f"the platform lists no task of source model {clean(selector.source_model_id, 80)}{others}"
@@ -167,14 +171,8 @@ def describe_seen(tasks: Sequence[ModelCompTask], selector: Selector) -> str:
     seen = ", ".join(f"{count} {status}" for status, count in sorted(counts.most_common(_STATUSES_SHOWN)))
     seen += ", …" if len(counts) > _STATUSES_SHOWN else ""
     misses = "; ".join(_near_misses(same_source, selector))
-    whose = (
-        f"of source model {clean(selector.source_model_id, 80)}"
-        if selector.source_model_id
-        else "in the list"
-    )
-    return f"{count_of(len(same_source), 'task')} {whose} ({seen})" + (
-        f"; nearest: {misses}" if misses else ""
-    )
+    whose = f"of source model {clean(selector.source_model_id, 80)}"
+    return f"{count_of(len(same_source), 'task')} {whose} ({seen}){f'; nearest: {misses}' if misses else ''}"
 
 
 def _near_misses(tasks: Sequence[ModelCompTask], selector: Selector) -> list[str]:

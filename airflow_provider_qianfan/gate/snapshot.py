@@ -23,7 +23,7 @@ from airflow_provider_qianfan.api.errors import (
     retry_after,
 )
 from airflow_provider_qianfan.api.model_compression import read_tasks, read_tasks_within
-from airflow_provider_qianfan.api.paging import PAGE_SIZE, Scan
+from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.resource import KINDS, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.look import Found, read_given
@@ -75,7 +75,6 @@ class Costs:
     :ivar whole: pages of the whole list; None while they have not been counted.
     :ivar whole_at_least: what is known of them even so.
     :ivar counted_at: when the whole list was counted, in seconds of any one clock.
-    :ivar absent: given tasks that the whole list did not have.
     :ivar covered: given tasks that were read with those of a source model.
     :ivar listed: pages of the lists of other kinds; inf if it is not worthwhile to read one.
     :ivar filtered: whether the platform lists only the source model's tasks when it is asked to.
@@ -85,7 +84,6 @@ class Costs:
     whole: int | None = None
     whole_at_least: float = 1
     counted_at: float = -math.inf
-    absent: set[str] = field(default_factory=set)
     covered: set[str] = field(default_factory=set)
     listed: dict[str, float] = field(default_factory=dict)
     filtered: bool = True
@@ -102,8 +100,7 @@ class Costs:
         one_by_one = sum(map(self._alone, queries))
         if self.whole is None:
             return one_by_one if one_by_one > self.whole_at_least else 0
-        absent = sum(query.given_id in self.absent for query in queries)
-        return math.inf if self.whole + absent <= one_by_one else 0
+        return math.inf if self.whole <= one_by_one else 0
 
     def _alone(self, query: Query) -> int:
         if query.given_id is not None:
@@ -234,8 +231,10 @@ def _read_listing(
                 if isinstance(row_id, str) and row_id in wanted:
                     rows[row_id] = Row(row_id, json)
     except QianfanError as error:
-        if not _concerns_all(error):
+        # A key may describe what it may not list: the policies of services differ in that.
+        if isinstance(error, QianfanAuthError) or not _concerns_all(error):
             costs.listed[kind.name] = math.inf
+            return None
         return error
     costs.listed[kind.name] = scan.pages if scan.finished else math.inf
     for row in rows.values():
@@ -276,10 +275,9 @@ def _read_whole(
         costs.whole_is_longer(most_pages)
         return None
     snapshot.add(reading.tasks)
-    costs.absent.clear()
     costs.covered.clear()
     costs.whole = reading.pages
-    page = math.ceil(len(reading.tasks) / reading.pages) if reading.pages > 1 else PAGE_SIZE
+    page = math.ceil(len(reading.tasks) / reading.pages)
     costs.of_source = {source: math.ceil(size / page) for source, size in snapshot.sizes().items()}
     return None
 
@@ -320,6 +318,4 @@ def _read_given(
         return found.tasks[0] if isinstance(found, Found) else None
 
     found = yield from read_given(exchange, task_id, find_in_list)
-    if found.absence is not None:
-        costs.absent.add(task_id)
     snapshot.add_single(query, found)

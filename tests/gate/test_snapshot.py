@@ -525,9 +525,16 @@ def test_a_row_that_does_not_tell_enough_is_asked_for(missing: str) -> None:
     assert platform.asked == {"DescribeServices": 1, "svco-0": 1, "svco-1": 1, "svco-2": 1}
 
 
-def test_a_list_of_services_that_cannot_be_read_is_not_needed() -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(error(400, "InappropriateJSON"), id="not as documented"),
+        pytest.param(error(403, "AccessDenied"), id="a key that may describe, but not list"),
+    ],
+)
+def test_a_list_of_services_that_cannot_be_read_is_not_needed(refusal: Reply) -> None:
     platform = Resources()
-    platform.refuse = failing("DescribeServices", reply=error(400, "InappropriateJSON"))
+    platform.refuse = failing("DescribeServices", reply=refusal)
 
     assert statuses(platform.take(*SERVICES), SERVICES) == ["New"] * 3
     platform.take(*SERVICES)
@@ -542,6 +549,16 @@ def test_a_list_of_services_that_was_lost_is_read_again() -> None:
 
     platform.take(*SERVICES)
     assert platform.asked == {"DescribeServices": 1}
+
+
+def test_a_key_that_is_refused_altogether() -> None:
+    platform = Resources()
+    platform.refuse = lambda _: error(403, "AccessDenied")
+
+    taken = platform.take(*SERVICES)
+
+    assert all(isinstance(taken.answer(query), QianfanAuthError) for query in SERVICES)
+    assert platform.asked.total() == 2
 
 
 def test_a_service_that_is_not_there() -> None:
