@@ -18,11 +18,11 @@ from airflow_provider_qianfan.api.errors import (
     QianfanConfigurationError,
     QianfanTransientError,
 )
-from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, RetryPolicy
+from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, NoResponse, Response, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.compression import NewTask
 from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
-from airflow_provider_qianfan.changes.once import create_once
+from airflow_provider_qianfan.changes.once import create_once, find_ours
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelUnusableError,
     QianfanTaskAmbiguousError,
@@ -56,6 +56,10 @@ NOW = 1000.0
 LATER = SimpleNamespace(resolve="an upstream task's result")
 
 
+def exchange() -> Exchange:
+    return Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+
+
 def listing(*rows: dict[str, Any], more: str | None = None) -> Reply:
     info = {"isTruncated": more is not None, "nextMarker": more}
     return answer({"result": {"modelCompTaskList": list(rows), "pageInfo": info}})
@@ -63,9 +67,10 @@ def listing(*rows: dict[str, Any], more: str | None = None) -> Reply:
 
 class Creation(Drive):
     """
-    A creation whose requests are answered in turn; its clock moves only when it sleeps.
+    A creation whose requests are answered in turn; its clock moves only when it sleeps, or asks.
 
     :param earlier: what an earlier try has written down; None if this Airflow keeps nothing.
+    :param takes: seconds that each request takes.
     :ivar written: what was written down, with the number of requests sent before.
     :ivar lines: what was logged.
     """
@@ -77,15 +82,19 @@ class Creation(Drive):
         try_number: int = 2,
         new: NewTask = NEW,
         if_exists: Any = "adopt",
+        takes: float = 0.0,
     ) -> None:
         self.written: list[tuple[Any, int]] = []
         self.lines: list[tuple[int, str]] = []
         self._kept = {"mark": MARK, **earlier} if earlier else None
-        exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
-        ports = Ports(SETTLE, lambda: NOW + sum(self.slept), lambda *line: self.lines.append(line))
+        self._takes = takes
+        ports = Ports(SETTLE, self.clock, lambda *line: self.lines.append(line))
         store = None if earlier is None else self
         journal = Journal(store, "creation", {"mark": MARK}, try_number)
-        super().__init__(create_once(exchange, new, if_exists, journal, ports), replies)
+        super().__init__(create_once(exchange(), new, if_exists, journal, ports), replies)
+
+    def clock(self) -> float:
+        return NOW + sum(self.slept) + self._takes * len(self.requests)
 
     def get(self, key: str) -> dict[str, Any] | None:
         return self._kept
@@ -202,6 +211,8 @@ def test_if_exists_fail() -> None:
 
     assert type(drive.error) is QianfanTaskExistsError
     assert "amva-1" in str(drive.error)
+    assert (drive.error.model_comp_task_id, drive.error.source_model_id) == ("amva-1", SOURCE)
+    assert drive.error.status == "running"
     assert CREATE not in drive.actions
 
 
@@ -213,6 +224,13 @@ def test_several_with_our_mark_are_a_matter_for_a_person() -> None:
     assert "amva-1" in str(drive.error)
     assert "amva-2" in str(drive.error)
     assert drive.actions == [LIST]
+
+
+def test_of_many_with_our_mark_ten_are_named() -> None:
+    drive = Creation(listing(*[OURS | {"id": f"amva-{number}"} for number in range(11)]))
+
+    assert str(drive.error).startswith("11 model compression tasks carry this task's mark ")
+    assert str(drive.error).count("amva-") == 10
 
 
 def test_no_list_no_creation() -> None:
@@ -229,32 +247,62 @@ def test_a_list_of_several_pages_is_read_twice_before_there_is_none() -> None:
     assert Creation(*pages, listing(OURS)).result == "amva-1"
 
 
+def test_a_list_of_more_pages_may_take_longer() -> None:
+    pages = (listing({"id": "amva-2"}, more="amva-2"), listing({"id": "amva-3"}, more="amva-3"), listing())
+
+    drive = Creation(*pages, *pages, READY, MADE, takes=4.0)
+
+    assert drive.result == "amva-9"
+    assert drive.actions == [LIST] * 6 + [MODEL, CREATE]
+
+
 # -- the source model --------------------------------------------------------------------------------------
 
 
-NOT_READY, NOT_YET = QianfanModelUnusableError, QianfanTransientError
+NOT_MADE = (
+    f"Model version {SOURCE} has the status Fail: it was not made, and cannot be compressed. Nothing was"
+    " sent. Pass another source_model_id."
+)
+NOT_SUPPORTED = (
+    f"Model version {SOURCE} cannot be compressed: the platform says isSupportModelComp: false. Nothing was"
+    " sent. Pass a model version of a model that supports compression."
+)
 
 
 @pytest.mark.parametrize(
-    ("model", "kind", "told"),
+    ("model", "status", "told"),
     [
-        ({"status": "Fail", "isSupportModelComp": True}, NOT_READY, "status Fail"),
-        ({"status": "Ready", "isSupportModelComp": False}, NOT_READY, "isSupportModelComp: false"),
-        ({"isSupportModelComp": False}, NOT_READY, "isSupportModelComp: false"),
-        ({"status": "Creating", "isSupportModelComp": True}, NOT_YET, "status 'Creating'"),
-        ({"status": "Creating", "isSupportModelComp": False}, NOT_YET, "status 'Creating'"),
-        ({"status": "Resting", "isSupportModelComp": True}, NOT_YET, "status 'Resting'"),
+        ({"status": "Fail", "isSupportModelComp": True}, "Fail", NOT_MADE),
+        ({"status": "Fail", "isSupportModelComp": False}, "Fail", NOT_MADE),
+        ({"status": "Ready", "isSupportModelComp": False}, "Ready", NOT_SUPPORTED),
+        ({"status": 1, "isSupportModelComp": False}, None, NOT_SUPPORTED),
+        ({"isSupportModelComp": False}, None, NOT_SUPPORTED),
     ],
 )
-def test_a_model_that_cannot_be_compressed(model: dict[str, Any], kind: type, told: str) -> None:
+def test_a_model_that_can_never_be_compressed(model: dict[str, Any], status: str | None, told: str) -> None:
     drive = Creation(listing(), answer({"result": {"modelId": SOURCE, **model}}))
 
-    assert type(drive.error) is kind
-    assert told in str(drive.error)
-    assert SOURCE in str(drive.error)
-    if isinstance(drive.error, QianfanTransientError):
-        assert str(drive.error).startswith("Creating a model compression task: ")
-        assert not drive.error.sent
+    assert type(drive.error) is QianfanModelUnusableError
+    assert str(drive.error) == told
+    assert (drive.error.resource_id, drive.error.status) == (SOURCE, status)
+    assert drive.actions == [LIST, MODEL]
+    assert drive.written == []
+
+
+@pytest.mark.parametrize(
+    ("status", "supported"), [("Creating", True), ("Creating", False), ("Creating", None), ("Resting", True)]
+)
+def test_a_model_that_cannot_be_compressed_yet(status: str, supported: bool | None) -> None:
+    model = {"modelId": SOURCE, "status": status, "isSupportModelComp": supported}
+
+    drive = Creation(listing(), answer({"result": model}))
+
+    assert type(drive.error) is QianfanTransientError
+    assert str(drive.error) == (
+        f"Creating a model compression task: model version {SOURCE} has the status {status!r}, and can be"
+        " compressed when it is Ready. Nothing was sent. Set retries and retry_delay to wait for that."
+    )
+    assert drive.error.sent is False
     assert drive.actions == [LIST, MODEL]
     assert drive.written == []
 
@@ -397,9 +445,11 @@ def test_a_creation_that_may_have_been_sent_is_waited_for(sent_ago: float, slept
 
     assert drive.result == "amva-9"
     assert drive.slept == slept
-    left = f"Looking for it for {sum(slept)} second{'s' * (sum(slept) > 1)}" if slept else ""
-    assert left in "".join(text for level, text in drive.lines if level == logging.INFO)
-    assert bool(drive.lines) == bool(slept)
+    told = (
+        "An earlier try may have created the model compression task. Looking for it for"
+        f" {sum(slept)} second{'s' * (sum(slept) > 1)} before another is created."
+    )
+    assert drive.lines == [(logging.INFO, told)] * bool(slept)
     assert drive.actions == [LIST] * len(looks) + [MODEL, CREATE]
 
 
@@ -466,18 +516,61 @@ def test_nothing_is_noted_that_cannot_be_sent() -> None:
     assert drive.written == []
 
 
-def test_a_refusal_for_the_time_is_sent_again_at_once_after_another_look() -> None:
-    later = datetime.now(UTC) + timedelta(minutes=20)
-    expired = error(400, "RequestExpired", date=format_datetime(later, usegmt=True))
+AHEAD = datetime.now(UTC) + timedelta(minutes=20)
+EXPIRED = error(400, "RequestExpired", date=format_datetime(AHEAD, usegmt=True))
 
-    drive = Creation(listing(), READY, expired, listing(), MADE)
+
+def test_a_refusal_for_the_time_is_sent_again_at_once_after_another_look() -> None:
+    drive = Creation(listing(), READY, EXPIRED, listing(), MADE)
 
     assert drive.result == "amva-9"
     assert drive.actions == [LIST, MODEL, CREATE, LIST, CREATE]
     assert drive.slept == [0.0]
     assert drive.written == [(NOW, 2), ("nothing", 3), (NOW, 4), ("amva-9", 5)]
+    ((level, text),) = drive.lines
+    assert level == logging.INFO
+    assert text.startswith(
+        "Nothing was done. Looking again, and asking again, in 0 seconds. CreateModelCompTask: "
+    )
     signed_at = datetime.fromisoformat(drive.requests[-1].headers["x-bce-date"])
-    assert abs(signed_at - later) < timedelta(minutes=1)
+    assert abs(signed_at - AHEAD) < timedelta(minutes=1)
+
+
+def test_what_shows_before_it_is_sent_again_is_adopted() -> None:
+    drive = Creation(listing(), READY, EXPIRED, listing(OURS))
+
+    assert drive.result == "amva-1"
+    assert drive.actions == [LIST, MODEL, CREATE, LIST]
+    assert drive.written == [(NOW, 2), ("nothing", 3), ("amva-1", 4)]
+    assert "an earlier try has created amva-1" in drive.lines[-1][1]
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["notes are kept", "before Airflow 3.3"])
+@pytest.mark.parametrize("jumps", [True, False], ids=["it was suspended", "it is always late"])
+def test_a_machine_whose_clock_was_suspended_with_it(jumps: bool, stored: bool) -> None:
+    """Its own clock tells nothing; the platform's, compared with the answer before, does."""
+    assert isinstance(READY, Response)
+    date = format_datetime(AHEAD if not jumps else datetime.now(UTC), usegmt=True)
+    ready = replace(READY, headers={**READY.headers, "date": date})
+    slept = [5.0, 5.0, 2.0] if jumps and not stored else []
+
+    drive = Creation(
+        listing(),
+        ready,
+        EXPIRED,
+        *[listing()] * (len(slept) + 1),
+        MADE,
+        earlier=NOTHING if stored else None,
+        try_number=1,
+    )
+
+    assert drive.result == "amva-9"
+    assert drive.slept == [0.0, *slept]
+    told = (
+        "This process stood still, and another try may have created the model compression task. Looking for"
+        " it for 12 seconds before another is created."
+    )
+    assert drive.lines[1:] == [(logging.INFO, told)] * bool(slept)
 
 
 def test_a_creation_leaves_at_once_and_expires() -> None:
@@ -486,3 +579,34 @@ def test_a_creation_leaves_at_once_and_expires() -> None:
     assert [request.send_by for request in drive.requests] == [None, None, NOW + 5]
     lifetimes = [request.headers["Authorization"].split("/")[3] for request in drive.requests]
     assert lifetimes == ["1800", "1800", "12"]
+
+
+# -- a look without a creation -----------------------------------------------------------------------------
+
+
+class Search(Drive):
+    """A look for a task, for so many seconds; its clock moves only when it sleeps."""
+
+    def __init__(self, *replies: Reply, seconds: float) -> None:
+        steps = find_ours(exchange(), NEW, NOW + seconds, lambda: NOW + sum(self.slept))
+        super().__init__(steps, replies)
+
+
+@pytest.mark.parametrize(("seconds", "slept"), [(12, [5, 5, 2]), (5, [5]), (0, []), (-3, [])])
+def test_it_is_looked_for_until_then_and_at_least_once(seconds: float, slept: list[float]) -> None:
+    looks = [listing()] * len(slept)
+
+    missed = Search(*looks, listing(), seconds=seconds)
+    found = Search(*looks, listing(OURS), seconds=seconds)
+
+    assert missed.error is found.error is None
+    assert missed.result is None
+    assert found.result.id == "amva-1"
+    assert missed.slept == found.slept == slept
+    assert found.bodies[-1]["sourceModelId"] == SOURCE
+
+
+def test_two_with_our_mark_are_not_told_apart() -> None:
+    drive = Search(listing(), listing(OURS, OURS | {"id": "amva-2"}), seconds=12)
+
+    assert type(drive.error) is QianfanTaskAmbiguousError

@@ -47,9 +47,13 @@ def test_a_try_that_has_been_replaced_writes_nothing(kept: dict[str, Any], their
         store["note"] = theirs
     found = dict(store)
 
-    with pytest.raises(QianfanTransientError, match="another try of this task has taken over") as raised:
+    with pytest.raises(QianfanTransientError) as raised:
         journal.write(sent_at=4.0)
 
+    assert str(raised.value) == (
+        "This try: another try of this task has taken over: the note that Airflow keeps is no longer the one"
+        " of this try. This try sends nothing more."
+    )
     assert raised.value.sent is False
     assert store == found
     journal.take_back()
@@ -67,6 +71,36 @@ def test_a_try_goes_on_writing_what_it_alone_writes() -> None:
     journal.write(id="made-1")
 
     assert store == {"note": {"mark": MARK, "sent_at": 2.0, "id": "made-1"}}
+
+
+@pytest.mark.parametrize(
+    ("kept", "counts"),
+    [
+        ({"mark": MARK, "sent_at": 1.0}, True),
+        ({"mark": MARK}, True),
+        ({"mark": "another", "sent_at": 1.0}, False),
+        ({"sent_at": 1.0}, False),
+        ("sent", False),
+        (None, False),
+    ],
+)
+def test_what_is_kept_counts_if_it_is_about_the_same(kept: Any, counts: bool) -> None:
+    journal = Journal(Kept(note=kept), "note", {"mark": MARK}, 2)
+
+    assert journal.entry == (kept if counts else {})
+
+
+def test_what_an_earlier_try_wrote_is_not_taken_back() -> None:
+    earlier = {"mark": MARK, "sent_at": 1.0}
+    store = Kept(note=earlier)
+    journal = Journal(store, "note", {"mark": MARK}, 2)
+
+    journal.take_back()
+    assert store == {"note": earlier}
+    journal.write(sent_at=2.0)
+    journal.take_back()
+
+    assert store == {"note": earlier}
 
 
 @pytest.mark.parametrize(

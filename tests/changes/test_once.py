@@ -22,6 +22,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import (
+    Effect,
     Endpoint,
     Exchange,
     NoResponse,
@@ -36,8 +37,9 @@ from airflow_provider_qianfan.changes.compression import NewTask
 from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
 from airflow_provider_qianfan.changes.once import create_once
 from airflow_provider_qianfan.changes.service import NewService
+from airflow_provider_qianfan.changes.standstill import Standstill
 from airflow_provider_qianfan.changes.update import Swap, swap_once
-from tests.api.steps import answer, error, page
+from tests.api.steps import Drive, answer, error, page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -487,6 +489,18 @@ def test_a_search_lasts_as_long_as_the_log_says(subject: Any) -> None:
     assert 6 <= ended - lost <= 8
 
 
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_request_that_does_not_leave_is_sent_again_three_times(subject: Any) -> None:
+    airflow = Airflow(subject, ["reset before"] * 3).run()
+    given_up = Airflow(subject, ["reset before"] * 4).run()
+
+    check(airflow)
+    check(given_up)
+    assert (airflow.tries, given_up.tries) == (1, 2)
+    pauses = re.findall(r"asking again, in (.*?)\.", "\n".join(text for _, _, text in airflow.lines))
+    assert pauses == ["1 second", "2 seconds", "4 seconds"]
+
+
 @STORED
 def test_what_was_served_before_is_not_what_the_next_try_has_swapped_to(stored: bool) -> None:
     moments = Airflow(swap, [], stored=stored).run().moments
@@ -495,6 +509,37 @@ def test_what_was_served_before_is_not_what_the_next_try_has_swapped_to(stored: 
         airflow = Airflow(swap, [], lag=0.0, stored=stored, freeze_at=moment, rolls_back=False).run()
         check(airflow, moment)
         assert set(airflow.previous) <= {OLD}, moment
+
+
+# -- a standstill ------------------------------------------------------------------------------------------
+
+REQUEST = Request("https://h", {}, b"")
+
+
+@pytest.mark.parametrize(
+    ("before", "effect", "takes", "noticed"),
+    [
+        (5.0, REQUEST, 65.0, False),
+        (5.1, REQUEST, 0.0, True),
+        (0.0, REQUEST, 65.1, True),
+        (5.0, Sleep(5.0), 10.0, False),
+        (0.0, Sleep(5.0), 10.1, True),
+        (0.0, Sleep(300.0), 305.0, False),
+        (0.0, Sleep(300.0), 305.1, True),
+    ],
+)
+def test_what_takes_longer_than_it_may_is_a_standstill(
+    before: float, effect: Effect, takes: float, noticed: bool
+) -> None:
+    def steps() -> Steps[None]:
+        yield effect
+
+    times = iter([START, START + before, START + before + takes])
+    standstill = Standstill(lambda: next(times))
+
+    Drive(standstill.watch(steps()), [answer({})])
+
+    assert standstill.ended == (START + before + takes if noticed else None)
 
 
 # -- the note ----------------------------------------------------------------------------------------------
@@ -510,6 +555,9 @@ def test_a_platform_that_takes_too_long_to_look_at(seconds: float) -> None:
 
     assert airflow.platform.effects == []
     _, _, failure = airflow.errors[0]
-    assert re.search("nothing was sent: the look before it took .* ended 0 seconds ago", str(failure))
+    told = (
+        "^Creating a model compression task: nothing was sent: the look before it took .* ended 0 seconds ago"
+    )
+    assert re.search(told, str(failure))
     assert isinstance(failure, QianfanTransientError)
     assert failure.sent is False

@@ -193,7 +193,10 @@ def test_an_adopted_service_that_serves_another_version_is_warned_about() -> Non
 
 
 def test_a_service_that_must_not_exist() -> None:
-    assert type(Creation(services(OURS), if_exists="fail").error) is QianfanResourceExistsError
+    drive = Creation(services(OURS), if_exists="fail")
+
+    assert type(drive.error) is QianfanResourceExistsError
+    assert (drive.error.resource_id, drive.error.status) == (SERVICE, "Serving")
 
 
 def test_two_services_with_our_mark_are_a_matter_for_a_person() -> None:
