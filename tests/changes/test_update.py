@@ -211,6 +211,7 @@ def test_a_service_that_has_the_version_and_does_not_serve_it(status: str) -> No
     assert type(drive.error) is QianfanResourceFailedError
     told = rf"svco-1 \('chat'\) has the model version amv-new, and is {status}\. Nothing was sent.*console"
     assert re.search(told, str(drive.error))
+    assert (drive.error.resource_id, drive.error.status) == (SERVICE, status)
     assert drive.remembered == [(SERVED_NEW, 1)]
     assert drive.actions == [DETAIL]
     assert drive.journal == drive.lines == []
@@ -242,6 +243,14 @@ def test_nothing_is_sent_to_a_service_that(reply: Reply, kind: type, told: str) 
     assert told in str(drive.error)
     assert drive.actions == [DETAIL]
     assert drive.journal == drive.remembered == []
+
+
+@pytest.mark.parametrize(("replies", "missing"), [([GONE], SERVICE), ([service(OLD), GONE], NEW)])
+def test_an_error_names_what_is_not_there(replies: list[Reply], missing: str) -> None:
+    drive = Update(*replies, model_set_id=None)
+
+    assert isinstance(drive.error, QianfanResourceNotFoundError)
+    assert drive.error.resource_id == missing
 
 
 # -- the model set -----------------------------------------------------------------------------------------
@@ -281,7 +290,8 @@ def test_the_model_set_is_asked_for_if_it_is_not_given(reply: Reply) -> None:
         pytest.param(
             model("Creating", modelName="bot"),
             QianfanTransientError,
-            r"amv-new \('bot'\) has the status 'Creating', .* Nothing was sent\. .*QianfanModelSensor",
+            r"^DescribeModel: model version amv-new \('bot'\) has the status 'Creating', and can be deployed"
+            r" .* Nothing was sent\. Wait for it with QianfanModelSensor",
             id="is being made",
         ),
         pytest.param(
@@ -355,7 +365,10 @@ def test_an_update_in_progress_that_may_lead_anywhere(shown: str, try_: dict[str
 
     assert isinstance(drive.error, QianfanTransientError)
     assert drive.error.sent is False
-    told = f"shows {shown} and updateStatus Updating, and .* not say to which .* Nothing was sent; .*retries"
+    told = (
+        rf"^ModifyService: service svco-1 \('chat'\) shows {shown} and updateStatus Updating, and .* not say"
+        " to which .* Nothing was sent; .*retries"
+    )
     assert re.search(told, str(drive.error))
     assert drive.actions == [DETAIL]
     assert drive.slept == drive.journal == drive.remembered == drive.lines == []
@@ -428,10 +441,14 @@ def test_a_machine_whose_clock_was_suspended_with_it(jumps: bool, stored: bool) 
     assert isinstance(row, Response)
     looked = replace(row, headers={**row.headers, "date": late})
 
-    drive = Update(looked, EXPIRED, service(OLD), DONE, stored=stored)
+    drive = Update(looked, EXPIRED, service(OLD), DONE, stored=stored, takes=2.0)
 
     if jumps and not stored:
-        assert "this process stood still" in str(drive.error)
+        assert isinstance(drive.error, QianfanTransientError)
+        assert str(drive.error).startswith(
+            "ModifyService: this process stood still until 2 seconds ago, and "
+        )
+        assert drive.error.sent is False
         assert drive.actions == [DETAIL, MODIFY, DETAIL]
     else:
         assert drive.error is None
@@ -455,11 +472,36 @@ def test_an_update_leaves_at_once_and_expires() -> None:
     assert lifetimes == ["1800", "12"]
 
 
-def test_after_a_slow_question_for_the_model_set_the_service_is_looked_at_again() -> None:
-    drive = Update(service(OLD), model("Ready"), service(NEW), model_set_id=None, takes=6.0)
+@pytest.mark.parametrize(
+    ("shown", "sent"), [(service(NEW), []), (service(OLD), [MODIFY])], ids=["the version", "another"]
+)
+def test_after_a_slow_question_for_the_model_set_the_service_is_looked_at_again(
+    shown: Reply, sent: list[str]
+) -> None:
+    drive = Update(service(OLD), model("Ready"), shown, DONE, model_set_id=None, takes=6.0)
 
     assert drive.error is None
-    assert drive.actions == [DETAIL, MODEL, DETAIL]
+    assert drive.actions == [DETAIL, MODEL, DETAIL, *sent]
+
+
+def test_nothing_is_sent_after_a_look_that_took_too_long() -> None:
+    drive = Update(service(OLD), DONE, takes=11.0)
+
+    assert isinstance(drive.error, QianfanTransientError)
+    told = "ModifyService: nothing was sent: the look before it took 11 seconds and ended 0 seconds ago. "
+    assert str(drive.error).startswith(told)
+    assert drive.error.sent is False
+    assert drive.actions == [DETAIL]
+    assert drive.journal == drive.remembered == []
+
+
+def test_nothing_is_noted_that_cannot_be_sent() -> None:
+    drive = Update(service(OLD), DONE, model_set_id="am-\ud800")
+
+    assert isinstance(drive.error, ValueError)
+    assert str(drive.error).startswith("model_set_id has half of a character")
+    assert drive.actions == [DETAIL]
+    assert drive.journal == drive.remembered == []
 
 
 LOST = {
@@ -496,8 +538,9 @@ def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
     assert isinstance(drive.error, QianfanTransientError)
     assert drive.error.sent is True
     told = (
-        "not known whether service svco-1 is to be updated to amv-new, .*For 12 seconds .* shown amv-old and"
-        " no update. The next try looks again.*If there are no retries left, look in the Qianfan console"
+        "^ModifyService: it is not known whether service svco-1 is to be updated to amv-new, .*For 12 seconds"
+        " .* shown amv-old and no update. The next try looks again.*If there are no retries left, look in the"
+        r" Qianfan console before you clear this task\.$"
     )
     assert re.search(told, str(drive.error))
     assert str(drive.error.__cause__).startswith("ModifyService: ")
@@ -857,7 +900,10 @@ def test_without_a_journal_what_was_served_before_is_not_known(
     assert drive.actions == [DETAIL] * len(looks)
     assert drive.slept == slept
     assert drive.remembered == []
-    told = "not known what the service served before this task.* No previous_model_id is pushed"
+    told = (
+        "^It is not known what the service served before this task: an earlier try may have changed it, and"
+        ".* No previous_model_id is pushed"
+    )
     assert re.search(told, drive.logged(logging.WARNING))
 
 
