@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,16 +82,18 @@ def test_no_such_task() -> None:
     drive = cancel(error(404, "NoSuchKey"), NO_ROWS)
 
     assert type(drive.error) is QianfanTaskNotFoundError
+    assert str(drive.error).startswith("There is no model compression task amva-1. Check the id, and that ")
     assert "NoSuchKey" in str(drive.error)
+    assert (drive.error.model_comp_task_id, drive.error.request_id) == ("amva-1", "r-1")
     assert actions(drive) == [DETAIL, LIST]
 
 
 class Waiting(Drive):
     """A wait for the end of a task, of thirty seconds at most; its clock moves only when it sleeps."""
 
-    def __init__(self, *replies: Reply, status: str = "running") -> None:
+    def __init__(self, *replies: Reply, status: str = "running", until: float = 30.0) -> None:
         seen = task("amva-1", status)
-        steps = wait_for_end(exchange(), seen, poke_interval=12, until=30.0, clock=lambda: sum(self.slept))
+        steps = wait_for_end(exchange(), seen, poke_interval=12, until=until, clock=lambda: sum(self.slept))
         super().__init__(steps, replies)
 
 
@@ -106,12 +109,36 @@ def test_what_has_ended_is_not_waited_for() -> None:
     assert Waiting(status="stopped").requests == []
 
 
-def test_the_time_is_up() -> None:
-    drive = Waiting(is_now("stopping"), is_now("stopping"), page(502))
+@pytest.mark.parametrize(
+    ("looks", "slept", "status", "trouble"),
+    [
+        pytest.param([], [], "running", "", id="from the start"),
+        pytest.param(
+            [is_now("stopping"), page(502), is_now("stopping")],
+            [12, 12, 0.5],
+            "stopping",
+            "",
+            id="after a good look",
+        ),
+        pytest.param(
+            [is_now("stopping"), is_now("stopping"), page(502)],
+            [12, 12, 0.5],
+            "stopping",
+            " The last look: DescribeModelCompTask: HTTP 502 .*",
+            id="after a failed look",
+        ),
+    ],
+)
+def test_the_time_is_up(looks: list[Reply], slept: list[float], status: str, trouble: str) -> None:
+    drive = Waiting(*looks, until=sum(slept))
 
     assert type(drive.error) is QianfanTransientError
-    assert "is stopping when the time is up" in str(drive.error)
-    assert "HTTP 502" in str(drive.error)
+    told = (
+        rf"^Waiting for the end of amva-1.*: it was cancelled, but is {status} when the time is up"
+        rf" \(timeout\)\.{trouble}$"
+    )
+    assert re.search(told, str(drive.error))
+    assert drive.slept == slept
 
 
 def test_a_refusal_is_not_waited_out() -> None:
