@@ -264,8 +264,8 @@ def _search(
             if len(ours) > 1:
                 raise new.ambiguous_error(
                     f"{len(ours)} {new.noun}s carry this task's mark {new.mark}:"
-                    f" {'; '.join(map(new.describe, ours[:10]))}. Nothing was created. Remove those that"
-                    " are not wanted, in the Qianfan console, then clear this task.",
+                    f" {'; '.join(map(new.describe, ours[:10]))}. Nothing more is created. Remove those"
+                    " that are not wanted, in the Qianfan console, then clear this task.",
                     **_in_common(list(map(new.known, ours))),
                 )
             if ours:

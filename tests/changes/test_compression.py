@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,7 +52,6 @@ CREATE = "CreateModelCompTask"
 NOTHING: dict[str, Any] = {}
 SETTLE = 12.0
 NOW = 1000.0
-LATER = SimpleNamespace(resolve="an upstream task's result")
 
 
 def exchange() -> Exchange:

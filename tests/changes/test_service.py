@@ -204,7 +204,9 @@ def test_two_services_with_our_mark_are_a_matter_for_a_person() -> None:
 
     assert type(drive.error) is QianfanResourceAmbiguousError
     assert (drive.error.resource_id, drive.error.status) == (None, "Serving")
-    assert re.search("2 services carry .*svco-1.* Serving; .*svco-2.* Nothing was created", str(drive.error))
+    assert re.search(
+        "2 services carry .*svco-1.* Serving; .*svco-2.* Nothing more is created", str(drive.error)
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from airflow_provider_qianfan.api.resource import SERVICE
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
-from airflow_provider_qianfan.emulator.specs import TaskSpec
-from airflow_provider_qianfan.emulator.steps import TaskStep
+from airflow_provider_qianfan.emulator.specs import ServiceSpec, TaskSpec
+from airflow_provider_qianfan.emulator.steps import ServiceStep, TaskStep
 from airflow_provider_qianfan.gate.memory import Memory
+from airflow_provider_qianfan.gate.resource import Resource
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.gate.snapshot import Query
 from airflow_provider_qianfan.triggers import _shared
@@ -125,6 +127,25 @@ def test_waits_for_many_source_models_cost_the_pages_of_the_list(emulator: Emula
     slots = intervals(emulator)
     assert 3 <= len(slots) <= 4
     assert all(slot == {"whole": 2} for slot in slots)
+
+
+def test_a_key_that_may_not_list_services_watches_them_one_by_one(emulator: EmulatorServer) -> None:
+    world = emulator.world
+    world.account.permission = "service_read"
+    ids = [world.services.add(ServiceSpec("amv-old")) for _ in range(2)]
+    targets = [Resource(SERVICE, service_id, "amv-new").to_json() for service_id in ids]
+
+    async def steps() -> list[bool]:
+        async with waiting(*(trigger(target=target) for target in targets)) as events:
+            await asyncio.sleep(2.5)
+            world.services.change(ids[0], ServiceStep(model_id="amv-new"))
+            event = await asyncio.wait_for(events[0], 10)
+            assert event["target"] == targets[0]
+            return [waited.done() for waited in events]
+
+    assert in_a_loop(steps) == [True, False]
+    assert world.count("DescribeServices") == 1
+    assert world.count("DescribeService") >= 4
 
 
 def test_a_poke_interval_means_no_later_than(emulator: EmulatorServer) -> None:
