@@ -30,6 +30,7 @@ _KEYS_ARE_MADE = (
     " An Access Key pair is made at https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the"
     " application API key)."
 )
+_EXTRAS = ("proxy", "session_token", "timeout", "verify")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -55,13 +56,25 @@ def refused_key(error: QianfanAuthError, conn_id: str) -> QianfanAuthError:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a connection of type ``qianfan`` says."""
+    """
+    What a connection of type ``qianfan`` says.
+
+    :param unknown: the keys of its extra that mean nothing here.
+    """
 
     endpoint: Endpoint
     credentials: Credentials
     timeout: float = DEFAULT_TIMEOUT
     verify: bool | str = True
     proxy: Secret | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """A sentence about what is in the connection in vain; empty if nothing is."""
+        if not self.unknown:
+            return ""
+        return f"Extra {', '.join(self.unknown)} means nothing here. The keys are {', '.join(_EXTRAS)}."
 
     @property
     def connect_timeout(self) -> float:
@@ -108,7 +121,10 @@ def _read(connection: Connection, extra: Mapping[str, Any]) -> Settings | list[s
     except ValueError as error:
         problems.append(f"host: {error}")
     timeout, verify, proxy = _timeout(extra, problems), _verify(extra, problems), _proxy(extra, problems)
-    return problems or Settings(endpoint, Credentials(login, password, token or None), timeout, verify, proxy)
+    # Airflow's own, older form of a key.
+    unknown = tuple(clean(key, 40) for key in extra if key not in _EXTRAS and not key.startswith("extra__"))
+    credentials = Credentials(login, password, token or None)
+    return problems or Settings(endpoint, credentials, timeout, verify, proxy, unknown[:5])
 
 
 def _key(field: str, value: object, problems: list[str]) -> str:

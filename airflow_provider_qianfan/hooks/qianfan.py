@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 LONGEST_TEST = 8.0
 """Seconds; somebody sits before the form and waits."""
 
+_WARNED: set[tuple[str, str]] = set()
+"""What this process has warned of: connections, and what is in them in vain."""
+
 
 class QianfanHook(BaseHook):
     """
@@ -86,6 +89,10 @@ class QianfanHook(BaseHook):
             self._settings = Settings.read(*self._read_connection())
             for secret in self._settings.secrets:
                 mask_secret(secret)
+            told = (self.qianfan_conn_id, self._settings.warning)
+            if self._settings.unknown and told not in _WARNED:  # a sensor has a hook for each look
+                _WARNED.add(told)
+                self.log.warning("Connection %r: %s", *told)
         return self._settings
 
     def _read_connection(self) -> tuple[Connection, dict[str, Any]]:
@@ -131,7 +138,7 @@ class QianfanHook(BaseHook):
             settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST / 2))
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
             with Driver(settings) as driver:
-                way = f" Route: {driver.adapter.route}."
+                way = f" Route: {driver.adapter.route}. {settings.warning}".rstrip()
                 driver.run(probe.call(MODEL_PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
             return False, f"{str(error).rstrip('.')}.{way}"

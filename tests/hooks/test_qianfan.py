@@ -20,6 +20,7 @@ from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.get_provider_info import get_provider_info
+from airflow_provider_qianfan.hooks import qianfan
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests.dag_runs import AIRFLOW_3
 
@@ -409,6 +410,26 @@ else:
 
         assert 'type="password"' in drawn
         assert f'value="{shown}"' in drawn
+
+
+def test_extras_that_mean_nothing_are_named(
+    emulator: EmulatorServer, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(qianfan, "_WARNED", set())
+    monkeypatch.setattr(
+        QianfanHook, "log", SimpleNamespace(warning=lambda text, *values: warnings.append(text % values))
+    )
+    uri = f"{emulator.connection_uri}?time_out=5&timeout=5&extra__qianfan__verify=x&proxies=p"
+    told = "Extra time_out, proxies means nothing here. The keys are proxy, session_token, timeout, verify."
+
+    for _ in range(2):
+        connect(uri).list_model_comp_tasks()
+
+    assert warnings == [f"Connection 'qianfan_default': {told}"]
+    good, message = connect(uri).test_connection()
+    assert good
+    assert message.endswith(told)
 
 
 def test_testing_a_connection_that_is_not_whole(connect: Any) -> None:
