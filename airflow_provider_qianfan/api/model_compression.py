@@ -49,6 +49,7 @@ class ModelCompTask:
     :param source_model_id: the model version being compressed, ``amv-…``.
     :param model_id: the model version produced, ``amv-…``; None unless the platform names one.
     :param create_time: when it was created; None where that is not known.
+    :param finish_time: when it ended; None where that is not known, as of a task that has not.
     :param failed_reason: why it failed; only the detail action tells.
     :param description: what its creator wrote about it.
     :param json: the platform's own object, everything in it.
@@ -60,6 +61,7 @@ class ModelCompTask:
     source_model_id: str | None = None
     model_id: str | None = None
     create_time: datetime | None = None
+    finish_time: datetime | None = None
     failed_reason: str | None = None
     description: str | None = None
     json: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -81,6 +83,7 @@ class ModelCompTask:
             source_model_id=_text(row, "sourceModelId"),
             model_id=_text(row, "modelId"),
             create_time=parse_time(row.get("createTime")),
+            finish_time=parse_time(row.get("finishTime")),
             failed_reason=_text(row, "failedReason"),
             description=_text(row, "description"),
             json=row,

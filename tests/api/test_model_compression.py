@@ -44,6 +44,18 @@ def test_the_documented_example() -> None:
     assert drive.bodies == [{"maxKeys": 100, "sourceModelId": "amv-m45zi5edgff1"}]
 
 
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ("2024-03-22T18:13:33+08:00", datetime(2024, 3, 22, 10, 13, 33, tzinfo=UTC)),
+        ("0000-00-00T00:00:00Z", None),
+        (None, None),
+    ],
+)
+def test_when_it_finished(told: str | None, read: datetime | None) -> None:
+    assert ModelCompTask.parse({**EXAMPLE, "finishTime": told}).finish_time == read
+
+
 @pytest.mark.parametrize("key", [key for key in EXAMPLE if key != "id"])
 @pytest.mark.parametrize("value", [None, "", 7, [], "missing"])
 def test_every_value_but_the_id_may_be_missing_or_odd(key: str, value: Any) -> None:
