@@ -34,13 +34,6 @@ from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompT
             title="Source model",
             description="The model version that is being compressed.",
         ),
-        "not_older_than_hours": Param(
-            24,
-            type="integer",
-            minimum=0,
-            title="Not older than (hours)",
-            description="Compression tasks created longer before this run are left over from earlier ones.",
-        ),
     },
 )
 def alert_on_failure() -> None:
@@ -49,7 +42,7 @@ def alert_on_failure() -> None:
         task_id="wait_for_compression",
         source_model_id="{{ params.source_model_id }}",
         # Without this, a success of last week would open the gate for a compression that has not begun.
-        created_after="{{ dag_run.start_date - macros.timedelta(hours=params.not_older_than_hours) }}",
+        created_after=timedelta(hours=24),
         deferrable=True,
         poke_interval=30,
         timeout=timedelta(hours=12),

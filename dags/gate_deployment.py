@@ -36,13 +36,6 @@ log = logging.getLogger(__name__)
             title="Source model",
             description="The version id of the model that is being compressed: amv-…",
         ),
-        "not_older_than_hours": Param(
-            24,
-            type="integer",
-            minimum=0,
-            title="Not older than (hours)",
-            description="A compression task that is older when this run starts is left over from earlier.",
-        ),
     },
 )
 def gate_deployment() -> None:
@@ -50,7 +43,7 @@ def gate_deployment() -> None:
         task_id="wait_for_compression",
         source_model_id="{{ params.source_model_id }}",
         # Without this, a success of last week would open the gate for a compression that has not begun.
-        created_after="{{ dag_run.start_date - macros.timedelta(hours=params.not_older_than_hours) }}",
+        created_after=timedelta(hours=24),
         deferrable=True,
         poke_interval=30,
         timeout=timedelta(hours=12),

@@ -41,13 +41,6 @@ from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompT
             title="Source models",
             description="The model versions that are being compressed, one a line.",
         ),
-        "not_older_than_hours": Param(
-            24,
-            type="integer",
-            minimum=0,
-            title="Not older than (hours)",
-            description="Compression tasks created longer before this run are left over from earlier ones.",
-        ),
     },
 )
 def gate_many_models() -> None:
@@ -63,7 +56,7 @@ def gate_many_models() -> None:
             task_id="wait_for_compression",
             source_model_id=source_model_id,
             # Without this, a success of last week would open the gate for a compression that has not begun.
-            created_after="{{ dag_run.start_date - macros.timedelta(hours=params.not_older_than_hours) }}",
+            created_after=timedelta(hours=24),
             deferrable=True,
             poke_interval=30,
             timeout=timedelta(hours=12),

@@ -60,7 +60,7 @@ def check_literal(argument: str, value: object) -> None:
     if is_rendered_later(value):
         return
     if argument == "created_after":
-        check_time(argument, value)
+        check_since(argument, value)
     else:
         check_text(argument, value)
 
@@ -137,10 +137,44 @@ def check_time(argument: str, value: object) -> datetime:
         raise ValueError(
             f"{argument}={clean(repr(value))} is not a time. Write ISO 8601, such as"
             " 2026-01-31T08:00:00+08:00 (UTC if it"
-            f" has no offset), or pass a date or datetime.{_how_a_number_came(value)}"
+            " has no offset), or pass a date, a datetime, or a timedelta before the run's start."
+            f"{_how_a_number_came(value)}"
         )
     try:
         return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
+
+
+def check_since(argument: str, value: object) -> None:
+    """
+    Check a point in time as :func:`check_time` does, or a span of time before the start of the DAG run.
+
+    :raises ValueError: if it is neither.
+    """
+    if isinstance(value, timedelta):
+        check_seconds(argument, value, 0.0)
+    else:
+        check_time(argument, value)
+
+
+def read_since(argument: str, value: object, run_started: datetime | None) -> datetime:
+    """
+    Read what :func:`check_since` checks.
+
+    :param run_started: when the DAG run started; None if that is not known.
+    :raises ValueError: if it tells no point in time.
+    """
+    if not isinstance(value, timedelta):
+        return check_time(argument, value)
+    check_seconds(argument, value, 0.0)
+    if run_started is None:
+        raise ValueError(
+            f"{argument}={clean(repr(value))} counts back from the start of the DAG run, and Airflow does not"
+            " say when that was. Pass a time instead."
+        )
+    try:
+        return run_started - value
     except OverflowError:
         raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.text import clean, count_of, duration
 from airflow_provider_qianfan.api.times import parse_time
-from airflow_provider_qianfan.gate.arguments import IfSeveral, check_if_several, check_text, check_time
+from airflow_provider_qianfan.gate.arguments import IfSeveral, check_if_several, check_text, read_since
 from airflow_provider_qianfan.gate.wording import name_of
 
 if TYPE_CHECKING:
@@ -85,10 +85,12 @@ class Selector:
         name: object = None,
         created_after: object = None,
         if_several: object = "fail",
+        run_started: datetime | None = None,
     ) -> Selector:
         """
         Make a selector from what a DAG author gave; None is what was left out.
 
+        :param run_started: when the DAG run started; None if that is not known.
         :raises ValueError: if a value cannot be meant.
         """
 
@@ -99,13 +101,12 @@ class Selector:
             source_model_id=text("source_model_id", source_model_id),
             model_comp_task_id=text("model_comp_task_id", model_comp_task_id),
             name=text("name", name),
-            created_after=None if created_after is None else check_time("created_after", created_after),
+            created_after=(
+                None if created_after is None else read_since("created_after", created_after, run_started)
+            ),
             if_several=check_if_several(if_several),
+            run_started=run_started,
         )
-
-    def starting(self, run_started: datetime | None) -> Selector:
-        """Return the same selector for a DAG run that started at ``run_started``."""
-        return replace(self, run_started=run_started)
 
     def __str__(self) -> str:
         parts = []

@@ -58,9 +58,9 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
     :param statuses: only tasks with one of these statuses: ``creating``, ``running``, ``succeeded``,
         ``failed``, ``stopping``, ``stopped``. Default: any (templated).
     :param name: only tasks of exactly this name (templated).
-    :param created_after: only tasks not created before this: ISO 8601 text, a date or a datetime; UTC if it
-        has no offset; compared at whole seconds. Tasks that do not say when they were created are left out
-        (templated).
+    :param created_after: only tasks not created before this: a timedelta before the start of the DAG run; or
+        ISO 8601 text, a date or a datetime, UTC if it has no offset. Compared at whole seconds. Tasks that do
+        not say when they were created are left out (templated).
     :param limit: return the newest so many, default 100: the list is history, and an XCom is not the place
         for all of it. None for all.
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
@@ -85,7 +85,7 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         source_model_id: str | None = None,
         statuses: Sequence[str] | None = None,
         name: str | None = None,
-        created_after: str | date | datetime | None = None,
+        created_after: str | date | datetime | timedelta | None = None,
         limit: int | None = 100,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
@@ -110,7 +110,10 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         self._check_arguments(context)
-        selector = Selector.check(**{argument: getattr(self, argument) for argument in FILTERS})
+        started = getattr(context.get("dag_run"), "start_date", None)
+        selector = Selector.check(
+            **{argument: getattr(self, argument) for argument in FILTERS}, run_started=started
+        )
         statuses = None if self.statuses is None else _check_statuses(self.statuses, rendered=True)
         with QianfanHook(self.qianfan_conn_id) as hook:
             tasks = hook.list_model_comp_tasks(selector.source_model_id)

@@ -39,8 +39,9 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     :param model_comp_task_id: the task, ``amva-…`` (templated). One that is not there for ``settle`` seconds
         is an error.
     :param name: the task's name (templated).
-    :param created_after: the task was not created before this: ISO 8601 text, a date or a datetime; UTC if it
-        has no offset; compared at whole seconds (templated).
+    :param created_after: the task was not created before this: a timedelta before the start of the DAG run;
+        or ISO 8601 text, a date or a datetime, UTC if it has no offset. Compared at whole seconds
+        (templated).
     :param if_several: what to do if several tasks that fit are ``creating`` or ``running`` at once:
         ``"fail"`` (default), or ``"newest"``, to let the newest count and warn.
     :param wait_for_model_ready: whether the produced model version has to be ``Ready``, too, before the gate
@@ -81,7 +82,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         source_model_id: str | None = None,
         model_comp_task_id: str | None = None,
         name: str | None = None,
-        created_after: str | date | datetime | None = None,
+        created_after: str | date | datetime | timedelta | None = None,
         if_several: IfSeveral | None = "fail",
         wait_for_model_ready: bool = False,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
@@ -115,7 +116,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         self._check_arguments(context)
         values = {argument: getattr(self, argument) for argument in CRITERIA}
         started = getattr(context.get("dag_run"), "start_date", None)
-        selector = Selector.check(**values, if_several=self.if_several).starting(started)
+        selector = Selector.check(**values, if_several=self.if_several, run_started=started)
         return replace(selector, model_ready=self.wait_for_model_ready)
 
     def _opening(self, verdict: Open) -> Opening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def test_its_gate_waits_cheaply_for_a_task_of_this_run(load_dag: Callable[[str],
     for task in load_dag(file.stem).tasks:
         if task.task_type == "QianfanModelCompTaskSensor":
             assert task.deferrable
-            assert task.model_comp_task_id is not None or "dag_run.start_date" in task.created_after
+            assert task.model_comp_task_id is not None or task.created_after == timedelta(hours=24)
             assert not task.soft_fail
 
 

@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from airflow_provider_qianfan.api.errors import (
+    MODEL_PATH,
     QianfanAPIError,
     QianfanConfigurationError,
     QianfanError,
@@ -37,7 +38,7 @@ from airflow_provider_qianfan.api.exchange import (
     NoResponse,
     RetryPolicy,
 )
-from airflow_provider_qianfan.api.model_compression import LIST, PATH
+from airflow_provider_qianfan.api.model_compression import LIST
 from airflow_provider_qianfan.api.signing import Credentials, Secret
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.hooks import _sockets
@@ -442,7 +443,7 @@ class Seen:
 
 def ask(settings: Settings) -> Any:
     exchange = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
-    return exchange.call(PATH, LIST)
+    return exchange.call(MODEL_PATH, LIST)
 
 
 def in_a_worker(settings: Settings) -> tuple[Seen, Answer]:
@@ -676,7 +677,7 @@ def test_a_session(stage: Stage, name: str) -> None:
 
 def posted(session: SigningSession) -> tuple[int, NoResponse | None]:
     try:
-        return session.post(PATH, params={"Action": LIST}, json={}).status_code, None
+        return session.post(MODEL_PATH, params={"Action": LIST}, json={}).status_code, None
     except NoAnswerError as error:
         return 0, error.reply
 
@@ -697,7 +698,7 @@ def test_a_server_that_does_not_read(stage: Stage) -> None:
         SigningSession(stage.settings("plain", server.port)) as session,
         pytest.raises(NoAnswerError) as failure,
     ):
-        session.post(PATH, params={"Action": LIST}, data=bytes(32 * 1024 * 1024))
+        session.post(MODEL_PATH, params={"Action": LIST}, data=bytes(32 * 1024 * 1024))
 
     assert failure.value.reply.sent
 

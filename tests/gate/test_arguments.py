@@ -130,7 +130,10 @@ def test_check_time(value: object, instant: datetime) -> None:
 @pytest.mark.parametrize(
     ("value", "last"),
     [
-        *[(value, "or pass a date or datetime.") for value in ("", "None", "12:00", "yesterday", None)],
+        *[
+            (value, "or pass a date, a datetime, or a timedelta before the run's start.")
+            for value in ("", "None", "12:00", "yesterday", None)
+        ],
         *[(value, "made that of it.") for value in (1700000000, ["2026-01-31"])],
     ],
 )
@@ -138,6 +141,27 @@ def test_what_is_no_time(value: object, last: str) -> None:
     told = rf"^created_after={re.escape(repr(value))} is not a time. Write ISO 8601.* {re.escape(last)}$"
     with pytest.raises(ValueError, match=told):
         check_time("created_after", value)
+
+
+def test_a_span_counts_back_from_the_start_of_the_run() -> None:
+    span = timedelta(hours=24)
+    check_literal("created_after", span)
+    selector = Selector.check(source_model_id=SOURCE, created_after=span, run_started=NOON)
+
+    assert selector.created_after == NOON - span
+
+
+@pytest.mark.parametrize(
+    ("span", "started", "told"),
+    [
+        (timedelta(hours=24), None, "Airflow does not say when that was. Pass a time instead."),
+        (timedelta(seconds=-1), NOON, "from 0 up"),
+        (timedelta.max, NOON, "is out of range"),
+    ],
+)
+def test_a_span_that_tells_no_time(span: timedelta, started: datetime | None, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Selector.check(source_model_id=SOURCE, created_after=span, run_started=started)
 
 
 def test_a_time_out_of_range() -> None:

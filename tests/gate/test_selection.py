@@ -150,7 +150,7 @@ def test_a_selector_survives_json(selector: Selector) -> None:
 
 
 def test_a_selector_of_a_dag_run() -> None:
-    assert Selector(SOURCE, name="demo").starting(NOON) == Selector(SOURCE, name="demo", run_started=NOON)
+    assert Selector.check(source_model_id=SOURCE, run_started=NOON) == Selector(SOURCE, run_started=NOON)
 
 
 def test_a_selector_of_a_version_that_did_not_say_when_the_run_started() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,7 @@ def tasks(emulator: EmulatorServer) -> EmulatorServer:
     ("arguments", "ids"),
     [
         ({}, ["amva-3", "amva-2", "amva-1", "amva-4"]),
+        ({"created_after": timedelta(seconds=250)}, ["amva-3", "amva-2"]),
         ({"source_model_id": SOURCE}, ["amva-2", "amva-1", "amva-4"]),
         ({"name": "one"}, ["amva-3", "amva-1", "amva-4"]),
         ({"statuses": ["succeeded", "failed"]}, ["amva-2", "amva-1"]),

@@ -127,6 +127,16 @@ def test_a_stale_success_next_to_a_newer_running_task(emulator: EmulatorServer, 
     assert opened(gate())
 
 
+@pytest.mark.parametrize(("hours", "opens"), [(1, False), (3, True)])
+def test_a_span_before_the_run(emulator: EmulatorServer, gate: Any, hours: int, opens: bool) -> None:
+    created = emulator.world.now - timedelta(hours=2)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE, created=created))
+
+    outcome = gate(created_after=timedelta(hours=hours), timeout=1 if not opens else 20)
+
+    assert (outcome.state == "success") is opens
+
+
 def test_a_later_instant_in_another_time_zone(emulator: EmulatorServer, look: Any) -> None:
     # 20:30 in Beijing is before 13:00 in London, although it reads later.
     emulator.world.behaviour.order = "oldest_first"
