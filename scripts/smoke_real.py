@@ -13,9 +13,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanError
+from airflow_provider_qianfan.api.errors import MODEL_PATH, QianfanError
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Endpoint, Exchange, RetryPolicy
-from airflow_provider_qianfan.api.model_compression import DETAIL, LIST, PATH, STATUSES, ModelCompTask
+from airflow_provider_qianfan.api.model_compression import DETAIL, LIST, STATUSES, ModelCompTask
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks._driver import Driver
@@ -49,7 +49,7 @@ class Platform:
         self._exchange = Exchange(given.endpoint, given.credentials, retry=RetryPolicy(tries=2))
 
     def call(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._driver.run(self._exchange.call(PATH, action, body))
+        return self._driver.run(self._exchange.call(MODEL_PATH, action, body))
 
     def page(self, *, reverse: bool, marker: str | None = None) -> tuple[list[ModelCompTask], dict[str, Any]]:
         body = {"maxKeys": 1, "pageReverse": reverse} | ({"marker": marker} if marker else {})

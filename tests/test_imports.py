@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.public import modules
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+NOT_RUN_HERE = [*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")]
 HEAVY = (
     "requests",
     "urllib3",
@@ -42,6 +51,21 @@ def test_importing_us_loads_nothing_heavy(module: str) -> None:
 
     assert module in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []
+
+
+def names_from_us(file: Path) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow_provider_qianfan"):
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "file", [*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")], ids=lambda f: f.name
+)
+def test_what_tests_do_not_run_imports_what_there_is(file: Path) -> None:
+    for module, name in names_from_us(file):
+        found = importlib.import_module(module)
+        assert hasattr(found, name) or importlib.import_module(f"{module}.{name}")
 
 
 def test_provider_info_imports_nothing() -> None:
