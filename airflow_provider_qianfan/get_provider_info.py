@@ -65,7 +65,7 @@ def get_provider_info() -> dict[str, object]:
                         "description": (
                             "Where the link *Qianfan console* of a task leads. ``{source_model_id}`` and\n"
                             "``{model_comp_task_id}`` are replaced by what the task was given, escaped for a"
-                            " URL.\n"
+                            " URL.\nWith the default, tasks about a service link to the list of services.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DEFAULT_URL_TEMPLATE = "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list"
 """The account's models. Which page of the console shows one model compression task is not documented."""
 
+SERVICES_URL = "https://console.bce.baidu.com/qianfan/ais/console/onlineService"
+"""The account's services."""
+
 log = logging.getLogger(__name__)
 
 _PLACEHOLDERS = ("source_model_id", "model_comp_task_id")
@@ -23,9 +26,10 @@ _PLACEHOLDERS = ("source_model_id", "model_comp_task_id")
 
 class QianfanConsoleLink(BaseOperatorLink):
     """
-    Link to the Qianfan console: by default to the list of the account's models.
+    Link to the Qianfan console: to the list of the account's models or, from a task about a service, to the
+    list of its services.
 
-    Another page can be given by ``console_url_template`` in the ``[qianfan]`` section of Airflow's
+    To link all tasks to another page, set ``console_url_template`` in the ``[qianfan]`` section of Airflow's
     configuration. It may contain ``{source_model_id}`` and ``{model_comp_task_id}``: what the task was given,
     escaped for a URL; nothing, if it was not.
     """
@@ -41,6 +45,9 @@ class QianfanConsoleLink(BaseOperatorLink):
         skipped.
         """
         template: str = conf.get("qianfan", "console_url_template", fallback=DEFAULT_URL_TEMPLATE)
+        if template == DEFAULT_URL_TEMPLATE:
+            about_a_service = hasattr(operator, "service_id") or hasattr(operator, "url_suffix")
+            return SERVICES_URL if about_a_service else DEFAULT_URL_TEMPLATE
         values = {name: _escaped(getattr(operator, name, None)) for name in _PLACEHOLDERS}
         try:
             url = template.format(**values)

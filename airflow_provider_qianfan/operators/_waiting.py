@@ -15,6 +15,7 @@ from airflow_provider_qianfan.gate.memory import (
     DEFAULT_POKE_INTERVAL,
     DEFAULT_SETTLE,
 )
+from airflow_provider_qianfan.links import QianfanConsoleLink
 
 
 class WaitingOperator(Arguments, ReasoningOperator):
@@ -25,6 +26,7 @@ class WaitingOperator(Arguments, ReasoningOperator):
     """
 
     ui_color = "#cfe8d5"
+    operator_extra_links = (QianfanConsoleLink(),)
 
     if TYPE_CHECKING:
         # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).

@@ -196,7 +196,6 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     _STRUCTURES = ("config",)
     template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     template_fields_renderers = {"config": "json"}  # noqa: RUF012  Airflow's own form
-    operator_extra_links = (QianfanConsoleLink(),)
     _OPTIONAL = ("description", "nonce")
 
     model_comp_task_id: str | None = None

@@ -46,6 +46,7 @@ from airflow_provider_qianfan.gate.memory import (
     timeout_message,
 )
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
+from airflow_provider_qianfan.links import QianfanConsoleLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,6 +100,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         proxy or CA bundle may be unusable, default 600. If deferrable, the worker and the triggerer have a
         clock each. ``mode="reschedule"`` counts from the first look.
     """
+
+    operator_extra_links = (QianfanConsoleLink(),)
 
     if TYPE_CHECKING:
         # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).

@@ -13,7 +13,6 @@ from airflow_provider_qianfan.gate.arguments import check_if_several
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import CRITERIA, Selector
 from airflow_provider_qianfan.gate.wording import name_of
-from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
 if TYPE_CHECKING:
@@ -74,7 +73,6 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     template_fields: Sequence[str] = _TEXTS
     described_as = "model_comp_task"
     ui_color = "#d7e3fc"
-    operator_extra_links = (QianfanConsoleLink(),)
 
     def __init__(
         self,
