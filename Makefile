@@ -134,6 +134,10 @@ docs: $(INSTALLED) ## build the documentation in build/docs, and check its links
 		-d build/doctrees docs build/docs $(ARGS)
 	@$(BIN)/python scripts/check_links.py build/docs
 
+.PHONY: pages
+pages: $(INSTALLED) ## write the generated parts of the documentation into its pages
+	@$(BIN)/python -m scripts.pages
+
 .PHONY: dist
 dist: $(INSTALLED) ## build the wheel, the same bytes wherever and whenever, and the source distribution
 	@$(BIN)/python scripts/build_dist.py

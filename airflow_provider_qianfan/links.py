@@ -26,8 +26,10 @@ _PLACEHOLDERS = ("source_model_id", "model_comp_task_id")
 
 class QianfanConsoleLink(BaseOperatorLink):
     """
-    Link to the Qianfan console: to the list of the account's models or, from a task about a service, to the
-    list of its services.
+    Link to the Qianfan console.
+
+    The link leads to the list of the account's models or, from a task about a service, to the list of its
+    services.
 
     To link all tasks to another page, set ``console_url_template`` in the ``[qianfan]`` section of Airflow's
     configuration. It may contain ``{source_model_id}`` and ``{model_comp_task_id}``: what the task was given,

@@ -54,9 +54,10 @@ def main() -> int:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     if options.names or failed:
         BUILD.mkdir(exist_ok=True)
-        write(results, BUILD / "benchmarks.json", BUILD / "benchmarks-table.md")
+        write(results, BUILD / "benchmarks.json")
     else:
-        write(results, HERE / "results.json", HERE.parent / "docs" / "benchmarks-table.md")
+        write(results, HERE / "results.json")
+        subprocess.run([sys.executable, "-m", "scripts.pages"], check=True, cwd=HERE.parent)
     return 1 if failed else 0
 
 
