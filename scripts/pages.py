@@ -27,15 +27,16 @@ DOCS = ROOT / "docs"
 def options() -> str:
     """Write the options of airflow.cfg as they are described to Airflow."""
     info: Any = get_provider_info()
-    lines = ["| option, environment variable | what | default | example |", "|---|---|---|---|"]
-    for section, described in info["config"].items():
-        for name, option in described["options"].items():
-            lines.append(
-                f"| `[{section}] {name}`<br>`AIRFLOW__{section.upper()}__{name.upper()}`"
-                f" | {' '.join(option['description'].split()).replace('``', '`')}"
-                f" | `{option['default']}` | `{option['example']}` |"
-            )
-    return "\n".join(lines)
+    return "\n\n".join(
+        f"## `{name}`\n\n"
+        f"{' '.join(option['description'].split()).replace('``', '`')}\n\n"
+        f"- Section: `[{section}]`\n"
+        f"- Environment variable: `AIRFLOW__{section.upper()}__{name.upper()}`\n"
+        f"- Default: `{option['default']}`\n"
+        f"- Example: `{option['example']}`"
+        for section, described in info["config"].items()
+        for name, option in described["options"].items()
+    )
 
 
 def emulator_help() -> str:
@@ -44,7 +45,8 @@ def emulator_help() -> str:
     told = subprocess.run(
         command, check=True, capture_output=True, text=True, env=os.environ | {"COLUMNS": "100"}
     ).stdout
-    return f"```text\n{told}```"
+    # How the line of usage is broken differs between versions of Python.
+    return f"```text\n{told[told.index('options:') :]}```"
 
 
 def scenarios() -> str:
