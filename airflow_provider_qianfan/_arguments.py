@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from airflow_provider_qianfan._compat import from_upstream, render_to_text
 from airflow_provider_qianfan.api.json_values import DEEPEST, plain_text
-from airflow_provider_qianfan.gate.arguments import check_literal, check_rendered, check_since, check_text
+from airflow_provider_qianfan.gate.arguments import check_literal, check_rendered, check_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -133,10 +133,8 @@ class Arguments:
         check_rendered({**values, **mapped, **named, **lost}, {*self._given, *upstream, *lost})
         for argument in self._TEXTS:
             value = values[argument]
-            if argument == "created_after":
-                if value is not None:
-                    check_since(argument, value)
-            elif value is not None or argument not in self._OPTIONAL:
+            # Only with the start of the run, created_after can be read.
+            if argument != "created_after" and (value is not None or argument not in self._OPTIONAL):
                 setattr(self, argument, check_text(argument, value))
 
     @classmethod

@@ -60,7 +60,7 @@ def check_literal(argument: str, value: object) -> None:
     if is_rendered_later(value):
         return
     if argument == "created_after":
-        check_since(argument, value)
+        read_since(argument, value, datetime.now(UTC))
     else:
         check_text(argument, value)
 
@@ -146,28 +146,16 @@ def check_time(argument: str, value: object) -> datetime:
         raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
 
 
-def check_since(argument: str, value: object) -> None:
-    """
-    Check a point in time as :func:`check_time` does, or a span of time before the start of the DAG run.
-
-    :raises ValueError: if it is neither.
-    """
-    if isinstance(value, timedelta):
-        check_seconds(argument, value, 0.0)
-    else:
-        check_time(argument, value)
-
-
 def read_since(argument: str, value: object, run_started: datetime | None) -> datetime:
     """
-    Read what :func:`check_since` checks.
+    Read a point in time as :func:`check_time` does, or a span of time before the start of the DAG run.
 
-    :param run_started: when the DAG run started; None if that is not known.
-    :raises ValueError: if it tells no point in time.
+    :param run_started: when the DAG run started; None if Airflow does not say.
+    :raises ValueError: if the value is neither, or the span tells no point in time.
     """
     if not isinstance(value, timedelta):
         return check_time(argument, value)
-    check_seconds(argument, value, 0.0)
+    check_seconds(argument, value)
     if run_started is None:
         raise ValueError(
             f"{argument}={clean(repr(value))} counts back from the start of the DAG run, and Airflow does not"
@@ -187,7 +175,7 @@ def _how_a_number_came(value: object) -> str:
     )
 
 
-def check_seconds(argument: str, value: float | timedelta | None, default: float) -> float:
+def check_seconds(argument: str, value: float | timedelta | None, default: float = 0.0) -> float:
     """
     Read a span of time.
 

@@ -52,7 +52,7 @@ class WaitingOperator(Arguments, ReasoningOperator):
             deferrable = wait_for_completion and configured
         self.deferrable = deferrable
         self.poke_interval = check_seconds("poke_interval", poke_interval, DEFAULT_POKE_INTERVAL)
-        self.timeout = None if timeout is None else check_seconds("timeout", timeout, 0.0)
+        self.timeout = None if timeout is None else check_seconds("timeout", timeout)
         self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy, DEFAULT_MAX_UNHEALTHY)
         self.auth_grace = check_seconds("auth_grace", auth_grace, DEFAULT_AUTH_GRACE)
         self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id

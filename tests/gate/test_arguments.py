@@ -25,6 +25,7 @@ from airflow_provider_qianfan.gate.arguments import (
     check_seconds,
     check_text,
     check_time,
+    read_since,
 )
 from airflow_provider_qianfan.gate.selection import Selector
 from tests.gate.tasks import BEIJING, NOON, SOURCE
@@ -154,14 +155,21 @@ def test_a_span_counts_back_from_the_start_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("span", "started", "told"),
     [
-        (timedelta(hours=24), None, "Airflow does not say when that was. Pass a time instead."),
-        (timedelta(seconds=-1), NOON, "from 0 up"),
-        (timedelta.max, NOON, "is out of range"),
+        (timedelta(hours=24), None, "counts back .* Airflow does not say when that was. Pass a time instead."),
+        (timedelta(seconds=-1), NOON, "is not a number of seconds, or a timedelta, from 0 up."),
+        (timedelta.max, NOON, "is out of range."),
     ],
 )
 def test_a_span_that_tells_no_time(span: timedelta, started: datetime | None, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=rf"^created_after={re.escape(repr(span))} {told}$"):
         Selector.check(source_model_id=SOURCE, created_after=span, run_started=started)
+    if started is not None:
+        with pytest.raises(ValueError, match=rf"^created_after={re.escape(repr(span))} {told}$"):
+            check_literal("created_after", span)
+
+
+def test_a_span_of_no_time() -> None:
+    assert read_since("created_after", timedelta(0), NOON) == NOON
 
 
 def test_a_time_out_of_range() -> None:
