@@ -134,6 +134,8 @@ def user_dag() -> None:
         statuses=["succeeded", "failed"],
         name="compress",
         created_after="2024-01-01",
+        finished_after=timedelta(days=1),
+        failure_reasons=True,
         limit=None,
         qianfan_conn_id="qianfan_default",
     )

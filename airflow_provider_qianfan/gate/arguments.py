@@ -35,6 +35,9 @@ _FORMS = {
     "service_id": "svco-",
 }
 
+TIMES = frozenset({"created_after", "finished_after"})
+"""The arguments that take a point in time, or a span before the start of the run."""
+
 _CONFIG = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
 UNITS = "deploymentComputeUnitList"
 _DEPLOYMENT = f"{{'replicasCount': 1, '{UNITS}': [{{'instanceId': 'unit-…', 'deploymentReplicasCount': 1}}]}}"
@@ -59,7 +62,7 @@ def check_literal(argument: str, value: object) -> None:
     """
     if is_rendered_later(value):
         return
-    if argument == "created_after":
+    if argument in TIMES:
         read_since(argument, value, datetime.now(UTC))
     else:
         check_text(argument, value)

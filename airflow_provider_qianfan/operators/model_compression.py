@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,7 @@ from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
 from airflow_provider_qianfan.api.json_values import plain_text, read_if_text
 from airflow_provider_qianfan.api.model_compression import (
+    FAILED,
     FINISHED,
     STATUSES,
     STOPPED,
@@ -20,13 +22,20 @@ from airflow_provider_qianfan.api.model_compression import (
     ModelCompTask,
 )
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanTaskNotFoundError
+from airflow_provider_qianfan.exceptions import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanRateLimitError,
+    QianfanTaskFailedError,
+    QianfanTaskNotFoundError,
+)
 from airflow_provider_qianfan.gate.arguments import (
     IfExists,
     check_config,
     check_if_exists,
     check_seconds,
     is_rendered_later,
+    read_since,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector, matches
@@ -61,6 +70,11 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
     :param created_after: only tasks not created before this: a timedelta before the start of the DAG run; or
         ISO 8601 text, a date or a datetime, UTC if it has no offset. Compared at whole seconds. Tasks that do
         not say when they were created are left out (templated).
+    :param finished_after: only tasks that finished at this time or later, in the same forms as
+        ``created_after``. Tasks that do not say when they finished are left out (templated).
+    :param failure_reasons: for each failed task that is returned, ask the platform why it failed, and add
+        ``failedReason`` to the task and to the table in the log. Each failed task costs one more request.
+        Default: False.
     :param limit: return the newest so many, default 100: the list is history, and an XCom is not the place
         for all of it. None for all.
     :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
@@ -68,9 +82,9 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
     :raises QianfanError: if the platform refuses or gives no answer.
     """
 
-    _TEXTS = (*FILTERS, "qianfan_conn_id")
+    _TEXTS = (*FILTERS, "finished_after", "qianfan_conn_id")
     _STRUCTURES = ("statuses",)
-    _OPTIONAL = FILTERS
+    _OPTIONAL = (*FILTERS, "finished_after")
     template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     ui_color = "#e3ecfc"
     operator_extra_links = (QianfanConsoleLink(),)
@@ -86,6 +100,8 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         statuses: Sequence[str] | None = None,
         name: str | None = None,
         created_after: str | date | datetime | timedelta | None = None,
+        finished_after: str | date | datetime | timedelta | None = None,
+        failure_reasons: bool = False,
         limit: int | None = 100,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
@@ -95,6 +111,8 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         self.statuses = statuses if statuses is None else _check_statuses(statuses)
         self.name = name
         self.created_after = created_after
+        self.finished_after = finished_after
+        self.failure_reasons = failure_reasons
         self.limit = limit
         self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
@@ -114,20 +132,44 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         selector = Selector.check(
             **{argument: getattr(self, argument) for argument in FILTERS}, run_started=started
         )
+        finished_after = None
+        if self.finished_after is not None:
+            finished_after = read_since("finished_after", self.finished_after, started).replace(microsecond=0)
         statuses = None if self.statuses is None else _check_statuses(self.statuses, rendered=True)
         with QianfanHook(self.qianfan_conn_id) as hook:
             tasks = hook.list_model_comp_tasks(selector.source_model_id)
-        found = [
-            task
-            for task in tasks
-            if matches(task, selector) and (statuses is None or task.status in statuses)
-        ]
-        found.sort(key=lambda task: task.create_time or _OLDEST, reverse=True)
-        kept = found[: self.limit]
+            found = [
+                task
+                for task in tasks
+                if matches(task, selector)
+                and (statuses is None or task.status in statuses)
+                and (finished_after is None or (task.finish_time and task.finish_time >= finished_after))
+            ]
+            found.sort(key=lambda task: task.create_time or _OLDEST, reverse=True)
+            kept = found[: self.limit]
+            if self.failure_reasons:
+                kept = [self._with_reason(hook, task) for task in kept]
         self.log.info("%d of %d model compression tasks fit.\n%s", len(found), len(tasks), _table(kept))
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
         return [plain(dict(task.json)) for task in kept]
+
+    def _with_reason(self, hook: QianfanHook, task: ModelCompTask) -> ModelCompTask:
+        if task.status != FAILED or task.failed_reason:
+            return task
+        try:
+            detail = hook.get_model_comp_task(task.id)
+        except (QianfanAuthError, QianfanRateLimitError):
+            raise
+        except QianfanAPIError as error:  # somebody may have deleted the task since the list was read
+            self.log.warning("The platform does not say why %s failed. %s", clean(task.id), error)
+            return task
+        reason = detail and detail.failed_reason
+        return (
+            replace(task, failed_reason=reason, json={**task.json, "failedReason": reason})
+            if reason
+            else task
+        )
 
 
 class QianfanCreateModelCompTaskOperator(WaitingOperator):
@@ -504,11 +546,15 @@ def _check_statuses(statuses: Any, *, rendered: bool = False) -> Any:
 
 
 def _table(tasks: Sequence[ModelCompTask]) -> str:
-    rows = [("ID", "STATUS", "CREATED", "SOURCE MODEL", "PRODUCED MODEL", "NAME")]
+    rows: list[tuple[str, ...]] = [
+        ("ID", "STATUS", "CREATED", "SOURCE MODEL", "PRODUCED MODEL", "NAME", "FAILED BECAUSE")
+    ]
     for task in tasks[:_ROWS_SHOWN]:
         created = task.create_time.strftime("%Y-%m-%d %H:%M:%SZ") if task.create_time else "-"
         values = (task.id, task.status, created, task.source_model_id, task.model_id, task.name)
-        rows.append(tuple(clean(value or "-", 40) for value in values))  # type: ignore[arg-type]
+        rows.append((*(clean(value or "-", 40) for value in values), clean(task.failed_reason or "-", 200)))
+    if not any(task.failed_reason for task in tasks[:_ROWS_SHOWN]):
+        rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join(lines + [f"… and {len(tasks) - _ROWS_SHOWN} more"] * (len(tasks) > _ROWS_SHOWN))
