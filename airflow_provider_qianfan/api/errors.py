@@ -50,7 +50,10 @@ _POLICIES = {
 
 
 class QianfanError(Exception):
-    """Anything that went wrong in talking to the Qianfan platform."""
+    """Anything that went wrong in talking to the Qianfan platform. Its message ends as a sentence does."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if message.endswith((".", "…", "?", "!", "。")) else f"{message}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be copied and pickled as what it is: what it was made from is not in its ``args``."""
@@ -94,7 +97,7 @@ class QianfanAPIError(QianfanError):
         advice = _POLICIES.get(path) if self.code == "AccessDenied" else _ADVICE.get(self.code)
         super().__init__(
             f"{action}: HTTP {http_status} {self._said()}"
-            f" (request id {self.request_id or 'not given'})" + (f". {advice}" if advice else "")
+            f" (request id {self.request_id or 'not given'})." + (f" {advice}" if advice else "")
         )
 
     def _said(self) -> str:

@@ -295,7 +295,11 @@ def after_failure(
         ) from None
     answers = _answers(memory, run.observer, now)
     text = f"The platform gave no healthy answer ({answers}); looking again. {error}"
-    return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
+    level = logging.WARNING
+    if memory.last_healthy is None and isinstance(error, QianfanTransientError) and not error.sent:
+        text += " No request reached it. Check the connection's host and proxy."
+        level = logging.ERROR
+    return _alarm(memory, "the platform gives no healthy answer", level, text, now)
 
 
 def _to_be_corrected(

@@ -176,7 +176,7 @@ def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
     try:
         check_bundle(Bundle(value, "extra verify"))
     except QianfanConfigurationError as error:
-        problems.append(str(error).rstrip("."))
+        problems.append(str(error))
     return value
 
 
@@ -187,5 +187,5 @@ def _proxy(extra: Mapping[str, Any], problems: list[str]) -> Secret | None:
     try:
         read_proxy(value, "extra proxy")
     except QianfanConfigurationError as error:
-        problems.append(str(error).rstrip("."))
+        problems.append(str(error))
     return Secret(value)

@@ -141,13 +141,13 @@ class QianfanHook(BaseHook):
                 way = f" Route: {driver.adapter.route}. {settings.warning}".rstrip()
                 driver.run(probe.call(MODEL_PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
-            return False, f"{str(error).rstrip('.')}.{way}"
+            return False, f"{error}{way}"
         except QianfanError as error:
             told = "did not answer as the platform does"
             if isinstance(error, QianfanTransientError) and not error.sent:
                 told = "could not be reached"
             return False, (
-                f"{self.settings.endpoint.url} {told}. {str(error).rstrip('.')}. Check the host (default"
+                f"{self.settings.endpoint.url} {told}. {error} Check the host (default"
                 f" {DEFAULT_ENDPOINT}) and the proxy.{way}"
             )
         told = f"{settings.endpoint.url} accepts the key, and it may read model compression tasks.{way}"
