@@ -105,7 +105,7 @@ def modify_service(
     answer = yield from exchange.call(SERVICE_PATH, MODIFY, body, sending=sending)
     if answer.get("result") is False:
         raise QianfanError(
-            f"{MODIFY}: the platform answers that it did not do it (result: false), and not why (request id"
+            f"{MODIFY}: the platform did not do it (result: false), and gives no reason (request id"
             f" {clean(answer.get('requestId') or 'not given', 80)}). Look at service {clean(service_id, 80)}"
             " in the Qianfan console."
         )

@@ -98,7 +98,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
         say(
             logging.WARNING,
             f"The platform does not say {' and '.join(missing)} of model version {source_model_id};"
-            " creating all the same, which it refuses if it has to.",
+            " creating anyway, which the platform refuses if it must.",
         )
 
 

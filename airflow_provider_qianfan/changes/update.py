@@ -223,7 +223,7 @@ class _Update:
         self.ports.say(
             logging.WARNING,
             f"Service {name_of(row)} has {_update_status(row)} of an update {whose}. Asking for"
-            f" {self.wanted.model_id} all the same; the platform refuses that if it has to.",
+            f" {self.wanted.model_id} anyway, which the platform refuses if it must.",
         )
 
     def _check_not_replaced(self, now: float) -> None:
@@ -258,7 +258,7 @@ class _Update:
         try:
             row, _ = yield from self._watch(until, updating_before=updating_before)
         except (QianfanError, QianfanResourceNotFoundError) as error:
-            raise _update_not_known(wanted, "Nor could it be looked for.", f" {error}") from lost
+            raise _update_not_known(wanted, "The search for it failed, too.", f" {error}") from lost
         if _shows(row, wanted, updating_before=updating_before):
             return
         if not updating_before:

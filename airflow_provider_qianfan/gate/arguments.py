@@ -92,18 +92,18 @@ def check_text(argument: str, value: object) -> str:
     """
     if value is not None and not isinstance(value, str):
         raise ValueError(
-            f"{argument}={clean(repr(value))} is not text, but of type {type(value).__name__}. If it comes"
-            " from a template, native rendering (render_template_as_native_obj=True) made that of it: write"
-            " the template so that text comes out. If it comes from an upstream task, let that return text."
+            f"{argument}={clean(repr(value))} is not text, but of type {type(value).__name__}. If a template"
+            " made it, native rendering (render_template_as_native_obj=True) turned its text into that: write"
+            " the template so that it renders to text. If an upstream task made it, return text there."
             f" Or leave {argument} out."
         )
     if value is None or value.strip().lower() in _NOT_A_VALUE:
         raise ValueError(
-            f"{argument}={clean(repr(value))} tells nothing. Pass the value itself, or leave {argument} out;"
-            " if it comes from an upstream task, check what that task returned."
+            f"{argument}={clean(repr(value))} holds no value. Pass a value, or leave {argument} out. If it"
+            " comes from an upstream task, check what that task returned."
         )
     if value != value.strip():
-        raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
+        raise ValueError(f"{argument}={clean(repr(value))} begins or ends with blanks. Remove them.")
     unfit = UNSTORABLE if argument == "description" else _UNFIT
     if unfit.search(value) or (argument.endswith("_id") and not value.isprintable()):
         raise ValueError(
@@ -114,7 +114,7 @@ def check_text(argument: str, value: object) -> str:
     for other, kind in _KINDS.items():
         if form not in (None, other) and value.startswith(other):
             raise ValueError(
-                f"{argument}={clean(repr(value))} is the id of {kind} ({other}…). Pass that of"
+                f"{argument}={clean(repr(value))} is the id of {kind} ({other}…). Pass the id of"
                 f" {_KINDS[form]} ({form}…)."
             )
     return plain_text(value)
@@ -174,7 +174,8 @@ def _how_a_number_came(value: object) -> str:
     if isinstance(value, str) or value is None:
         return ""
     return (
-        " If it comes from a template, native rendering (render_template_as_native_obj=True) made that of it."
+        " If a template made it, native rendering (render_template_as_native_obj=True) turned its text into"
+        " that."
     )
 
 

@@ -223,8 +223,8 @@ def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
 def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguousError:
     listed = _list_of(tasks, describe, "; ")
     return QianfanTaskAmbiguousError(
-        f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Say which one"
-        " is meant by model_comp_task_id, or narrow them down by name or created_after.",
+        f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Pass"
+        " model_comp_task_id, or narrow the choice down by name or created_after.",
         source_model_id=tasks[0].source_model_id,
     )
 

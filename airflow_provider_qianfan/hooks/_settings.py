@@ -27,8 +27,8 @@ DEFAULT_TIMEOUT = 30.0
 LONGEST_CONNECT = 10.0
 
 _KEYS_ARE_MADE = (
-    " An Access Key pair is made at https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the"
-    " application API key)."
+    " Create an Access Key at https://console.bce.baidu.com/iam/#/iam/accesslist. The API key of an"
+    " application does not work."
 )
 _EXTRAS = ("proxy", "session_token", "timeout", "verify")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -74,7 +74,7 @@ class Settings:
         """A sentence about what is in the connection in vain; empty if nothing is."""
         if not self.unknown:
             return ""
-        return f"Extra {', '.join(self.unknown)} means nothing here. The keys are {', '.join(_EXTRAS)}."
+        return f"Ignoring unknown extra: {', '.join(self.unknown)}. Known are {', '.join(_EXTRAS)}."
 
     @property
     def connect_timeout(self) -> float:

@@ -108,7 +108,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         self.wait_for_model_ready = wait_for_model_ready
         if source_model_id is None and model_comp_task_id is None:
             raise ValueError(
-                "Give source_model_id or model_comp_task_id: nothing else tells which task is meant."
+                "Pass source_model_id or model_comp_task_id: without one of them, no task can be chosen."
             )
         self._check_literals()
 

@@ -195,7 +195,7 @@ class Account:
             try:
                 await self._take_round()
             except Exception as error:
-                log.exception("Polling failed; all who wait look for themselves.")
+                log.exception("Polling failed. Each wait looks for itself.")
                 for wait in self._waits:
                     wait.tell(error, time.time())
 

@@ -140,8 +140,8 @@ def test_the_log_shows_a_table(tasks: EmulatorServer, listed: Any, dag_runner: D
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"source_model_id": "None"}, "source_model_id='None' tells nothing"),
-        ({"name": ""}, "name='' tells nothing"),
+        ({"source_model_id": "None"}, "source_model_id='None' holds no value"),
+        ({"name": ""}, "name='' holds no value"),
         ({"created_after": "soon"}, "created_after='soon' is not a time"),
         ({"finished_after": timedelta(days=-1)}, "finished_after=datetime.* from 0 up"),
         ({"statuses": ["done"]}, "choose from creating, running, succeeded"),
@@ -160,7 +160,7 @@ def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"name": "{{ none }}"}, "name='None' tells nothing"),
+        ({"name": "{{ none }}"}, "name='None' holds no value"),
         ({"statuses": ["{{ 'done' }}"]}, "choose from"),
         ({"statuses": "{{ 'failed' }}"}, "is not a list"),
     ],
