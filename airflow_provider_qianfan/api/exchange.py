@@ -191,16 +191,17 @@ def is_loopback(hostname: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How often and how patiently one call is tried again.
+    How often and how patiently a call is tried again.
 
-    :param tries: tries altogether.
-    :param first_pause: seconds; the longest first pause. It doubles with each try, and a random part of it is
-        taken.
-    :param longest_pause: seconds; what the doubling ends at.
-    :param longest_retry_after: seconds; a ``Retry-After`` beyond this is cut to it.
-    :param patience: seconds; rather than pause longer the call fails at once, for callers that have something
-        better to do than to hold a worker slot.
-    :param until: no pause ends after this time. After it, an exchange sends only its very first request.
+    :param tries: how many tries in all. Default: 4.
+    :param first_pause: seconds; the longest first pause. Each further pause may be twice as long. The pause
+        is a random part of that. Default: 1.
+    :param longest_pause: seconds; no pause becomes longer by doubling. Default: 30.
+    :param longest_retry_after: seconds; a longer ``Retry-After`` is cut to this. Default: 300.
+    :param patience: seconds; if the next pause is longer, the call fails at once. Use it if the caller should
+        not hold a worker slot. Default: no limit.
+    :param until: no pause ends after this time. After it, a call sends its first request and no others.
+        Default: no limit.
     """
 
     tries: int = 4
@@ -212,9 +213,12 @@ class RetryPolicy:
 
     def pause(self, attempt: int, retry_after: float | None, jitter: float, now: datetime) -> float | None:
         """
-        Tell how long to pause after the failed try number ``attempt``.
+        Return how long to pause after a failed try.
 
+        :param attempt: the number of the failed try, from 1.
+        :param retry_after: seconds from ``Retry-After``; None without one.
         :param jitter: a random number from 0 to 1.
+        :param now: the time.
         :returns: seconds, or None to give up.
         """
         if attempt >= self.tries:

@@ -72,11 +72,11 @@ BACKSTOP = 600.0
 @dataclass(frozen=True, slots=True)
 class Opening:
     """
-    What an opened gate says and pushes.
+    What an opened gate logs and pushes.
 
-    :param line: for the log.
+    :param line: the line for the log.
     :param value: the task's return value.
-    :param xcoms: more XComs, by key, in the order of their pushing: what others act on comes last.
+    :param xcoms: more XComs, by key, in the order in which they are pushed: other tasks act on the last one.
     """
 
     line: str
@@ -86,18 +86,9 @@ class Opening:
 
 class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     """
-    Wait for the platform. The classes made from this say what they wait for, and what they push.
+    Wait for the platform.
 
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
-        default_deferrable``, unless ``mode="reschedule"`` is given.
-    :param settle: seconds for which what is given by its id may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each. ``mode="reschedule"`` keeps no memory between two looks:
-        there ``timeout`` alone counts.
-    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
-        proxy or CA bundle may be unusable, default 600. If deferrable, the worker and the triggerer have a
-        clock each. ``mode="reschedule"`` counts from the first look.
+    The classes made from this say what they wait for, what they push, and what the parameters mean.
     """
 
     if TYPE_CHECKING:
