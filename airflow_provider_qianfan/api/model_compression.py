@@ -114,14 +114,14 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
 
 
 def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
-    """Begin to read the list; ``source_model_id`` is a wish that newer documentation no longer mentions."""
+    """Begin to read the list. The platform may ignore ``source_model_id``: newer pages do not document it."""
     return Scan(
         exchange, MODEL_PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None
     )
 
 
 def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:
-    """Read the whole list; a task that comes twice counts once, as it was read last."""
+    """Read the whole list. A task that comes twice counts once, in its later form."""
     scan, tasks = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask]()
     while not scan.finished:
         yield from _read_page(scan, tasks)
@@ -129,7 +129,7 @@ def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[
 
 
 def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | None]:
-    """Read the whole list unless it has more pages than that."""
+    """Read the whole list; None if it has more pages than allowed."""
     scan, tasks = scan_tasks(exchange), dict[str, ModelCompTask]()
     while not scan.finished:
         if scan.pages >= most_pages:
@@ -166,8 +166,8 @@ def create_task(exchange: Exchange, body: Mapping[str, Any], sending: Sending | 
     Create a task.
 
     :param sending: see :meth:`.Exchange.call`.
-    :returns: its id.
-    :raises QianfanProtocolError: if the answer has no id, although the task may have been created.
+    :returns: the id of the task.
+    :raises QianfanProtocolError: if the answer has no id. The task may have been created.
     """
     answer = yield from exchange.call(MODEL_PATH, CREATE, body, sending=sending)
     task_id = answer.get("result")

@@ -1,4 +1,4 @@
-"""Final errors, without Airflow. ``exceptions.py`` has one of the same name that Airflow does not retry."""
+"""Final errors, without Airflow. ``exceptions.py`` has one of each name that Airflow does not retry."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Error = TypeVar("_Error", bound="QianfanGateError")
 
 class QianfanGateError(Exception):
     """
-    The gate stays shut, for good.
+    The gate stays shut for good.
 
-    :class:`airflow_provider_qianfan.exceptions.QianfanGateError` says what its attributes are.
+    :class:`airflow_provider_qianfan.exceptions.QianfanGateError` describes the attributes.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class QianfanModelUnusableError(QianfanGateError):
 
 
 def of_task(task: ModelCompTask) -> dict[str, str | None]:
-    """Return what an error about a task says beside its message."""
+    """Return the attributes of an error about a task."""
     return {
         "model_comp_task_id": task.id,
         "source_model_id": task.source_model_id,
