@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan._compat import BaseOperator
 
 DEFAULT_URL_TEMPLATE = "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list"
-"""The account's models. Which page of the console shows one model compression task is not documented."""
+"""The list of the account's models. No page of one model compression task is documented."""
 
 log = logging.getLogger(__name__)
 

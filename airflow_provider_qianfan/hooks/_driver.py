@@ -58,7 +58,7 @@ class Driver:
 
 
 def _prepared(request: Request) -> requests.PreparedRequest:
-    """Take a request as it is: it has been checked and signed."""
+    """Take a request unchanged: it has been checked and signed."""
     prepared = requests.PreparedRequest()
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = requests.structures.CaseInsensitiveDict(

@@ -143,7 +143,7 @@ class QianfanHook(BaseHook):
 
         way = ""
         try:
-            # Half of it for each of the two parts of a request: reaching the platform, and its answer.
+            # A request has two parts, connecting and the answer. Each gets half of the time.
             settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST / 2))
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
             with Driver(settings) as driver:
@@ -163,7 +163,7 @@ class QianfanHook(BaseHook):
         ahead = probe.server_ahead.total_seconds()
         if ahead:
             late = "behind" if ahead > 0 else "ahead of"
-            unit = 60 if abs(ahead) >= 60 else 1  # the server tells whole seconds, and some time ago
+            unit = 60 if abs(ahead) >= 60 else 1  # the server's Date has whole seconds, and is a moment old
             told += (
                 f" But the clock of this machine is {duration(round(abs(ahead) / unit) * unit)} {late} the"
                 " platform's: correct it."
@@ -465,7 +465,7 @@ def _connection_type() -> dict[str, Any]:
 
 
 def _required(argument: str, value: str) -> str:
-    # The documentation calls some ids optional that cannot be.
+    # The documentation calls some ids optional, but the actions mean nothing without them.
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{argument} is empty: {clean(value)!r}")
     return value

@@ -374,7 +374,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""
         from airflow_provider_qianfan.api.exchange import RetryPolicy
 
-        # on_kill() had better find this module loaded.
+        # Loaded now, because on_kill() runs in a signal handler.
         from airflow_provider_qianfan.changes.cancellation import KILL_PATIENCE
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
@@ -420,7 +420,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
         except Exception:
-            # This runs in the middle of whatever was running.
+            # A signal handler interrupts any code: nothing may be raised here.
             shown = clean(task_id, 80)
             self.log.exception("%s could not be cancelled. Look at it in the Qianfan console.", shown)
         else:

@@ -153,7 +153,7 @@ class QianfanTrigger(BaseTrigger):
             why = await watching.until_a_look_is_worthwhile()
             failed = watching.failed and failure_to_json(watching.failed, watching.run)
         except Exception:
-            # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
+            # Any error: a failed trigger would fail the task. Let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
             await (asyncio.sleep(EXECUTOR_LAG) if watching is None else watching.until_it_is_safe())
@@ -219,10 +219,10 @@ class _Watching:
         self._memory = Memory.from_json(trigger.memory, now=now)
         moved = trigger._deferred_for(now) >= _MOVED
         if moved or not self._memory.triggerer.excused:
-            # What is remembered is the deferral's: since then this wait may have been healthy elsewhere.
+            # The memory is from the deferral. Since then, another triggerer may have had answers.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
         held_for, left = trigger._held_for(now), self._memory.expired_at - now
-        # A deadline that is over by this clock alone is not told at once, again and again.
+        # If only this machine's clock says that the deadline is over, do not call the sensor again and again.
         held_for = min(held_for, left) if left > 0 else min(max(held_for, self._shortest), _PATIENCE)
         self._not_before = time.monotonic() + max(held_for, trigger._lag(now))
 
@@ -265,7 +265,7 @@ class _Watching:
         if target is None:
             await asyncio.sleep(due_in)
             return "what is meant is not known here"
-        if due_in <= self._shortest:  # and not because the platform wants to be left alone
+        if due_in <= self._shortest:  # and not because the platform asked to be left alone
             due_in *= 1 - SPREAD * random.random()  # noqa: S311  those who begin together elsewhere part
         while True:
             try:
