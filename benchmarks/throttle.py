@@ -67,7 +67,7 @@ def _ours() -> dict[int, int]:
 
 
 async def _http(waits: int) -> int:
-    """Count the requests of the peer in the 30 seconds after its first."""
+    """Count the requests of the peer in the 30 seconds after its first request."""
     with Server(World(throttle=PAUSE)) as server:
         connect("http_default", server.connection("http"))
         with suppress(TimeoutError):

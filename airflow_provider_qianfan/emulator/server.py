@@ -72,7 +72,7 @@ class EmulatorServer:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
-                # It calls an answer that was cut short on purpose an error.
+                # Uvicorn logs an error for an answer that was cut on purpose.
                 log_level="critical",
                 # The Date header is the emulated server's.
                 date_header=False,
@@ -134,8 +134,8 @@ class _Server(uvicorn.Server):
     """
     Uvicorn without its ticks.
 
-    They cost tenths of a second at the end, which add up over a test run, and wake each of hundreds of idle
-    emulators ten times a second.
+    The ticks cost tenths of a second at the end, which add up over a test run. They also wake each of
+    hundreds of idle emulators ten times a second.
     """
 
     _wake: Callable[[], object] | None = None
@@ -171,8 +171,8 @@ def loopback(host: str) -> str:
     """
     Return the address of a host that only this machine can reach.
 
-    :raises ValueError: if it is another one. The control API is not signed, and plain HTTP belongs on
-        loopback.
+    :raises ValueError: if other machines can reach it. The control API is not signed, and plain HTTP belongs
+        on loopback.
     """
     if host == "localhost":
         return "127.0.0.1"
