@@ -1,14 +1,17 @@
-"""What the docstrings of public classes say of their parameters."""
+"""What the docstrings of public classes, and of the emulator's, say of their parameters."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections import defaultdict
+from dataclasses import fields, is_dataclass
+from importlib import import_module
 
 import pytest
 
 from tests import public
+from tests.docs.pages import ROOT
 
 MODULES = tuple(public.modules("hooks", "operators", "sensors", "triggers"))
 CLASSES = {name: made for name, made in public.classes(*MODULES).items() if made.__module__ in MODULES}
@@ -64,3 +67,26 @@ def test_what_is_templated_says_so(name: str) -> None:
     said = {parameter for parameter, text in documented(CLASSES[name]).items() if TEMPLATED in text}
 
     assert said == set(CLASSES[name].template_fields)  # type: ignore[attr-defined]
+
+
+def keys_of_the_emulator() -> dict[str, type]:
+    """Return the dataclasses of the emulator's reference: their fields are the keys of a scenario."""
+    page = (ROOT / "docs" / "reference" / "emulator.rst").read_text(encoding="utf-8")
+    found, module = {}, ""
+    for directive, name in re.findall(r"^\.\. (module|autoclass):: (\S+)$", page, re.MULTILINE):
+        if directive == "module":
+            module = name
+            continue
+        where, _, short = (name if "." in name else f"{module}.{name}").rpartition(".")
+        made = getattr(import_module(where), short)
+        if is_dataclass(made):
+            found[short] = made
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(keys_of_the_emulator()))
+def test_each_key_of_the_emulator_is_documented(name: str) -> None:
+    made = keys_of_the_emulator()[name]
+    said = {parameter for base in made.__mro__ for parameter in documented(base)}
+
+    assert {field.name for field in fields(made) if field.init} <= said  # type: ignore[arg-type]
