@@ -17,7 +17,7 @@ WAITS = (1, 1000)
 
 
 def run() -> list[Result]:
-    """Count the requests of ours, then those of the peer."""
+    """Count our requests, then the peer's."""
     try:
         asked = _ours()
         results = []

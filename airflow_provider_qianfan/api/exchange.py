@@ -96,7 +96,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A pause of so many seconds."""
+    """A pause, in seconds."""
 
     seconds: float
 

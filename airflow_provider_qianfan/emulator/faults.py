@@ -1,4 +1,4 @@
-"""Faults on demand: when one is due, and what it makes of an answer."""
+"""Faults on demand: when a fault is due, and how it changes an answer."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class Page:
         if max_keys is not None and max_keys < 1:
             raise inappropriate_json(f"maxKeys {max_keys} is below 1.")
         return cls(
-            # An empty marker is undocumented; the echo of a first page is "", so it is taken for "from the
-            # first row".
+            # An empty marker is undocumented. The answer for a first page repeats it as "", so it means the
+            # first row.
             marker=optional(body, "marker", str) or "",
             max_keys=min(DEFAULT_MAX_KEYS if max_keys is None else max_keys, _LIMIT_MAX_KEYS),
             page_reverse=bool(optional(body, "pageReverse", bool)),

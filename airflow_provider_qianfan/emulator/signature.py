@@ -78,8 +78,8 @@ def verify(request: Signed, accounts: Iterable[Account], now: datetime, toleranc
     account = next((account for account in accounts if account.access_key_id == form["key"]), None)
     if account is None:
         raise _refused(403, "InvalidAccessKeyId", "NotFound, cause: Could not find credential.")
-    # Temporary credentials are documented for Baidu AI Cloud, but not for Qianfan; nor is the code of this
-    # error.
+    # Temporary credentials are documented for Baidu AI Cloud, but not for Qianfan. The code of this error is
+    # not documented, either.
     if account.session_token is not None and not _equal(request.header(_TOKEN_HEADER), account.session_token):
         raise _refused(403, "InvalidAccessKeyId", "NotFound, cause: Could not find the session token.")
     prefix = authorization.strip().rsplit("/", 2)[0]

@@ -15,7 +15,7 @@ HOUR = 3600.0
 
 
 class Note(NamedTuple):
-    """A warning to give once in a wait, or to repeat after so many seconds."""
+    """A warning to give once in a wait, or to repeat after ``again_after`` seconds."""
 
     key: str
     text: str

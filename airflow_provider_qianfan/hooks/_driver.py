@@ -20,7 +20,7 @@ class Driver:
     """
     Carries out the steps of exchanges, one after the other, in one thread at a time.
 
-    :param sleep: pauses for so many seconds.
+    :param sleep: pauses for the given number of seconds.
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], object] = time.sleep) -> None:

@@ -42,8 +42,8 @@ def reread_failed(error: Exception) -> QianfanError:
     """
     if isinstance(error, QianfanConfigurationError):
         return error
-    # Only our own message is known to hold no secret: that of a malformed connection URI may quote the
-    # password.
+    # Only our own message certainly holds no secret. The message about a malformed connection URI may quote
+    # the password.
     return QianfanTransientError("Reading the connection again", type(error).__name__, sent=False)
 
 

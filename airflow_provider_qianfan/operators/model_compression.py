@@ -274,7 +274,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         self._check_literals()
 
     def _wanted(self, context: Context) -> NewTask:
-        """Make what is wanted from the rendered values."""
+        """Make the new task from the rendered values."""
         from airflow_provider_qianfan.changes.compression import NewTask
         from airflow_provider_qianfan.changes.journal import fingerprint
 
