@@ -11,7 +11,7 @@ from airflow_provider_qianfan import __version__
 from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
 from airflow_provider_qianfan.get_provider_info import get_provider_info
 
-logging.getLogger("airflow").setLevel(logging.WARNING)  # it tells at import which airflow.cfg it reads
+logging.getLogger("airflow").setLevel(logging.WARNING)  # at import, it logs which airflow.cfg it reads
 
 project = "airflow-provider-qianfan"
 release = __version__

@@ -1,8 +1,8 @@
 """
 A user's DAG that uses every public name, and makes every mistake that a type checker can find.
 
-mypy reads it, strictly: ``make typecheck`` beside the source, ``make wheel`` beside the installed wheel.
-A line with ``type: ignore`` is a mistake; mypy reports it if there is nothing to ignore.
+mypy reads it, strictly: ``make typecheck`` beside the source, ``make wheel`` beside the installed wheel. A
+line with ``type: ignore`` is a mistake. If there is nothing to ignore, mypy reports that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One task for each creation: what is looked for, when, and what is sent."""
+"""One task for each creation: what the operator looks for, when, and what it sends."""
 
 from __future__ import annotations
 

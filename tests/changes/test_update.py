@@ -1,4 +1,4 @@
-"""A version deployed once: what is looked at, when, what is sent, and what is written down."""
+"""A version deployed once: what the operator looks at, when, what it sends, and what it notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report, of tasks of every kind."""
+"""The report, for tasks of every kind."""
 
 from __future__ import annotations
 

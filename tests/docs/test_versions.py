@@ -1,4 +1,4 @@
-"""What the documentation and the workflow say of the supported Airflows is what the matrix says."""
+"""The documentation and the workflow name the same Airflows as the matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what a DAG author gave."""
+"""Checks of the arguments that a DAG author gives."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-What the log says, word for word: whoever is woken at night has nothing else to go by.
+The lines of the log, word for word: a person on call at night has nothing else to go by.
 
-The platform's time is counted in looks, so that a wait goes the same way on every machine: its clock starts
-at eight o'clock of a fixed day, and each look moves it on by a second.
+The platform's time is counted in looks, so that a wait takes the same course on every machine. Its clock
+starts at eight o'clock of a fixed day, and each look moves it on by a second.
 """
 
 from __future__ import annotations
