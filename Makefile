@@ -99,8 +99,9 @@ mutants: $(INSTALLED) ## change the code of gate and changes everywhere: which m
 	@$(BIN)/mutmut results | grep -v 'not checked' | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show
 
 .PHONY: lint
-lint: $(INSTALLED) ## look for mistakes
+lint: $(INSTALLED) ## look for mistakes, in spelling, too
 	@$(BIN)/python -m ruff check $(ARGS)
+	@$(BIN)/typos
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 .PHONY: format

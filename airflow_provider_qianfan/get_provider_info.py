@@ -1,7 +1,7 @@
 """
-What Airflow asks an installed provider about itself.
+What an installed provider tells Airflow about itself.
 
-Every Airflow component calls this at its start, so this module imports nothing. The connection form is
+Every Airflow component calls this when it starts, so this module imports nothing. The connection form is
 described here for Airflow 3.2 and newer, which draw it without importing the hook.
 """
 
@@ -9,7 +9,7 @@ _INTEGRATION = "Baidu AI Cloud Qianfan"
 
 
 def get_provider_info() -> dict[str, object]:
-    """Describe the provider in the words of Airflow's ``provider_info.schema.json``."""
+    """Describe the provider as Airflow's ``provider_info.schema.json`` asks."""
     return {
         "package-name": "airflow-provider-qianfan",
         "name": _INTEGRATION,

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan._compat import BaseOperator
 
 DEFAULT_URL_TEMPLATE = "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list"
-"""The account's models. Which page of the console shows one model compression task is not documented."""
+"""The list of the account's models. No page of one model compression task is documented."""
 
 SERVICES_URL = "https://console.bce.baidu.com/qianfan/ais/console/onlineService"
-"""The account's services."""
+"""The list of the account's services."""
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ class QianfanConsoleLink(BaseOperatorLink):
     """
     Link to the Qianfan console.
 
-    The link leads to the list of the account's models or, from a task about a service, to the list of its
-    services.
+    By default, the link leads to the list of the account's models. If the task is about a service, the link
+    leads to the list of the account's services.
 
-    To link all tasks to another page, set ``console_url_template`` in the ``[qianfan]`` section of Airflow's
-    configuration. It may contain ``{source_model_id}`` and ``{model_comp_task_id}``: what the task was given,
-    escaped for a URL; nothing, if it was not.
+    To link to another page, set ``console_url_template`` in the ``[qianfan]`` section of Airflow's
+    configuration. The template may contain ``{source_model_id}`` and ``{model_comp_task_id}``. Each becomes
+    the task's argument of that name, escaped for a URL, or nothing if the task has no such argument.
     """
 
     name = "Qianfan console"

@@ -1,4 +1,4 @@
-"""What a benchmark returns, and how it is shown."""
+"""The results of a benchmark, and how to show them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ HEADLINES = (
 @dataclass(frozen=True, slots=True)
 class Result:
     """
-    One figure of ours beside one of a peer, from the same run.
+    A figure of ours and one of a peer, from the same run.
 
     :param row: what is measured.
-    :param case: for how many waits, pages or the like.
+    :param case: the number of waits, pages or the like.
     :param ours: our figure.
-    :param peer: whom it is compared with; what is the floor says so.
-    :param theirs: the peer's figure, of the same run.
-    :param unit: of both.
-    :param target: in words.
-    :param met: whether the target is met; None where the row has none.
-    :param note: why it is not met, or what else has to be known.
+    :param peer: whose figure ours is compared with. A floor says that it is one.
+    :param theirs: the peer's figure.
+    :param unit: the unit of both figures.
+    :param target: the target, in words.
+    :param met: whether the target is met; None if the row has no target.
+    :param note: why the target is missed, or anything else to know.
     """
 
     row: str
@@ -61,7 +61,7 @@ class Result:
 
 
 def as_json(results: Sequence[Result]) -> str:
-    """Return the results, and what they were measured on."""
+    """Return the results, and the machine that they were measured on."""
     import airflow
 
     return json.dumps(

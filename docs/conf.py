@@ -6,7 +6,7 @@ import logging
 
 from airflow_provider_qianfan import __version__
 
-logging.getLogger("airflow").setLevel(logging.WARNING)  # it tells at import which airflow.cfg it reads
+logging.getLogger("airflow").setLevel(logging.WARNING)  # at import, it logs which airflow.cfg it reads
 
 project = "airflow-provider-qianfan"
 release = __version__

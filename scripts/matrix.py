@@ -43,7 +43,7 @@ def read(report: Path) -> dict[str, Any]:
 
 
 def collect(results: dict[str, Any]) -> None:
-    """Move the reports into the results. Those of a selection do not count."""
+    """Move the reports into the results. Reports of a selection do not count."""
     for report in sorted(REPORTS.glob("*.xml")):
         cell, _, part = report.stem.rpartition(".")
         if part in PARTS:
@@ -111,7 +111,7 @@ def left_out() -> int:
 
 
 def main() -> int:
-    """Make the table; return what :func:`left_out` returns."""
+    """Make the table. Return what :func:`left_out` returns."""
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     collect(results)
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")

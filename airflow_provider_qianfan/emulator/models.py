@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Model(Timed[ModelSpec, ModelStep]):
-    """A model version; its status follows from its steps and the clock."""
+    """A model version. Its status follows from its steps and the clock."""
 
     def row(self, where: Where, now: datetime, behaviour: Behaviour) -> dict[str, Any]:
         """
-        Return the version as DescribeModel shows it; there is a ``description`` only if it has one.
+        Return the version as DescribeModel shows it. An empty ``description`` is left out.
 
         :param where: always ``detail``: no action of the emulator lists versions.
         """

@@ -1,4 +1,4 @@
-"""The lists of the emulated platform: in which order, and page by page."""
+"""The lists of the emulated platform: their order and their pages."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def in_order(things: Iterable[Thing], order: str) -> list[Thing]:
 @dataclass(frozen=True, slots=True)
 class Page:
     """
-    Which page of a list is asked for.
+    The page of a list that a client asks for.
 
-    :param max_keys: above 100 means 100.
+    :param max_keys: the longest page. More than 100 means 100.
     """
 
     marker: str
@@ -54,14 +54,14 @@ class Page:
         """
         Return the page that the body of a call asks for.
 
-        :raises ApiError: if it cannot be.
+        :raises ApiError: if there can be no such page.
         """
         max_keys = optional(body, "maxKeys", int)
         if max_keys is not None and max_keys < 1:
             raise inappropriate_json(f"maxKeys {max_keys} is below 1.")
         return cls(
-            # An empty marker is undocumented; the echo of a first page is "", so it is taken for "from the
-            # first row".
+            # An empty marker is undocumented. The answer for a first page repeats it as "", so it means the
+            # first row.
             marker=optional(body, "marker", str) or "",
             max_keys=min(DEFAULT_MAX_KEYS if max_keys is None else max_keys, _LIMIT_MAX_KEYS),
             page_reverse=bool(optional(body, "pageReverse", bool)),
@@ -72,7 +72,7 @@ class Page:
         Return the things of this page, and its ``pageInfo``.
 
         :param things: the whole list, in order.
-        :raises ApiError: if nothing has the marker's id.
+        :raises ApiError: if no thing has the marker's id.
         """
         things = things[::-1] if self.page_reverse else things
         start = self._start(things, behaviour)

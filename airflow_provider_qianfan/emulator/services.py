@@ -22,7 +22,7 @@ _STATE = ("run_status", "update_status", "model_set_id", "model_id")
 
 
 class Service(Timed[ServiceSpec, ServiceStep]):
-    """An online service; what it is at a moment is the sum of its steps until then."""
+    """An online service. Its state is the sum of its steps until now."""
 
     def __init__(self, service_id: str, spec: ServiceSpec, created: datetime) -> None:
         super().__init__(service_id, spec, created)
@@ -31,18 +31,18 @@ class Service(Timed[ServiceSpec, ServiceStep]):
 
     @property
     def url_suffix(self) -> str:
-        """The last part of its URL; without one given, the id."""
+        """The last part of the service's URL; the id if none is given."""
         return self.spec.url_suffix or self.id
 
     def state(self, now: datetime) -> ServiceStep:
-        """Return the latest step, with all that still holds of the steps before it."""
+        """Return the latest step, filled with everything from earlier steps that still holds."""
         return reduce(_on_top, self.past(now))
 
     def update(self, now: datetime, model_set_id: str, model_id: str, behaviour: Behaviour) -> None:
         """
-        Begin an update to another version, beside whatever else is to happen to this service.
+        Begin an update to another version. All other future steps of this service stay.
 
-        An update that is on its way is forgotten.
+        An update in progress is forgotten.
         """
         age, state = self.age(now), self.state(now)
         old = ServiceStep(model_set_id=state.model_set_id, model_id=state.model_id)
@@ -74,7 +74,7 @@ class Service(Timed[ServiceSpec, ServiceStep]):
             version_key: state.model_id,
             "name": self.name,
             "description": self.spec.description,
-            # A name that never resolves: nobody is to send it a prompt.
+            # A name that never resolves, so that nobody sends it a prompt.
             "url": f"https://emulated.invalid/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/{self.url_suffix}",
             "endpoint": self.url_suffix,
             "serviceType": SERVICE_TYPE,
@@ -90,5 +90,5 @@ class Service(Timed[ServiceSpec, ServiceStep]):
 
 
 def _on_top(state: ServiceStep, step: ServiceStep) -> ServiceStep:
-    """Return a step with what it leaves open filled from the state before it."""
+    """Fill the gaps of a step from the state before it."""
     return replace(step, **{name: getattr(state, name) for name in _STATE if getattr(step, name) is None})

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Task(Timed[TaskSpec, TaskStep]):
-    """A model compression task; its status follows from its steps and the clock."""
+    """A model compression task. Its status follows from its steps and the clock."""
 
     def finished(self, now: datetime) -> datetime | None:
-        """Return when the task reached the end it is at, or None."""
+        """Return when the task ended; None if it has not ended."""
         end = None
         for step in self.past(now):
             if step.status not in TERMINAL:
@@ -32,7 +32,7 @@ class Task(Timed[TaskSpec, TaskStep]):
         """
         Return the task as the list or the detail action shows it.
 
-        The list has no ``failedReason``; ``modelId`` is there once the task succeeded.
+        The list has no ``failedReason``. ``modelId`` is there once the task has succeeded.
         """
         step = self.step(now)
         row: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What is on the emulated platform at a moment: what a specification says, and what has happened since."""
+"""A thing on the emulated platform: its specification, and what has happened since its creation."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Step = TypeVar("Step", bound=AnyStep)
 
 class Timed(Generic[Spec, Step]):
     """
-    Something whose state follows from its steps and the clock.
+    A thing whose state follows from its steps and the clock.
 
-    :param spec: what it is, without ``repeat``.
-    :param created: when it is created (world time, aware).
+    :param spec: its specification, without ``repeat``.
+    :param created: the time of its creation (world time, aware).
     """
 
     def __init__(self, thing_id: str, spec: Spec, created: datetime) -> None:
@@ -42,30 +42,30 @@ class Timed(Generic[Spec, Step]):
         return (now - self.created).total_seconds()
 
     def past(self, now: datetime) -> tuple[Step, ...]:
-        """Return the steps that have been taken; the first one always has."""
+        """Return the steps up to now. The first step is always among them."""
         age = self.age(now)
         return (self.steps[0], *(step for step in self.steps[1:] if step.after <= age))
 
     def step(self, now: datetime) -> Step:
-        """Return the step that it is at."""
+        """Return the current step."""
         return self.past(now)[-1]
 
     def at(self, step: Step) -> datetime:
-        """Return when it takes, or took, a step."""
+        """Return the time of a step."""
         return shifted(self.created, step.after)
 
     def divert(self, now: datetime, *steps: Step) -> None:
         """
-        Replace what has not happened yet.
+        Replace the future.
 
-        :param steps: the new future; their ``after`` is relative to ``now``.
+        :param steps: the new future. Their ``after`` counts from ``now``.
         """
         age = self.age(now)
         self.steps = self.past(now) + tuple(replace(step, after=age + step.after) for step in steps)
 
     def patched(self, row: dict[str, Any], step: Step, where: Where) -> dict[str, Any]:
         """
-        Return a row as this thing and its step want it.
+        Return a row with the patches of this thing and of its step.
 
         :param where: the action that the row is for.
         """
@@ -77,7 +77,7 @@ class Timed(Generic[Spec, Step]):
 
 def time_text(moment: datetime, kind: str) -> str | None:
     """
-    Return a time as an answer has it, or None if it does not.
+    Return a time as an answer writes it; None if the answer leaves it out.
 
     :param kind: the ``time_format`` or ``unfinished_time`` of :class:`.behaviour.Behaviour`.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DETAIL_TRIES = 3
 DETAIL_PAUSE = 2.0
-"""Seconds between two questions for a produced model that is not there yet."""
+"""Seconds between two requests for a produced model that is not there yet."""
 
 
 def look(
@@ -35,7 +35,7 @@ def look(
     found = yield from read_candidates(exchange, selector)
     confirmed = False
     if memory.forgetful and found.absence is not None:
-        # Nobody remembers whether the task was there before. So one miss does not prove that it is gone.
+        # Nothing is remembered of earlier looks: one miss does not prove that the task is gone.
         for _ in range(DETAIL_TRIES - 1):
             yield Sleep(DETAIL_PAUSE)
             found = yield from read_candidates(exchange, selector)
@@ -55,7 +55,7 @@ def look(
         if isinstance(verdict, NeedDetail):
             details[verdict.task_id] = yield from _detail(exchange, verdict)
         elif isinstance(verdict, Open) and found.pages > 1 and not confirmed:
-            # Pages are no snapshot: a newer task may have moved to one that had been read.
+            # Pages are no snapshot: a newer task may have moved to a page that was already read.
             confirmed = True
             again = yield from read_candidates(exchange, selector)
             tasks = {task.id: task for task in (*found.tasks, *again.tasks)}
@@ -70,7 +70,7 @@ class Found:
     What was read.
 
     :param tasks: model compression tasks.
-    :param pages: how many pages of the list they took.
+    :param pages: how many pages the list had.
     :param absence: what the platform said, if the given id is not there; else None.
     :param row: a resource of another kind.
     """
@@ -82,7 +82,7 @@ class Found:
 
 
 def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:
-    """Read the tasks among which the meant one is. If its id is given, return that one alone."""
+    """Read the tasks that may match. If an id is given, read only that task."""
     pinned = selector.model_comp_task_id
     if pinned is None:
         reading = yield from read_tasks(exchange, selector.source_model_id)
@@ -101,8 +101,8 @@ def read_given(
     """
     Read the task with an id.
 
-    How an unknown id is refused is not documented. So a refusal proves nothing, and the list has the last
-    word.
+    The documentation does not say how the platform refuses an unknown id. So a refusal proves nothing, and
+    the list decides.
 
     :param find_in_list: finds the task in the whole list.
     """
@@ -119,7 +119,7 @@ def read_given(
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:
-    """Ask for one task. If its produced model is missing, ask a few times: it may only be late."""
+    """Ask for one task. If the produced model is missing, ask a few more times: it may only be late."""
     task: ModelCompTask | None = None
     for attempt in range(DETAIL_TRIES if need.required else 1):
         if attempt:

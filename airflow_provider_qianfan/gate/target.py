@@ -1,4 +1,4 @@
-"""The target of a wait, a compression task or a resource, and how any target is looked at and judged."""
+"""The target of a wait, which is a compression task or a resource: how to look at it, and how to judge it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Target = Selector | Resource
 
 
 def target_of(event: Mapping[str, Any]) -> object:
-    """Return the target in a trigger's event, as JSON; None if there is none. Once it was ``selector``."""
+    """Return the target in a trigger's event, as JSON; None without one. Its older name was ``selector``."""
     return event.get("target") or event.get("selector")
 
 
 def target_from_json(value: object) -> Target | None:
-    """Read what ``to_json`` of a target wrote, maybe in another version; None unless it is whole."""
+    """Read what ``to_json`` of a target wrote, maybe in another version; None if anything is missing."""
     if isinstance(value, Mapping) and "resource" in value:
         return Resource.from_json(value)
     return Selector.from_json(value)
@@ -37,7 +37,7 @@ def take_look(
     exchange: Exchange, target: Target, memory: Memory, *, settle: float, clock: Callable[[], float]
 ) -> Steps[Verdict]:
     """
-    Look at any target. If a compression task opens the gate and its model has to be ready, look at that, too.
+    Look at a target. If a compression task has succeeded, look at its model, too, if that has to be ready.
 
     :raises QianfanError: if the platform gave no complete answer.
     """
@@ -54,7 +54,7 @@ def take_look(
 
 
 def judge(target: Target, found: Found, memory: Memory, now: float, *, settle: float) -> Verdict | NeedDetail:
-    """Draw the verdict from what was read for many, without asking for more."""
+    """Draw the verdict from a reading for many waits, without another request."""
     absence = found.absence
     if isinstance(target, Selector):
         return decide(found.tasks, target, memory, now, settle=settle, absence=absence)
@@ -63,7 +63,7 @@ def judge(target: Target, found: Found, memory: Memory, now: float, *, settle: f
 
 
 def next_target(target: Target, verdict: Verdict | NeedDetail) -> Resource | None:
-    """Tell what else has to be waited for before the gate may open."""
+    """Return what else has to be ready before the gate may open; None if nothing has."""
     if isinstance(target, Selector) and target.model_ready and isinstance(verdict, Open):
         return Resource(MODEL, verdict.model_id)
     return None

@@ -1,4 +1,4 @@
-"""The sensor for a compression that the waiting task created itself. Only such a task may cancel it."""
+"""The sensor for a compression that the waiting task itself created. No other task may cancel it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOGGER = f"{QianfanModelCompTaskSensor.__module__}.{QianfanModelCompTaskSensor.
 
 
 class CancellingSensor(QianfanModelCompTaskSensor):
-    """Wait, and log, as its base does, and cancel the compression if a user ends the deferred task."""
+    """Wait and log as the base class does. Cancel the compression if a user ends the deferred task."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(logger_name=_LOGGER, **arguments)

@@ -1,4 +1,4 @@
-"""What holds for every DAG to copy."""
+"""What holds for every example DAG."""
 
 from __future__ import annotations
 

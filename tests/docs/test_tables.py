@@ -1,4 +1,4 @@
-"""The tables that a page of the documentation has for itself."""
+"""The tables that only a page of the documentation has."""
 
 from __future__ import annotations
 

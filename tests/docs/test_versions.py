@@ -1,4 +1,4 @@
-"""The workflow has the Airflows of the matrix."""
+"""The workflow names the same Airflows as the matrix."""
 
 from __future__ import annotations
 
