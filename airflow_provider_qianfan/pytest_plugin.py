@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 POKE_INTERVAL = 0.1
 """Seconds between two looks; most of what a test waits for is then Airflow itself."""
 
-DEFAULT_PATIENCE = 10.0
+DEFAULT_PATIENCE = 30.0
 """Seconds after which a wait is over that the scenario does not end."""
+
+_AHEAD = timedelta(minutes=1)
+"""What begins with the scenario was created after the run began, for a gate with ``created_after``."""
 
 _NEEDED = {
     "apache-airflow": ("airflow",),
@@ -66,7 +69,7 @@ class Qianfan:
     """
     What the fixture ``qianfan`` gives: a Qianfan platform for one test, and an Airflow that uses it.
 
-    Time on the platform runs by itself, and leaps to the next change as soon as a task waits for one.
+    Time on the platform stands still, and leaps to the next change as soon as a task waits for one.
 
     :ivar world: the emulated platform, to put tasks, model versions, services and faults into.
     """
@@ -191,7 +194,7 @@ def qianfan(
 
     with (
         _airflow(tmp_path_factory.mktemp("airflow"), _airflow_database) as monkeypatch,
-        EmulatorServer(clock=LeapingClock()) as server,
+        EmulatorServer(clock=LeapingClock(datetime.now(UTC) + _AHEAD)) as server,
     ):
         given = Qianfan(server, monkeypatch, request.config.rootpath)
         marker = request.node.get_closest_marker("qianfan")
@@ -249,7 +252,7 @@ def _airflow(folder: Path, database: Path | None = None) -> Iterator[pytest.Monk
     :param folder: for the database, the logs and an empty DAGs folder.
     :param database: what the database is a copy of; default: an empty file.
     """
-    from airflow import configuration, settings
+    from airflow import settings
 
     file, dags = folder / "airflow.db", folder / "dags"
     dags.mkdir()
@@ -272,14 +275,23 @@ def _airflow(folder: Path, database: Path | None = None) -> Iterator[pytest.Monk
         with pytest.MonkeyPatch.context() as monkeypatch:
             for name, value in environment.items():
                 monkeypatch.setenv(name, value)
-            for module in (configuration, sys.modules.get("airflow.sdk.configuration")):
-                if module is not None and hasattr(module, "secrets_backend_list"):
-                    monkeypatch.setattr(module, "secrets_backend_list", module.initialize_secrets_backends())
+            _forget_secrets_backends(monkeypatch)
             _hurry(monkeypatch)
             _reconnect(settings)
             yield monkeypatch
     finally:
         _reconnect(settings)
+
+
+def _forget_secrets_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Airflow read again which secrets backends there are: it keeps those that it has made."""
+    from airflow import configuration
+
+    backends = configuration.initialize_secrets_backends()
+    monkeypatch.setattr(configuration, "secrets_backend_list", backends)
+    sdk = sys.modules.get("airflow.sdk.configuration")
+    if sdk is not None and hasattr(sdk, "clear_secrets_backends_cache"):  # since Airflow 3.3
+        sdk.clear_secrets_backends_cache()
 
 
 def _reconnect(settings: Any) -> None:
@@ -382,10 +394,10 @@ def _store(dag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     from airflow import settings
     from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.utils.session import create_session
 
-    with settings.Session() as session:
+    with create_session() as session:
         DagBundlesManager().sync_bundles_to_db(session=session)
-        session.commit()
     bag = module.DagBag(settings.DAGS_FOLDER)
     bag.dags[dag.dag_id] = dag
     monkeypatch.setattr(dag, "relative_fileloc", f"{dag.dag_id}.py")

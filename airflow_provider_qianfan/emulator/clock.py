@@ -57,34 +57,6 @@ class RealClock:
         self._skipped += seconds
 
 
-class LeapingClock(RealClock):
-    """
-    World time that runs by itself, and leaps to the next change as soon as a client waits for one.
-
-    A client waits if it asks the same question again, and has changed nothing in between. So a compression of
-    an hour takes as many looks as it has steps, and each step is seen.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asked: set[tuple[str, str, bytes]] = set()
-
-    def waits(self, path: str, action: str, body: bytes) -> bool:
-        """Take note of a request; return whether its client waits."""
-        if not action.startswith("Describe"):
-            self._asked.clear()
-            return False
-        question = (path, action, body)
-        waits = question in self._asked
-        self._asked.add(question)
-        return waits
-
-    def advance(self, seconds: float) -> None:
-        """Skip ``seconds`` of world time."""
-        super().advance(seconds)
-        self._asked.clear()
-
-
 class ManualClock:
     """
     World time that stands still until you move it.
@@ -108,6 +80,36 @@ class ManualClock:
         """Move world time forward by ``seconds``."""
         _check_forward(self._now, seconds)
         self._now = shifted(self._now, seconds)
+
+
+class LeapingClock(ManualClock):
+    """
+    World time that stands still, and leaps to the next change as soon as a client waits for one.
+
+    A client waits if it asks the same question again, and has changed nothing in between. So a compression of
+    an hour takes as many looks as it has steps, and each step is seen.
+
+    :param start: see :class:`ManualClock`.
+    """
+
+    def __init__(self, start: datetime | None = None) -> None:
+        super().__init__(start)
+        self._asked: set[tuple[str, str, bytes]] = set()
+
+    def waits(self, path: str, action: str, body: bytes) -> bool:
+        """Take note of a request; return whether its client waits."""
+        if not action.startswith("Describe"):
+            self._asked.clear()
+            return False
+        question = (path, action, body)
+        waits = question in self._asked
+        self._asked.add(question)
+        return waits
+
+    def advance(self, seconds: float) -> None:
+        """Move world time forward by ``seconds``."""
+        super().advance(seconds)
+        self._asked.clear()
 
 
 def _check_forward(now: datetime, seconds: float) -> None:

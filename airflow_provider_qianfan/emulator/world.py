@@ -205,7 +205,7 @@ class World:
         with self.lock:
             if clock.waits(path, action, body) and (change := self.next_change()) is not None:
                 # A little more than the change needs: times are cut to microseconds.
-                clock.advance(max(0.0, (change - clock.now()).total_seconds()) + _A_LITTLE)
+                clock.advance((change - clock.now()).total_seconds() + _A_LITTLE)
 
     def next_number(self, kind: str) -> str:
         """Return the number of the next task or service that a client creates: 0001, 0002, …."""
