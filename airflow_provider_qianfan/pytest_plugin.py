@@ -8,6 +8,7 @@ emulator's or of the provider's before a test uses the fixture.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import sys
 from collections.abc import Mapping
@@ -211,8 +212,14 @@ def _airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _check_installed()
     folder = tmp_path_factory.mktemp("airflow")
     made = folder / "empty.db"
-    with _airflow(folder):
-        _create_tables()
+    gc.disable()  # what is loaded here stays; to look through it again and again takes seconds
+    try:
+        with _airflow(folder):
+            _create_tables()
+            _make_api_server()
+        gc.freeze()
+    finally:
+        gc.enable()
     with sqlite3.connect(folder / "airflow.db") as connection:
         connection.execute("VACUUM INTO ?", [str(made)])
     return made
@@ -309,11 +316,22 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "SHORTEST_INTERVAL", POKE_INTERVAL)
     monkeypatch.setattr(journal, "LOOK_AGAIN", POKE_INTERVAL)
     monkeypatch.setattr(look, "DETAIL_PAUSE", POKE_INTERVAL)
-    if _has("airflow.sdk.execution_time.supervisor"):
-        supervisor = import_module("airflow.sdk.execution_time.supervisor")
-        if not hasattr(supervisor.in_process_api_server, "cache_info"):
-            # Before Airflow 3.3, each start of a task makes one, in seconds.
-            monkeypatch.setattr(supervisor, "in_process_api_server", _api_server)
+    supervisor = _supervisor()
+    if supervisor is not None and not hasattr(supervisor.in_process_api_server, "cache_info"):
+        # Before Airflow 3.3, each start of a task makes one, in seconds.
+        monkeypatch.setattr(supervisor, "in_process_api_server", _api_server)
+
+
+def _make_api_server() -> None:
+    """Make what tasks talk to in ``dag.test()``, of Airflow 3."""
+    supervisor = _supervisor()
+    if supervisor is not None:
+        _ = supervisor.in_process_api_server().app
+
+
+def _supervisor() -> Any:
+    name = "airflow.sdk.execution_time.supervisor"
+    return import_module(name) if _has(name) else None
 
 
 @functools.cache
