@@ -326,7 +326,11 @@ def _make_api_server() -> None:
     """Make what tasks talk to in ``dag.test()``, of Airflow 3."""
     supervisor = _supervisor()
     if supervisor is not None:
-        _ = supervisor.in_process_api_server().app
+        import httpx
+
+        api = supervisor.in_process_api_server()
+        with httpx.Client(transport=api.transport, base_url="http://in-process.invalid") as client:
+            client.get("/health")  # the first request makes most of it
 
 
 def _supervisor() -> Any:
