@@ -367,16 +367,14 @@ def _hasten(task: Any, patience: float, monkeypatch: pytest.MonkeyPatch) -> None
 
     change("retry_delay", timedelta(0))
     change("retry_exponential_backoff", False)
-    if "poke_interval" in parameters:
-        # What is rescheduled for now runs now; else dag.test() sleeps for a second.
-        change("poke_interval", 0.0 if given.get("mode") == "reschedule" else POKE_INTERVAL)
-    for name in ("timeout", "settle", "max_unhealthy", "auth_grace"):
-        if name in parameters:
-            change(name, min(_seconds(given.get(name), patience), patience))
-
-
-def _seconds(value: Any, default: float) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else default if value is None else value
+    if "poke_interval" not in parameters:
+        return
+    # What is rescheduled for now runs now; else dag.test() sleeps for a second.
+    change("poke_interval", 0.0 if given.get("mode") == "reschedule" else POKE_INTERVAL)
+    for name in parameters & {"timeout", "settle", "max_unhealthy", "auth_grace"}:
+        limit = given.get(name)
+        seconds = limit.total_seconds() if isinstance(limit, timedelta) else limit
+        change(name, patience if seconds is None else min(seconds, patience))
 
 
 def _parameters(operator_class: type) -> set[str]:
