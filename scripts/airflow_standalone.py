@@ -38,8 +38,9 @@ def main() -> int:
     for option, port in (("--port", options.port), ("--emulator-port", options.emulator_port)):
         try:
             socket.create_server(("127.0.0.1", port)).close()
-        except (OSError, OverflowError) as error:
-            parser.exit(2, f"Port {port}: {error}. Choose another one: make airflow ARGS='{option} 18080'\n")
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            parser.exit(2, f"Port {port}: {why}. Choose another: make airflow ARGS='{option} {port + 1}'\n")
     try:
         emulator = EmulatorServer(options.scenario, port=options.emulator_port)
     except ValueError as error:
@@ -65,19 +66,19 @@ def show(log: Path, port: int, emulator: EmulatorServer) -> None:
     settings = environment(log.parent, port)
     say(f"The emulator is at {emulator.url}, with the scenario {emulator.world.scenario.name}.")
     say(f"Airflow starts, in about half a minute. Its log is {log}.")
-    with log.open("ab") as output, contextlib.ExitStack() as stack:
+    processes: list[subprocess.Popen[bytes]] = []
 
-        def start(*arguments: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(
-                [AIRFLOW, *arguments],
-                env=settings,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            command = [AIRFLOW, *arguments]
+            processes.append(
+                subprocess.Popen(
+                    command, env=settings, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
             )
-            stack.callback(end, process)
-            return process
+        return processes[-1]
 
+    try:
         for preparation in (("db", "migrate"), ("connections", "add", *connection(emulator))):
             if start(*preparation).wait() != 0:
                 return
@@ -89,6 +90,8 @@ def show(log: Path, port: int, emulator: EmulatorServer) -> None:
                 say("Open the DAG gate_deployment and trigger it. Its gate waits for about a minute.")
                 say(f"To begin again:  curl -X POST {emulator.url}/_emulator/reset")
             time.sleep(1)
+    finally:
+        end(processes)
 
 
 def say(text: str) -> None:
@@ -137,16 +140,15 @@ def healthy(url: str) -> bool:
         return False
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes and all that they started."""
     for wish, patience in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, wish)
-            process.wait(patience)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, wish)
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
 
 
 if __name__ == "__main__":

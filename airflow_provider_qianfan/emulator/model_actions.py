@@ -49,7 +49,8 @@ def list_tasks(world: World, body: Body) -> Body:
     behaviour = world.behaviour
     source_model_id = optional(body, "sourceModelId", str)
     every = source_model_id is None or behaviour.ignore_source_filter
-    world.begin_again(None if every else source_model_id)
+    if source_model_id is not None:
+        world.begin_again(source_model_id)
     now = world.now
     tasks = [task for task in world.tasks.listed() if every or task.spec.source_model_id == source_model_id]
     page, info = Page.of(body).cut(tasks, behaviour)

@@ -108,9 +108,9 @@ class TaskSpec(AnySpec):
     :param in_list: a patch for the list action only.
     :param in_detail: a patch for the detail action only.
     :param repeat: make several tasks from this entry.
-    :param again_after: if given, the task does not begin at the start, but when a list first asks for its
-        source model. The next list that comes so many world seconds after the end of the timeline begins
-        another task. ``{n}`` in the texts becomes 0001, 0002, …. A gate has to look more often than that.
+    :param again_after: world seconds. If given, the task begins when a list first asks for its source
+        model, not at the start. Each list that comes so long after the end of the timeline begins another
+        task. ``{n}`` in the texts becomes 0001, 0002, …. A gate has to look more often than that.
     """
 
     source_model_id: str = field(kw_only=False)

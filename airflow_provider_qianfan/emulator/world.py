@@ -214,14 +214,10 @@ class World:
         self._created[kind] += 1
         return f"{self._created[kind]:04d}"
 
-    def begin_again(self, source_model_id: str | None) -> None:
-        """
-        Begin the tasks that are due when they are listed; see ``again_after`` of :class:`.specs.TaskSpec`.
-
-        :param source_model_id: of the list; None if it lists all tasks.
-        """
+    def begin_again(self, source_model_id: str) -> None:
+        """Begin the tasks of a source model that begin when asked for; see ``again_after`` of a task."""
         for number, spec in enumerate(self.scenario.tasks):
-            if spec.again_after is None or source_model_id not in (None, spec.source_model_id):
+            if spec.again_after is None or spec.source_model_id != source_model_id:
                 continue
             task = self.tasks.get(self._begun.get(number, ""))
             if task is None or task.age(self.now) >= task.steps[-1].after + spec.again_after:

@@ -35,7 +35,7 @@ STATES = {
     },
     "report_model_comp_tasks": {"list_tasks": "success", "report": "success"},
 }
-WAITS = {"gate_deployment": 60, "gate_many_models": 60, "compress_and_deploy": 80, "alert_on_failure": 40}
+WAITS = {"gate_deployment": 50, "gate_many_models": 50, "compress_and_deploy": 65, "alert_on_failure": 40}
 """World seconds that a run takes at least, however long after the emulator's start it begins."""
 
 
