@@ -45,6 +45,7 @@ def main() -> int:
         emulator = EmulatorServer(options.scenario, port=options.emulator_port)
     except ValueError as error:
         parser.exit(2, f"{error}\n")
+    os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # everything is on loopback
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with (
         tempfile.TemporaryDirectory(prefix="qianfan-airflow-", ignore_cleanup_errors=True) as home,
