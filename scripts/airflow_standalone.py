@@ -51,13 +51,10 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="qianfan-airflow-", ignore_cleanup_errors=True) as home,
         emulator,
     ):
-        log = Path(home, "airflow.log")
         try:
-            show(log, options.port, emulator)
+            show(Path(home, "airflow.log"), options.port, emulator)
         except KeyboardInterrupt:
             return 0
-        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
-        say("Airflow has ended. Above are the last lines of its log.")
     return 1
 
 
@@ -82,15 +79,19 @@ def show(log: Path, port: int, emulator: EmulatorServer) -> None:
     try:
         for preparation in (("db", "migrate"), ("connections", "add", *connection(emulator))):
             if start(*preparation).wait() != 0:
-                return
-        components = [start(*component.split()) for component in COMPONENTS]
-        ready = False
-        while all(component.poll() is None for component in components):
-            if not ready and (ready := healthy(url)):
-                say(f"Airflow is ready at {url}. To end it, press Ctrl-C.")
-                say("Open the DAG gate_deployment and trigger it. Its gate waits for about a minute.")
-                say(f"To begin again:  curl -X POST {emulator.url}/_emulator/reset")
-            time.sleep(1)
+                break
+            processes.clear()  # its number may be another process's by the end
+        else:
+            components = [start(*component.split()) for component in COMPONENTS]
+            ready = False
+            while all(component.poll() is None for component in components):
+                if not ready and (ready := healthy(url)):
+                    say(f"Airflow is ready at {url}. To end it, press Ctrl-C.")
+                    say("Open the DAG gate_deployment, trigger it, and watch its gate.")
+                    say(f"To begin again:  curl -X POST {emulator.url}/_emulator/reset")
+                time.sleep(1)
+        say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+        say("Airflow has ended. Above are the last lines of its log.")
     finally:
         end(processes)
 
