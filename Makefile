@@ -20,6 +20,9 @@ BIN := $(VENV)/bin
 # Twice quiet: a warning about one of your mirrors is no news, an error still shows.
 INSTALL = -m pip install --quiet --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
+# On a terminal, count the seconds for as long as this line's shell runs.
+COUNT = if [ -t 1 ]; then while sleep 1 && kill -0 $$$$ 2>/dev/null; do \
+	seconds=$$((seconds + 1)); printf '\r  %s s ' $$seconds; done & fi
 
 # Any will do for the browser test.
 CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome google-chrome-stable; do \
@@ -50,8 +53,8 @@ $(INSTALLED): $(LOCK) setup.cfg
 		fi; \
 		$$python -m venv --clear $(VENV); \
 	fi
-	@echo "Installing Airflow 3.3 and the tools into $(VENV) (about a minute, once)"
-	@$(BIN)/python $(INSTALL) --requirement $(LOCK)
+	@echo "Installing Airflow 3.3 and the tools into $(VENV): $$(grep -c == $(LOCK)) packages, one to two minutes, once"
+	@$(COUNT); $(BIN)/python $(INSTALL) --requirement $(LOCK) && echo "done"
 	@$(BIN)/python $(INSTALL) --no-deps --editable .
 	@touch $@
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     params={
         "source_model_id": Param(
-            "amv-demogood0001",
+            "amv-demotuned001",
             type="string",
             pattern="^amv-",
             title="Source model",

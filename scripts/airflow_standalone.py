@@ -7,83 +7,125 @@ Everything is on loopback and in a temporary folder. Nobody has to log in: this 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
 import secrets
-import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
+from airflow_provider_qianfan.emulator.server import EmulatorServer
+
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
+AIRFLOW = Path(sys.executable).with_name("airflow")
+# Without their log servers, which listen on all addresses. The API server reads the log files itself.
+COMPONENTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor", "triggerer --skip-serve-logs")
 
 
 def main() -> int:
     """Start both, and stop both."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="make airflow", description=__doc__)
     parser.add_argument("--port", type=int, default=8080, help="of Airflow (default: %(default)s)")
     parser.add_argument("--emulator-port", type=int, default=8787, help="(default: %(default)s)")
-    parser.add_argument("--scenario", default="demo", help="of the emulator (default: %(default)s)")
+    parser.add_argument("--scenario", default="showcase", help="of the emulator (default: %(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-    command = [sys.executable, "-m", "airflow_provider_qianfan.emulator", "--quiet"]
-    command += ["--port", str(options.emulator_port), "--scenario", options.scenario]
-    with (
-        tempfile.TemporaryDirectory(prefix="qianfan-airflow-") as home,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as emulator,
-    ):
-        airflow = None
+    for option, port in (("--port", options.port), ("--emulator-port", options.emulator_port)):
         try:
-            connection = read_connection(emulator)
-            if not connection:
-                return 1
-            url = f"http://127.0.0.1:{options.port}"
-            print(f"\nAirflow will be at {url}: open the DAG gate_deployment and trigger it.")
-            print("The emulator's tasks have finished some seconds after its start. To begin them again:")
-            print(f"  curl -X POST http://127.0.0.1:{options.emulator_port}/_emulator/reset\n", flush=True)
-            airflow = subprocess.Popen(
-                [BIN / "airflow", "standalone"],
-                env=environment(Path(home), options.port, connection),
-                start_new_session=True,
-            )
-            return airflow.wait()
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            parser.exit(2, f"Port {port}: {why}. Choose another: make airflow ARGS='{option} {port + 1}'\n")
+    try:
+        emulator = EmulatorServer(options.scenario, port=options.emulator_port)
+    except ValueError as error:
+        parser.exit(2, f"{error}\n")
+    os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # everything is on loopback
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with (
+        tempfile.TemporaryDirectory(prefix="qianfan-airflow-", ignore_cleanup_errors=True) as home,
+        emulator,
+    ):
+        try:
+            show(Path(home, "airflow.log"), options.port, emulator)
         except KeyboardInterrupt:
             return 0
-        finally:
-            for process in (airflow, emulator):
-                if process is not None:
-                    end(process)
+    return 1
 
 
-def read_connection(emulator: subprocess.Popen[str]) -> str:
-    """Show what the emulator says at its start; return the connection URI, or nothing if it did not start."""
-    connection = ""
-    for line in emulator.stdout or ():
-        print(line, end="")
-        if line.startswith("export AIRFLOW_CONN_QIANFAN_DEFAULT="):
-            (connection,) = shlex.split(line.partition("=")[2])
-        if line.strip() == "ready":
-            return connection
-    return ""
+def show(log: Path, port: int, emulator: EmulatorServer) -> None:
+    """Run Airflow until a component of it ends."""
+    url = f"http://127.0.0.1:{port}"
+    settings = environment(log.parent, port)
+    say(f"The emulator is at {emulator.url}, with the scenario {emulator.world.scenario.name}.")
+    say(f"Airflow starts, in about half a minute. Its log is {log}.")
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            command = [AIRFLOW, *arguments]
+            processes.append(
+                subprocess.Popen(
+                    command, env=settings, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            )
+        return processes[-1]
+
+    try:
+        for preparation in (("db", "migrate"), ("connections", "add", *connection(emulator))):
+            if start(*preparation).wait() != 0:
+                break
+            processes.clear()  # its number may be another process's by the end
+        else:
+            components = [start(*component.split()) for component in COMPONENTS]
+            ready = False
+            while all(component.poll() is None for component in components):
+                if not ready and (ready := healthy(url)):
+                    say(f"Airflow is ready at {url}. To end it, press Ctrl-C.")
+                    say("Open the DAG gate_deployment, trigger it, and watch its gate.")
+                    say(f"To begin again:  curl -X POST {emulator.url}/_emulator/reset")
+                time.sleep(1)
+        say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+        say("Airflow has ended. Above are the last lines of its log.")
+    finally:
+        end(processes)
 
 
-def environment(home: Path, port: int, connection: str) -> dict[str, str]:
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def connection(emulator: EmulatorServer) -> list[str]:
+    """Name the connection that the DAGs use, as the form would have it."""
+    account, (host, _, port) = emulator.world.account, emulator.url.rpartition(":")
+    document = {
+        "conn_type": "qianfan",
+        "host": host,
+        "port": int(port),
+        "login": account.access_key_id,
+        "password": account.secret_access_key,
+        "extra": {"session_token": account.session_token} if account.session_token else {},
+    }
+    return ["qianfan_default", "--conn-json", json.dumps(document)]
+
+
+def environment(home: Path, port: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     url = f"http://127.0.0.1:{port}"
     return kept | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",  # standalone starts `airflow` by name
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW_CONN_QIANFAN_DEFAULT": connection,
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "builtins.str",  # none: so nobody asks for a log server
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -91,16 +133,24 @@ def environment(home: Path, port: int, connection: str) -> dict[str, str]:
     }
 
 
-def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
+def healthy(url: str) -> bool:
+    """Tell whether all of Airflow runs."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=10) as answer:  # noqa: S310
+            return all(part["status"] == "healthy" for part in json.load(answer).values())
+    except OSError:
+        return False
+
+
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes and all that they started."""
     for wish, patience in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, wish)
-            process.wait(patience)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, wish)
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -31,17 +32,11 @@ BIN = Path(sys.executable).parent
 POLL_INTERVAL = 2  # seconds; the DAG's own 30 would make you wait
 CHILD_TIMEOUT = 170  # seconds; the three runs take some 60
 SCENE, RESULT = "SCENE ", "RESULT "
-OUR_LINE = re.compile(
-    r"^\S+ \[(?P<level>\w+) *\] (?P<text>.*?) +\[[\w.]*airflow_provider_qianfan\.(?P<module>[\w.]+)\.\w+\]"
-)
+START_LINE = re.compile(r"\[DAG TEST\] starting task_id=(?P<task>\S+)")
+OUR_LINE = re.compile(r"^\S+ \[\w+ *\] (?P<text>.*?) +\[[\w.]*airflow_provider_qianfan\.[\w.]+\]")
 DAG_LINE = re.compile(r"^\S+ \[info *\] (?P<text>(Checking|Deployed) \S+)")
-ERROR_LINE = re.compile(r"^airflow_provider_qianfan\.exceptions\.(?P<text>\w+: .*)")
+ERROR_LINE = re.compile(r"^(?P<text>RuntimeError: .*)")
 CREATED_LINE = re.compile(r"The model compression task is (?P<id>\S+)\.")
-SPEAKERS = {
-    "operators.model_compression": "compress",
-    "operators.service": "deploy",
-    "sensors.service": "deploy",
-}
 
 SOURCE, SET, SERVICE, BEFORE = "amv-demogood0001", "am-demoset00001", "svco-demochat0001", "amv-demostale001"
 ALL = ("compress", "wait_for_compression", "deploy", "smoke_check", "announce", "find_previous", "roll_back")
@@ -115,6 +110,7 @@ services:
 
 def main() -> int:
     """Run the demo and tell how it went."""
+    os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # everything is on loopback
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="qianfan-demo-") as folder:
         home = Path(folder)
@@ -138,6 +134,10 @@ def main() -> int:
 
 def say(text: str) -> None:
     print(f"\n== {text}", flush=True)
+
+
+def tell(who: str, text: str) -> None:
+    print(f"  {who:20}  {text}", flush=True)
 
 
 def airflow_environment(home: Path) -> dict[str, str]:
@@ -186,23 +186,25 @@ def run_scenes(environment: dict[str, str], url: str) -> list[dict[str, Any]]:
         watchdog = threading.Timer(CHILD_TIMEOUT, process.kill)
         watchdog.start()
         try:
-            scene, before = SCENES[0], BEFORE
+            scene, before, task = SCENES[0], BEFORE, ""
             for line in process.stdout or ():
                 output.append(line)
                 if line.startswith(SCENE):
                     scene, before = SCENES[int(line.removeprefix(SCENE))], served(url)
                     say(scene.title)
-                    print(f"  elsewhere  service {SERVICE} serves {before}", flush=True)
+                    tell("elsewhere", f"service {SERVICE} serves {before}")
                 elif line.startswith(RESULT):
                     result = {
                         **json.loads(line.removeprefix(RESULT)),
                         "before": before,
                         "served": served(url),
                     }
-                    print(f"  elsewhere  service {SERVICE} serves {result['served']}", flush=True)
+                    tell("elsewhere", f"service {SERVICE} serves {result['served']}")
                     results.append(result)
+                elif started := START_LINE.search(line):
+                    task = started["task"]
                 else:
-                    follow(line, scene, url)
+                    follow(line, task, scene, url)
         finally:
             watchdog.cancel()
             process.kill()
@@ -211,18 +213,16 @@ def run_scenes(environment: dict[str, str], url: str) -> list[dict[str, Any]]:
     return results + [{}] * (len(SCENES) - len(results))
 
 
-def follow(line: str, scene: Scene, url: str) -> None:
-    """Show a line of Airflow's log if it is ours, or the DAG's; let the compression fail if it is to."""
-    if told := DAG_LINE.match(line):
-        print(f"  the DAG    {told['text']}", flush=True)
-    elif told := ERROR_LINE.match(line):
-        print(f"  gate       {told['text']}", flush=True)
+def follow(line: str, task: str, scene: Scene, url: str) -> None:
+    """Show a line of a task's log if it is ours, or the DAG's; let the compression fail if it is to."""
+    if told := DAG_LINE.match(line) or ERROR_LINE.match(line):
+        tell(task, told["text"])
     elif (told := OUR_LINE.match(line)) and told["text"] != "Success criteria met. Exiting.":
-        print(f"  {SPEAKERS.get(told['module'], 'gate'):10} {told['text']}", flush=True)
+        tell(task, told["text"])
         if scene.compression_fails and (created := CREATED_LINE.match(told["text"])):
             reason = {"status": "failed", "after": 4, "failed_reason": "the calibration data set is empty"}
             call(f"{url}/_emulator/tasks/{created['id']}", reason)
-            print("  elsewhere  the calibration data set turns out to be empty", flush=True)
+            tell("elsewhere", "the calibration data set turns out to be empty")
 
 
 def verdict(scene: Scene, result: dict[str, Any]) -> tuple[bool, str]:
@@ -269,6 +269,7 @@ def dag_runs() -> None:
 
 
 def bad_check(model_id: str) -> str:
+    logging.getLogger("compress_and_deploy").info("Checking %s", model_id)
     raise RuntimeError(f"{model_id} talks nonsense")
 
 

@@ -143,8 +143,11 @@ def _created(world: World, spec: AnySpec) -> float:
 
 
 def _task_line(world: World, spec: TaskSpec) -> str:
-    created = _created(world, spec)
     title = f"{spec.id or 'amva-…'} {(spec.name or '')!r} source {spec.source_model_id}"
+    if spec.again_after is not None:
+        when = f"begins when asked for, again from {_duration(spec.again_after)} after its end"
+        return f"{title}: {when}: {_story(spec.steps, 0, _step)}"
+    created = _created(world, spec)
     times = f"{spec.repeat.count} times, every {_duration(spec.repeat.every)}: " if spec.repeat else ""
     if spec.repeat:
         return f"{title}: {times}{_age(created)}{spec.steps[-1].status} in the end"

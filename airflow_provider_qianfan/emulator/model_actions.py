@@ -46,9 +46,12 @@ def create_task(world: World, body: Body) -> str:
 
 def list_tasks(world: World, body: Body) -> Body:
     """Do DescribeModelCompTasks: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq."""
-    now, behaviour = world.now, world.behaviour
+    behaviour = world.behaviour
     source_model_id = optional(body, "sourceModelId", str)
     every = source_model_id is None or behaviour.ignore_source_filter
+    if source_model_id is not None:
+        world.begin_again(source_model_id)
+    now = world.now
     tasks = [task for task in world.tasks.listed() if every or task.spec.source_model_id == source_model_id]
     page, info = Page.of(body).cut(tasks, behaviour)
     return {"modelCompTaskList": [task.row("list", now, behaviour) for task in page], "pageInfo": info}

@@ -108,6 +108,9 @@ class TaskSpec(AnySpec):
     :param in_list: a patch for the list action only.
     :param in_detail: a patch for the detail action only.
     :param repeat: make several tasks from this entry.
+    :param again_after: world seconds. If given, the task begins when a list first asks for its source
+        model, not at the start. Each list that comes so long after the end of the timeline begins another
+        task. ``{n}`` in the texts becomes 0001, 0002, …. A gate has to look more often than that.
     """
 
     source_model_id: str = field(kw_only=False)
@@ -121,6 +124,7 @@ class TaskSpec(AnySpec):
     in_list: Patch = NO_PATCH
     in_detail: Patch = NO_PATCH
     repeat: Repeat | None = None
+    again_after: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be meant."""
@@ -131,6 +135,13 @@ class TaskSpec(AnySpec):
                 raise ValueError("with 'timeline', 'model_id' and 'failed_reason' belong in its steps")
         if self.repeat and self.repeat.count > 1 and self.id is not None and "{n}" not in self.id:
             raise ValueError("with 'repeat', 'id' needs a {n}")
+        if self.again_after is not None:
+            if self.again_after < 0:
+                raise ValueError("'again_after' cannot be negative")
+            if self.repeat or self.created != 0:
+                raise ValueError("'again_after' excludes 'repeat' and 'created'")
+            if self.id is not None and "{n}" not in self.id:
+                raise ValueError("with 'again_after', 'id' needs a {n}")
         check_timeline(self.steps)
 
     @property
@@ -141,17 +152,21 @@ class TaskSpec(AnySpec):
 
     def expand(self, now: datetime) -> Iterator[tuple[TaskSpec, float]]:
         """Yield each single task, with the world seconds from ``now`` to its creation."""
+        if self.again_after is not None:
+            raise ValueError("'again_after' is only for the tasks of a scenario")
         first = seconds_until(self.created, now)
         if self.repeat is None:
             yield self, first
             return
         for n in range(self.repeat.count):
-            yield self._numbered(f"{n + 1:04d}"), first + n * self.repeat.every
+            yield self.numbered(f"{n + 1:04d}"), first + n * self.repeat.every
 
-    def _numbered(self, number: str) -> TaskSpec:
+    def numbered(self, number: str) -> TaskSpec:
+        """Return a single one of several tasks, with its number for each ``{n}``."""
         return replace(
             self,
             repeat=None,
+            again_after=None,
             id=_fill(self.id, number),
             name=_fill(self.name, number),
             description=self.description.replace("{n}", number),

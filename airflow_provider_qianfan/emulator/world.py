@@ -128,6 +128,7 @@ class World:
             self.stubs: list[Stub] = list(self.scenario.stubs)
             self.calls: list[Call] = []
             self._created: Counter[str] = Counter()
+            self._begun: dict[int, str] = {}
             self.tasks: Shelf[TaskSpec, TaskStep, Task] = Shelf(
                 self, Task, "task", "amva", before_removal=self.produce_models
             )
@@ -143,7 +144,8 @@ class World:
             }
             for name, shelf in self.shelves.items():
                 for spec in getattr(self.scenario, name):
-                    shelf.add(spec)
+                    if getattr(spec, "again_after", None) is None:
+                        shelf.add(spec)
 
     @property
     def now(self) -> datetime:
@@ -211,6 +213,15 @@ class World:
         """Return the number of the next task or service that a client creates: 0001, 0002, …."""
         self._created[kind] += 1
         return f"{self._created[kind]:04d}"
+
+    def begin_again(self, source_model_id: str) -> None:
+        """Begin the tasks of a source model that begin when asked for; see ``again_after`` of a task."""
+        for number, spec in enumerate(self.scenario.tasks):
+            if spec.again_after is None or spec.source_model_id != source_model_id:
+                continue
+            task = self.tasks.get(self._begun.get(number, ""))
+            if task is None or task.age(self.now) >= task.steps[-1].after + spec.again_after:
+                self._begun[number] = self.tasks.add(spec.numbered(self.next_number(f"task {number}")))
 
     def produce_models(self) -> None:
         """Add the model versions that tasks have produced by now."""

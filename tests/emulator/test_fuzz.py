@@ -190,6 +190,7 @@ def within(body: dict[str, Any], key: str, depth: int) -> str:
         ("tasks", within(TASK, "set", 40), 200),
         ("tasks", within(TASK, "set", 900), 400),
         ("tasks", json.dumps({**TASK, "repeat": {"count": 10**9}}), 400),
+        ("tasks", json.dumps({**TASK, "again_after": 1}), 400),
         ("tasks/amva-1", json.dumps({"status": "failed", "after": -1e300}), 200),
         ("faults", json.dumps({"add": [{"skew": 1e300}]}), 200),
         (

@@ -230,7 +230,7 @@ def test_more_names(tmp_path: Path) -> None:
 def test_list_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list-scenarios"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["busy", "demo", "deploy", "history", "stormy"]
+    assert names == ["busy", "demo", "deploy", "history", "showcase", "stormy"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", ["demo", "busy", "stormy", "history", "deploy"])
+@pytest.mark.parametrize("name", ["demo", "busy", "stormy", "history", "deploy", "showcase"])
 def test_builtin(name: str) -> None:
     scenario = load(name)
     assert scenario.name == name
@@ -75,6 +75,30 @@ def test_deploy_tells_its_story() -> None:
         modelSetId="am-demoset00001",
         modelId="amv-demoquant001",
     )
+
+
+def test_showcase_begins_a_compression_for_whoever_comes() -> None:
+    world = World("showcase", ManualClock())
+
+    def newest(source: str = "amv-demogood0001") -> tuple[str, str, str | None]:
+        rows = ask(world, "DescribeModelCompTasks", sourceModelId=source)["modelCompTaskList"]
+        return rows[0]["id"], rows[0]["status"], rows[0].get("modelId")
+
+    world.advance(3600)
+    assert [task.id for task in world.tasks.existing()] == ["amva-demoquant001"]
+    assert len(ask(world, "DescribeModelCompTasks")["modelCompTaskList"]) == 1
+    assert newest() == ("amva-demogood0001", "creating", None)
+    world.advance(49)
+    assert newest() == ("amva-demogood0001", "running", None)
+    assert newest("amv-demofail0001") == ("amva-demofail0001", "creating", None)
+    world.advance(45)
+    assert newest() == ("amva-demogood0001", "succeeded", "amv-demofresh0001")
+    world.advance(1)
+    assert newest() == ("amva-demogood0002", "creating", None)
+    world.advance(50)
+    assert newest() == ("amva-demogood0002", "succeeded", "amv-demofresh0002")
+    world.reset()
+    assert newest() == ("amva-demogood0001", "creating", None)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -199,6 +223,21 @@ def test_an_empty_file_is_an_empty_world(tmp_path: Path) -> None:
             "tasks: [{source_model_id: x, status: running, id: y, repeat: {count: 2}}]",
             "tasks[0]",
             "'id' needs a {n}",
+        ),
+        (
+            "tasks: [{source_model_id: x, id: y, again_after: 60}]",
+            "tasks[0]",
+            "with 'again_after', 'id' needs a {n}",
+        ),
+        (
+            "tasks: [{source_model_id: x, created: -5, again_after: 60}]",
+            "tasks[0]",
+            "'again_after' excludes 'repeat' and 'created'",
+        ),
+        (
+            "tasks: [{source_model_id: x, again_after: -1}]",
+            "tasks[0]",
+            "'again_after' cannot be negative",
         ),
         (
             "tasks: [&t {id: y, source_model_id: x, status: failed}, *t]",
