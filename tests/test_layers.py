@@ -68,7 +68,7 @@ TESTED_BY = {
     "emulator.shelf": "emulator.test_world",
     "emulator.specs": "emulator.test_scenario",
     "emulator.steps": "emulator.test_scenario",
-    "emulator.timeline": "emulator.test_tasks",
+    "emulator.things": "emulator.test_tasks",
     "emulator.yaml_file": "emulator.test_scenario",
     "gate.errors": "test_exceptions",
     "gate.target": "gate.test_resource",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_qianfan.emulator.body import Body, optional
 from airflow_provider_qianfan.emulator.errors import ApiError, inappropriate_json
-from airflow_provider_qianfan.emulator.timeline import Timed
+from airflow_provider_qianfan.emulator.things import Timed
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.behaviour import Behaviour

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from airflow_provider_qianfan.emulator.body import Body, optional, required
 from airflow_provider_qianfan.emulator.errors import inappropriate_json, refuse
 from airflow_provider_qianfan.emulator.paging import Page
-from airflow_provider_qianfan.emulator.services import SERVICE_TYPE
 from airflow_provider_qianfan.emulator.specs import BASE_MODEL, ServiceSpec
 from airflow_provider_qianfan.emulator.steps import NO_UPDATE, ServiceStep
+from airflow_provider_qianfan.emulator.things import SERVICE_TYPE
 
 if TYPE_CHECKING:
-    from airflow_provider_qianfan.emulator.models import Model
+    from airflow_provider_qianfan.emulator.things import Model
     from airflow_provider_qianfan.emulator.world import World
 
 # https://cloud.baidu.com/doc/WENXINWORKSHOP/s/olub6bfdy, table of body parameters

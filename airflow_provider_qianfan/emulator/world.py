@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.clock import Clock, RealClock, shifted
-from airflow_provider_qianfan.emulator.models import Model
 from airflow_provider_qianfan.emulator.scenario import Scenario, Stub, load
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
-from airflow_provider_qianfan.emulator.services import Service
 from airflow_provider_qianfan.emulator.shelf import Shelf
 from airflow_provider_qianfan.emulator.specs import BASE_MODEL, ModelSpec, ServiceSpec, TaskSpec
-from airflow_provider_qianfan.emulator.tasks import Task
+from airflow_provider_qianfan.emulator.things import Model, Service, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
