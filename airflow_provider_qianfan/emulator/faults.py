@@ -50,11 +50,6 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-def html_page(title: str) -> bytes:
-    """Return the kind of page a gateway in front of the platform answers with."""
-    return f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>".encode()
-
-
 @dataclass(slots=True, kw_only=True)
 class Fault:
     """
@@ -231,15 +226,14 @@ def replacement(fault: Fault, request_id: str, now: datetime) -> Reply:
 
 
 def _replacement(fault: Fault, request_id: str) -> Reply:
+    status = fault.status or 200
     if fault.rate_limit:
         # Undocumented for the platform API; only the inference API documents a 429, with another body.
         return json_reply(
             429, {"requestId": request_id, "code": "RateLimited", "message": "Rate limit reached."}
         )
     if fault.server_error is not None:
-        return Reply(
-            status=fault.server_error, body=html_page(f"{fault.server_error} Server Error"), headers=HTML
-        )
+        return _html_reply(fault.server_error, f"{fault.server_error} Server Error")
     if fault.legacy_error is not None:
         return json_reply(
             200, {"error_code": fault.legacy_error, "error_msg": "legacy error", "log_id": request_id}
@@ -247,14 +241,18 @@ def _replacement(fault: Fault, request_id: str) -> Reply:
     if fault.redirect is not None:
         return Reply(status=fault.status or 302, body=b"", headers={"Location": fault.redirect})
     if fault.not_json:
-        return Reply(status=fault.status or 200, body=html_page("Please wait"), headers=HTML)
+        return _html_reply(status, "Please wait")
     if fault.empty_body or fault.body is None:
-        return Reply(status=fault.status or 200, body=b"", headers=JSON)
+        return Reply(status=status, body=b"", headers=JSON)
     if isinstance(fault.body, str):
-        return Reply(
-            status=fault.status or 200, body=fault.body.encode("utf-8", "surrogatepass"), headers=JSON
-        )
-    return json_reply(fault.status or 200, fault.body)
+        return Reply(status=status, body=fault.body.encode("utf-8", "surrogatepass"), headers=JSON)
+    return json_reply(status, fault.body)
+
+
+def _html_reply(status: int, title: str) -> Reply:
+    """Return the kind of page a gateway in front of the platform answers with."""
+    page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return Reply(status=status, body=page.encode(), headers=HTML)
 
 
 def json_reply(status: int, payload: object) -> Reply:
@@ -268,12 +266,11 @@ def json_reply(status: int, payload: object) -> Reply:
 
 def spoil(fault: Fault, reply: Reply) -> Reply:
     """Return the platform's own answer as this fault lets it through."""
-    body, missing = reply.body, 0
+    body, half, missing = reply.body, reply.body[: len(reply.body) // 2], 0
     if fault.truncated_body == "cut_json":
-        body = body[: len(body) // 2]
+        body = half
     elif fault.truncated_body == "content_length":
-        missing = len(body) - len(body) // 2
-        body = body[: len(body) // 2]
+        body, missing = half, len(body) - len(half)
     elif fault.huge_body is not None:
         body = body[:-1] + b', "padding": "' + b"x" * fault.huge_body + b'"}'
     return replace(reply, body=body, missing=missing, headers={**reply.headers, **fault.headers})
@@ -291,14 +288,13 @@ def twist_listing(fault: Fault, action: str, result: dict[str, Any], marker: obj
     """
     Return the ``result`` of a listing as an endless or null listing.
 
+    :param fault: one that does either.
     :param action: one of ``LISTINGS``.
     :param marker: the marker of the request, None without one.
     """
     list_key, id_key = LISTINGS[action]
     if fault.null_list:
         return {**result, list_key: None}
-    if fault.endless_paging is None:
-        return result
     rows = result[list_key]
     page = {key: value for key, value in result["pageInfo"].items() if key != "nextMarker"}
     page.update(isTruncated=True, marker=marker or "")
