@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -52,38 +53,27 @@ _TOLD, _LOOKS_AT = 0.05, 0.01
 _DAY = 86400.0
 
 
+@dataclass(slots=True, eq=False)
 class Subscription:
     """
     One wait's share of an account.
 
+    :param account: which one.
     :param query: what has to be read.
     :param interval: tells, in seconds, how old an answer may get.
     :param due: when the first answer is due, in the event loop's time.
     :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
     """
 
-    __slots__ = (
-        "_account",
-        "_answer",
-        "_seen",
-        "_waiter",
-        "_wake_at",
-        "due",
-        "healthy_at",
-        "interval",
-        "query",
-    )
-
-    def __init__(self, account: Account, query: Query, interval: Callable[[], float], due: float) -> None:
-        self.query = query
-        self.interval = interval
-        self.due = due
-        self.healthy_at: float | None = None
-        self._account = account
-        self._seen: Found | None = None
-        self._wake_at = 0.0
-        self._answer: Found | Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    account: Account
+    query: Query
+    interval: Callable[[], float]
+    due: float
+    healthy_at: float | None = None
+    _seen: Found | None = None
+    _wake_at: float = 0.0
+    _answer: Found | Exception | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     async def answer(self, wake_at: float) -> Found | QianfanError:
         """
@@ -120,18 +110,18 @@ class Subscription:
     @property
     def spread(self) -> float:
         """Seconds over which the waits that were called by the same snapshot should resume."""
-        return min(self._account.called / self._account.rate, SPREAD * self.interval())
+        return min(self.account.called / self.account.rate, SPREAD * self.interval())
 
     def ask_for(self, query: Query) -> None:
         """Wait for something else from now on."""
         self.query = query
-        self.due = self._account.now
+        self.due = self.account.now
         self._seen = None
-        self._account.hurry(self.due)
+        self.account.hurry(self.due)
 
     async def leave(self) -> None:
         """End it. The last to leave an account closes it."""
-        await self._account.leave(self)
+        await self.account.leave(self)
 
 
 class Account:
