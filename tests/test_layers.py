@@ -71,7 +71,6 @@ TESTED_BY = {
     "emulator.things": "emulator.test_tasks",
     "emulator.yaml_file": "emulator.test_scenario",
     "gate.errors": "test_exceptions",
-    "gate.target": "gate.test_resource",
     "gate.verdict": "gate.test_outcome",
     "hooks._adapter": "hooks.test_session",
     "hooks._driver": "hooks.test_drivers",

@@ -26,7 +26,7 @@ from airflow_provider_qianfan.api.model_compression import read_tasks, read_task
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.resource import KINDS, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.look import Found, read_given
+from airflow_provider_qianfan.gate.look import Found, Target, read_given
 from airflow_provider_qianfan.gate.selection import Selector
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
-    from airflow_provider_qianfan.gate.target import Target
 
 MEASURED_FOR = 3600.0
 """Seconds for which a count of the whole list's pages is believed while that list is not read."""

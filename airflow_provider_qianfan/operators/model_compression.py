@@ -297,7 +297,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, as the sensor does. Creates nothing."""
-        from airflow_provider_qianfan.gate.target import target_of
+        from airflow_provider_qianfan.gate.look import target_of
 
         event = event if isinstance(event, Mapping) else {}
         selector = Selector.from_json(target_of(event))

@@ -50,7 +50,7 @@ from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.gate.look import Target
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
     from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
@@ -255,7 +255,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, whatever the event says: its only message is "look again"."""
-        from airflow_provider_qianfan.gate.target import target_from_json, target_of
+        from airflow_provider_qianfan.gate.look import target_from_json, target_of
 
         event = event if isinstance(event, Mapping) else {}
         # As in the other modes a wait keeps the values it began with; templates have been rendered again.
@@ -306,9 +306,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         return replace(memory, deadline=memory.started + limit)
 
     def _look(self, wait: _Wait) -> Verdict:
-        from airflow_provider_qianfan.gate.target import (
-            take_look,  # as late as the hook, which loads requests
-        )
+        from airflow_provider_qianfan.gate.look import take_look  # as late as the hook, which loads requests
 
         with self._connect(wait) as hook:
             verdict = hook.run(

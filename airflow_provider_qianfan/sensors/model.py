@@ -14,7 +14,7 @@ from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.gate.look import Target
     from airflow_provider_qianfan.gate.verdict import Open
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigurationError, QianfanError
+from airflow_provider_qianfan.gate.look import Found, Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -31,7 +32,6 @@ from airflow_provider_qianfan.gate.memory import (
     is_number,
 )
 from airflow_provider_qianfan.gate.snapshot import Query
-from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.verdict import Wait
 from airflow_provider_qianfan.hooks._settings import refused_key, reread_failed
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
@@ -39,8 +39,6 @@ from airflow_provider_qianfan.triggers._shared import SPREAD, Subscription, join
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from airflow_provider_qianfan.gate.look import Found
 
 SHORTEST_INTERVAL = 1.0
 """Seconds; watching more often would help nobody."""
