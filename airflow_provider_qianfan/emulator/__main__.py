@@ -22,7 +22,7 @@ from airflow_provider_qianfan.emulator.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from airflow_provider_qianfan.emulator.world import Call, Refusal
+    from airflow_provider_qianfan.emulator.world import Call
 
 S = TypeVar("S", bound=AnyStep)
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return 2
     if not options.quiet:
-        server.world.on_call, server.world.on_refusal = _log, _log_refusal
+        server.world.on_call, server.world.on_refusal = _log, _say
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -98,10 +98,6 @@ def _log(call: Call) -> None:
     code = f" {call.code}" if call.code else ""
     path = "" if call.path in ACTIONS_OF else f" {call.path}"
     _say(f"{call.time:%H:%M:%S}{path} {call.action or '(no action)'} {call.status}{code}")
-
-
-def _log_refusal(refusal: Refusal) -> None:
-    _say(f"{refusal.time:%H:%M:%S} {refusal.method} {refusal.path} {refusal.status} refused: {refusal.why}")
 
 
 def _say(text: str) -> None:

@@ -69,23 +69,6 @@ class Call:
             return self.raw.decode(errors="replace")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """
-    A request that was refused before either API saw it. Text that the client sent is not escaped here.
-
-    :param time: world time.
-    :param status: HTTP status of the answer.
-    :param why: in a few words.
-    """
-
-    time: datetime
-    method: str
-    path: str
-    status: int
-    why: str
-
-
 class World:
     """
     The emulated platform, and all that whoever runs it can do to it.
@@ -108,7 +91,7 @@ class World:
         self.clock = clock or RealClock()
         self.lock = threading.RLock()
         self.on_call: Callable[[Call], None] | None = None
-        self.on_refusal: Callable[[Refusal], None] | None = None
+        self.on_refusal: Callable[[str], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -209,9 +192,9 @@ class World:
             self.on_call(call)
 
     def refused(self, method: str, path: str, status: int, why: str) -> None:
-        """Take note of a request that has reached neither API; the call log does not keep it."""
+        """Tell of a request that has reached neither API, unescaped; the call log does not keep it."""
         if self.on_refusal is not None:
-            self.on_refusal(Refusal(self.now, method, path, status, why))
+            self.on_refusal(f"{self.now:%H:%M:%S} {method} {path} {status} refused: {why}")
 
     def due_faults(self, action: str) -> list[Fault]:
         """Count a call and return the faults that strike it."""
