@@ -145,25 +145,18 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
         return Route(bundle, why_direct=why_direct, tls=endpoint.scheme == "https")
     if proxy is not None:
         return Route(bundle, read_proxy(proxy, "the connection's proxy"))
-    for setting, value in _proxies_of(env):
-        no_proxy = "no_proxy" if env.get("no_proxy") else "NO_PROXY"
-        if is_excepted(host, int(port), env.get(no_proxy, "")):
-            return Route(bundle, why_direct=f"{no_proxy} names this host")
-        return Route(bundle, read_proxy(value, setting))
+    for name in PROXY_VARIABLES:
+        setting = name if name in env else name.upper()
+        if value := Secret(env.get(setting, "").strip()):
+            no_proxy = "no_proxy" if env.get("no_proxy") else "NO_PROXY"
+            if is_excepted(host, int(port), env.get(no_proxy, "")):
+                return Route(bundle, why_direct=f"{no_proxy} names this host")
+            return Route(bundle, read_proxy(value, setting))
     return Route(bundle)
 
 
 def _has_port(host: str) -> bool:
     return ":" in host.rpartition("]")[2]
-
-
-def _proxies_of(env: Mapping[str, str]) -> list[tuple[str, Secret]]:
-    found = []
-    for name in PROXY_VARIABLES:
-        setting = name if name in env else name.upper()
-        if value := env.get(setting, "").strip():
-            found.append((setting, Secret(value)))
-    return found
 
 
 def read_proxy(text: str, setting: str) -> Proxy:
