@@ -313,9 +313,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         from airflow_provider_qianfan.changes.once import find_ours
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        wanted = self._wanted(context)
+        wanted, until = self._wanted(context), time.time() + self.settle
         with QianfanHook(self.qianfan_conn_id) as hook:
-            found = hook.run(find_ours(hook.exchange, wanted, time.time() + self.settle, time.time))
+            found, _ = hook.run(find_ours(hook.exchange, wanted, lambda: until, time.time))
         if found is None:
             raise QianfanTaskNotFoundError(
                 f"There is no model compression task with this task's mark {wanted.mark} any more, although"
