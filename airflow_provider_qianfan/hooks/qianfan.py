@@ -395,12 +395,9 @@ class QianfanHook(BaseHook):
         :param model_id: the model version that it is to serve, ``amv-…``.
         :raises QianfanError: also if the platform answers that it did not do it.
         """
-        for argument, value in (
-            ("service_id", service_id),
-            ("model_set_id", model_set_id),
-            ("model_id", model_id),
-        ):
-            _required(argument, value)
+        _required("service_id", service_id)
+        _required("model_set_id", model_set_id)
+        _required("model_id", model_id)
         self.run(service.modify_service(self.exchange, service_id, model_set_id, model_id))
 
 
