@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import is_loopback
 from airflow_provider_qianfan.api.signing import Secret
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import capital, clean
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Endpoint
@@ -172,7 +172,7 @@ def read_proxy(text: str, setting: str) -> Proxy:
     del text
     if found is None:
         raise QianfanConfigurationError(
-            f"{_capital(setting)} is not the URL of a proxy. Write it as http://proxy.example.com:3128. The"
+            f"{capital(setting)} is not the URL of a proxy. Write it as http://proxy.example.com:3128. The"
             f" schemes are {_SCHEMES}. Percent-encode the user and the password."
         )
     return found
@@ -222,7 +222,7 @@ def check_bundle(bundle: Bundle) -> None:
     """
     if bundle.path is not None and not bundle.is_there:
         raise QianfanConfigurationError(
-            f"{_capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
+            f"{capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
             " of a CA bundle, or leave the setting out."
         )
 
@@ -275,7 +275,3 @@ def _holds(name: str, address: IPv4Address | IPv6Address) -> bool:
     except ValueError:
         return False
     return address in network
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
