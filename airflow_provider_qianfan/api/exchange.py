@@ -307,7 +307,7 @@ class Exchange:
             try:
                 return self._read(reply, path, action)
             except (QianfanAPIError, QianfanTransientError) as error:
-                learned = self._learn_clock(error, reply)
+                learned = self._learn_clock(error)
                 if sending is not None:
                     raise
                 if learned and not clock_corrected:
@@ -373,11 +373,12 @@ class Exchange:
         send_by = None if sending is None else sending.send_by
         return Request(f"{self._endpoint.url}{target}", headers, payload, send_by=send_by)
 
-    def _learn_clock(self, error: QianfanError, reply: Reply) -> bool:
+    def _learn_clock(self, error: QianfanError) -> bool:
         """Take the server's clock over from a refusal that blames ours; the next signature is made by it."""
         if not isinstance(error, QianfanAPIError) or error.code != "RequestExpired":
             return False
-        error.clock_learned = self._adopt_server_clock(reply)
+        if self._last_ahead is not None and abs(self._last_ahead) <= _MOST_AHEAD:
+            self._server_ahead, error.clock_learned = self._last_ahead, True
         error.clock_jumped = self._clock_jumped
         return error.clock_learned
 
@@ -386,14 +387,6 @@ class Exchange:
         before, self._last_ahead = self._last_ahead, None if server is None else server - self._clock()
         now = self._last_ahead
         self._clock_jumped = before is not None and now is not None and abs(now - before) > _JUMP
-
-    def _adopt_server_clock(self, reply: Reply) -> bool:
-        server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None
-        ahead = None if server is None else server - self._clock()
-        if ahead is None or abs(ahead) > _MOST_AHEAD:
-            return False
-        self._server_ahead = ahead
-        return True
 
     def _read(self, reply: Reply, path: str, action: str) -> dict[str, Any]:
         """Tell the answer from the many forms of failure."""
