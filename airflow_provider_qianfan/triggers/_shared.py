@@ -174,7 +174,7 @@ class Account:
         self._waits.pop(subscription, None)
         self._shared.release()
         if not self._waits:
-            self._shared.forget(self)
+            self._shared.accounts.pop(self.settings, None)
             self._polling.cancel()
             self._thread.stop()
             await asyncio.wait([self._polling])
@@ -263,27 +263,10 @@ class _Shared:
 
     def __init__(self) -> None:
         self.users = 0
-        self._accounts: dict[Settings, Account] = {}
+        self.accounts: dict[Settings, Account] = {}
         self._connections: dict[str, tuple[float, asyncio.Task[Settings]]] = {}
 
-    @staticmethod
-    def of_running_loop() -> _Shared:
-        return _of_loop.setdefault(asyncio.get_running_loop(), _Shared())
-
-    async def join(
-        self, conn_id: str, query: Query, interval: Callable[[], float], due: float, fresher_than: float
-    ) -> Subscription:
-        self.users += 1
-        try:
-            settings = await self._settings(conn_id, fresher_than)
-            if settings not in self._accounts:
-                self._accounts[settings] = Account(self, settings)
-            return self._accounts[settings].join(query, interval, due)
-        except BaseException:
-            self.release()
-            raise
-
-    async def _settings(self, conn_id: str, fresher_than: float) -> Settings:
+    async def settings(self, conn_id: str, fresher_than: float) -> Settings:
         """Read a connection: once for all who ask at the same time."""
         now = asyncio.get_running_loop().time()
         begun, reading = self._connections.get(conn_id, (-math.inf, None))
@@ -291,9 +274,6 @@ class _Shared:
             reading = asyncio.create_task(_read_settings(conn_id), name="qianfan-connection")
             self._connections[conn_id] = (now, reading)
         return await asyncio.shield(reading)
-
-    def forget(self, account: Account) -> None:
-        self._accounts.pop(account.settings, None)
 
     def release(self) -> None:
         """Let one go; with the last, everything goes."""
@@ -326,8 +306,17 @@ async def join(
     :param fresher_than: what the connection said before this, in the event loop's time, does not count.
     :raises Exception: whatever reading the connection raises.
     """
-    due = asyncio.get_running_loop().time() + due_in
-    return await _Shared.of_running_loop().join(conn_id, query, interval, due, fresher_than)
+    loop = asyncio.get_running_loop()
+    due, shared = loop.time() + due_in, _of_loop.setdefault(loop, _Shared())
+    shared.users += 1
+    try:
+        settings = await shared.settings(conn_id, fresher_than)
+        if settings not in shared.accounts:
+            shared.accounts[settings] = Account(shared, settings)
+        return shared.accounts[settings].join(query, interval, due)
+    except BaseException:
+        shared.release()
+        raise
 
 
 async def _read_settings(conn_id: str) -> Settings:
