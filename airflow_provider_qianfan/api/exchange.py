@@ -243,6 +243,8 @@ class Exchange:
         is asked again. Default: no request need wait.
     :param clock: tells the time of each signature.
     :param jitter: gives a random number from 0 to 1.
+    :ivar server_ahead: how far the server's clock is ahead of ours; zero unless it refused a signature for
+        that.
     :ivar bytes_read: how long all answers together were, by :func:`.weight`.
     """
 
@@ -262,16 +264,11 @@ class Exchange:
         self._pace = pace
         self._clock = clock
         self._jitter = jitter
-        self._server_ahead = timedelta()
+        self.server_ahead = timedelta()
         self._last_ahead: timedelta | None = None
         self._clock_jumped = False
         self._asked = False
         self.bytes_read = 0
-
-    @property
-    def server_ahead(self) -> timedelta:
-        """How far the server's clock is ahead of ours; zero unless it refused a signature for that."""
-        return self._server_ahead
 
     def call(
         self,
@@ -350,7 +347,7 @@ class Exchange:
         """Sign now, immediately before sending: a signature made before a pause may have expired after it."""
         query = [("Action", check_action(action))]
         target = request_target(path, query)
-        now = self._clock() + self._server_ahead
+        now = self._clock() + self.server_ahead
         signed = {"Host": self._endpoint.host, "x-bce-date": timestamp(now)}
         if self._credentials.session_token:
             signed["x-bce-security-token"] = self._credentials.session_token
@@ -378,7 +375,7 @@ class Exchange:
         if not isinstance(error, QianfanAPIError) or error.code != "RequestExpired":
             return False
         if self._last_ahead is not None and abs(self._last_ahead) <= _MOST_AHEAD:
-            self._server_ahead, error.clock_learned = self._last_ahead, True
+            self.server_ahead, error.clock_learned = self._last_ahead, True
         error.clock_jumped = self._clock_jumped
         return error.clock_learned
 
