@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import conf
@@ -25,10 +25,6 @@ class WaitingOperator(Arguments, ReasoningOperator):
     """
 
     ui_color = "#cfe8d5"
-
-    if TYPE_CHECKING:
-        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
-        output: Any
 
     def __init__(
         self,

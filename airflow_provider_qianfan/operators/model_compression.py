@@ -434,9 +434,6 @@ class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
     ui_color = "#f5dcd7"
     operator_extra_links = (QianfanConsoleLink(),)
 
-    if TYPE_CHECKING:
-        output: Any
-
     def __init__(
         self,
         *,

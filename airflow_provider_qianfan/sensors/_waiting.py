@@ -100,10 +100,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         clock each. ``mode="reschedule"`` counts from the first look.
     """
 
-    if TYPE_CHECKING:
-        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
-        output: Any
-
+    ui_color = "#d7e3fc"
     described_as: ClassVar[str]
     """The XCom key of what the platform said about it, also if it failed."""
 

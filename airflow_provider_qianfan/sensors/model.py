@@ -44,7 +44,6 @@ class QianfanModelSensor(QianfanSensor):
 
     _TEXTS = ("model_id", "qianfan_conn_id")
     template_fields: Sequence[str] = _TEXTS
-    ui_color = "#d7e3fc"
     described_as = "model"
 
     def __init__(

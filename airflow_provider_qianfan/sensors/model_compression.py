@@ -74,7 +74,6 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     _OPTIONAL = CRITERIA
     template_fields: Sequence[str] = _TEXTS
     described_as = "model_comp_task"
-    ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
 
     _cancel_on_kill = False

@@ -48,7 +48,6 @@ class QianfanServiceSensor(QianfanSensor):
 
     _TEXTS = ("service_id", "model_id", "qianfan_conn_id")
     template_fields: Sequence[str] = _TEXTS
-    ui_color = "#d7e3fc"
     described_as = "service"
 
     def __init__(
