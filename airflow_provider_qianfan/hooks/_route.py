@@ -86,11 +86,6 @@ class Bundle:
         return [part for part in self.parts if part.is_dir()]
 
     @property
-    def is_there(self) -> bool:
-        """Whether any part of it is there now."""
-        return any(_stamp(part) for part in self.parts)
-
-    @property
     def state(self) -> tuple[object, ...]:
         """
         Something that changes whenever the certificates may have changed.
@@ -138,8 +133,8 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
     :raises QianfanConfigurationError: if a setting cannot be used.
     """
     bundle = Bundle(verify, "the connection's verify") if isinstance(verify, str) else _bundle_of(env)
-    host, _, port = endpoint.host.rpartition(":") if _has_port(endpoint.host) else (endpoint.host, "", "443")
-    host = host.strip("[]")
+    parts = urlsplit(endpoint.url)
+    host, port = parts.hostname or "", parts.port or 443
     if is_loopback(host):
         why_direct = "a loopback address is never proxied"
         return Route(bundle, why_direct=why_direct, tls=endpoint.scheme == "https")
@@ -149,14 +144,10 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
         setting = name if name in env else name.upper()
         if value := Secret(env.get(setting, "").strip()):
             no_proxy = "no_proxy" if env.get("no_proxy") else "NO_PROXY"
-            if is_excepted(host, int(port), env.get(no_proxy, "")):
+            if is_excepted(host, port, env.get(no_proxy, "")):
                 return Route(bundle, why_direct=f"{no_proxy} names this host")
             return Route(bundle, read_proxy(value, setting))
     return Route(bundle)
-
-
-def _has_port(host: str) -> bool:
-    return ":" in host.rpartition("]")[2]
 
 
 def read_proxy(text: str, setting: str) -> Proxy:
@@ -220,7 +211,7 @@ def check_bundle(bundle: Bundle) -> None:
 
     :raises QianfanConfigurationError: if it is not.
     """
-    if bundle.path is not None and not bundle.is_there:
+    if bundle.path is not None and not any(map(_stamp, bundle.parts)):
         raise QianfanConfigurationError(
             f"{capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
             " of a CA bundle, or leave the setting out."
