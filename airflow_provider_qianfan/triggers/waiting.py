@@ -147,20 +147,6 @@ class QianfanTrigger(BaseTrigger):
         }
         yield TriggerEvent(event)
 
-    def _lag(self, now: float) -> float:
-        """Tell for how many seconds the executor may still hold the task."""
-        in_triggerer = self.trigger_id is not None  # dag.test() runs it without one: no executor
-        return EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
-
-    def _held_for(self, now: float) -> float:
-        """Tell for how many seconds a sensor that was called in vain is not called again."""
-        until = self.next_look_at if self.called_in_vain else None
-        return until - now if is_number(until) else 0.0
-
-    def _deferred_for(self, now: float) -> float:
-        since = self.deferred_at
-        return max(0.0, now - since) if is_number(since) else 0.0
-
 
 def _sendable(value: Any) -> Any:
     """
@@ -195,14 +181,18 @@ class _Watching:
         self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_POKE_INTERVAL)
         self._subscription: Subscription | None = None
         self._memory = Memory.from_json(trigger.memory, now=now)
-        moved = trigger._deferred_for(now) >= _MOVED
-        if moved or not self._memory.triggerer.excused:
+        since = trigger.deferred_at
+        deferred_for = max(0.0, now - since) if is_number(since) else 0.0
+        if deferred_for >= _MOVED or not self._memory.triggerer.excused:
             # What is remembered is the deferral's: since then this wait may have been healthy elsewhere.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
-        held_for, left = trigger._held_for(now), self._memory.expired_at - now
+        until = trigger.next_look_at if trigger.called_in_vain else None
+        held_for, left = until - now if is_number(until) else 0.0, self._memory.expired_at - now
         # A deadline that is over by this clock alone is not told at once, again and again.
         held_for = min(held_for, left) if left > 0 else min(max(held_for, self._shortest), _PATIENCE)
-        self._not_before = time.monotonic() + max(held_for, trigger._lag(now))
+        in_triggerer = trigger.trigger_id is not None  # dag.test() runs it without one: no executor
+        lag = EXECUTOR_LAG - deferred_for if in_triggerer else 0.0
+        self._not_before = time.monotonic() + max(held_for, lag)
 
     @property
     def memory(self) -> Memory:
