@@ -99,8 +99,9 @@ mutants: $(INSTALLED) ## change the code of gate and changes everywhere: which m
 	@$(BIN)/mutmut results | grep -v 'not checked' | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show
 
 .PHONY: lint
-lint: $(INSTALLED) ## look for mistakes
+lint: $(INSTALLED) ## look for mistakes, in spelling, too
 	@$(BIN)/python -m ruff check $(ARGS)
+	@$(BIN)/typos
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 .PHONY: format
@@ -133,6 +134,10 @@ docs: $(INSTALLED) ## build the documentation in build/docs, and check its links
 	@AIRFLOW_HOME=$(CURDIR)/build/docs-airflow $(BIN)/python -m sphinx -n -W --keep-going -q -j auto \
 		-d build/doctrees docs build/docs $(ARGS)
 	@$(BIN)/python scripts/check_links.py build/docs
+
+.PHONY: pages
+pages: $(INSTALLED) ## write the generated parts of the documentation into its pages
+	@$(BIN)/python -m scripts.pages
 
 .PHONY: dist
 dist: $(INSTALLED) ## build the wheel, the same bytes wherever and whenever, and the source distribution

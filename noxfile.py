@@ -32,9 +32,10 @@ class Airflow:
     A supported Airflow.
 
     :param newest: its newest release.
-    :param by: a day on which that was on the index. ``requirements/release-*.lock`` has nothing newer.
+    :param by: a day on which that release was on the index. ``requirements/release-*.lock`` has nothing
+        newer.
     :param pythons: the Pythons that both it and we support.
-    :param bounds: limits on its dependencies; without them it breaks today.
+    :param bounds: limits on its dependencies. Without them, it breaks today.
     """
 
     newest: str
@@ -105,7 +106,7 @@ def parts(session: nox.Session) -> list[str]:
 
 
 def report(session: nox.Session, part: str) -> Path:
-    """Tell where the report of a part is."""
+    """Return the path of a part's report."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     return RESULTS / f"{session.name}.{part}.xml"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from airflow_provider_qianfan._compat import from_upstream, render_to_text
 from airflow_provider_qianfan.api.json_values import DEEPEST, plain_text
-from airflow_provider_qianfan.gate.arguments import check_literal, check_rendered, check_since, check_text
+from airflow_provider_qianfan.gate.arguments import TIMES, check_literal, check_rendered, check_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -104,7 +104,7 @@ class Arguments:
             if argument in self._STRUCTURES:
                 after = rendering.with_its_literals(before, after, argument)
             elif rendering.native and isinstance(before, str) and after is not None:
-                is_time = argument == "created_after" and isinstance(after, date)
+                is_time = argument in TIMES and isinstance(after, date)
                 after = after if is_time else rendering.as_text(before, after)
             setattr(self, argument, after)
         self._lost = tuple(rendering.lost)
@@ -133,10 +133,8 @@ class Arguments:
         check_rendered({**values, **mapped, **named, **lost}, {*self._given, *upstream, *lost})
         for argument in self._TEXTS:
             value = values[argument]
-            if argument == "created_after":
-                if value is not None:
-                    check_since(argument, value)
-            elif value is not None or argument not in self._OPTIONAL:
+            # A time is read later, with the start of the run.
+            if argument not in TIMES and (value is not None or argument not in self._OPTIONAL):
                 setattr(self, argument, check_text(argument, value))
 
     @classmethod

@@ -132,7 +132,7 @@ TIMEOUT = Feature(
     lambda: _is_there("airflow.sdk.execution_time.task_runner"),
 )
 FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT)
-"""What ``docs/versions.md`` shows; on each Airflow a test compares it with what is there."""
+"""The features in ``docs/versions.md``. On each Airflow, a test compares them with the installed one."""
 
 # Airflow's own names: mypy wants to be told that others may import them from here.
 __all__ = [
@@ -152,7 +152,7 @@ __all__ = [
 
 
 def first_reschedule_date(context: Context) -> datetime | None:
-    """Tell when a reschedule-mode sensor took its first look; None if it has not been rescheduled yet."""
+    """Return when a reschedule-mode sensor first looked; None if it has not been rescheduled yet."""
     ti: Any = context["ti"]
     if hasattr(ti, "get_first_reschedule_date"):
         first: datetime | None = ti.get_first_reschedule_date(context)
@@ -166,17 +166,17 @@ def first_reschedule_date(context: Context) -> datetime | None:
 
 
 def deferral_timed_out(next_method: str, next_kwargs: Mapping[str, Any] | None) -> bool:
-    """Tell whether Airflow ended a deferral because its timeout was over and no trigger had ended it."""
+    """Tell whether Airflow ended a deferral because its time was up and no trigger had ended it."""
     words = ("Trigger timeout", "Trigger/execution timeout")  # Airflow 3's, 2.11's
     return next_method == "__fail__" and (next_kwargs or {}).get("error") in words
 
 
 def is_of_another_try(next_kwargs: Mapping[str, Any] | None, context: Context) -> bool:
     """
-    Tell whether a trigger's event is that of an earlier try, which has failed.
+    Tell whether a trigger's event belongs to an earlier try that failed.
 
-    Airflow 3.0 hands it to the next try: https://github.com/apache/airflow/issues/56704. Airflow 2.11 does
-    not. But if its scheduler dies, it may count a resume as a new try.
+    Airflow 3.0 hands such an event to the next try: https://github.com/apache/airflow/issues/56704. Airflow
+    2.11 does not. But if its scheduler dies, it may count a resume as a new try.
     """
     event = (next_kwargs or {}).get("event")
     memory = event.get("memory") if isinstance(event, Mapping) else None
@@ -188,11 +188,11 @@ def is_of_another_try(next_kwargs: Mapping[str, Any] | None, context: Context) -
 
 def from_upstream(operator: BaseOperator, context: Context) -> frozenset[str]:
     """
-    Name the arguments of a task made by ``partial().expand()`` that upstream tasks returned; none otherwise.
+    Name the arguments of a mapped task that upstream tasks returned; none for other tasks.
 
-    Airflow makes such a task from their values, when it runs. Arguments that are literally written in
-    ``partial()`` or ``expand()`` are not among them. If a None was returned, the arguments that a subclass
-    passes on under another name are among them, too.
+    Airflow makes a mapped task (``partial().expand()``) from these values when it runs. Arguments that are
+    literally written in ``partial()`` or ``expand()`` are not named. If a None was returned, the arguments
+    that a subclass passes on under another name are also named.
     """
     if not getattr(operator, "_BaseOperator__from_mapped", False):
         return frozenset()
@@ -226,7 +226,7 @@ def _is_xcom(value: object) -> bool:
 @contextmanager
 def running(operator: BaseOperator) -> Iterator[None]:
     """
-    Let us call ``execute`` of an operator, without Airflow's warning that this is a mistake.
+    Allow a direct call of an operator's ``execute``, without Airflow's warning that this is a mistake.
 
     We call it so that everything that subclasses and decorators have put around it runs, too.
     """
@@ -255,14 +255,14 @@ def running(operator: BaseOperator) -> Iterator[None]:
 
 
 def render_to_text(template: Any, context: Context) -> str:
-    """Render a template of Jinja, made by an environment without native types."""
+    """Render a Jinja template, made by an environment without native types."""
     render = _get("render_template_to_string", "airflow.sdk.definitions.context", "airflow.utils.helpers")
     rendered: str = render(template, context)
     return rendered
 
 
 def mask_secret(secret: str | None) -> None:
-    """Have Airflow replace ``secret`` by stars wherever it is logged."""
+    """Have Airflow replace ``secret`` with stars wherever it is logged."""
     if not secret:
         return
     mask = _get(
@@ -275,7 +275,7 @@ def mask_secret(secret: str | None) -> None:
 
 
 def form_field(label: str, description: str, *, secret: bool) -> Any:
-    """Make a field of a connection's form, as Airflow before 3.2 draws it; later ones do not ask."""
+    """Make a field of the connection form as Airflow before 3.2 draws it. Newer ones do not call this."""
     widgets, fields = import_module("flask_appbuilder.fieldwidgets"), import_module("wtforms")
     if not secret:
         return fields.StringField(label, widget=widgets.BS3TextFieldWidget(), description=description)
@@ -285,10 +285,10 @@ def form_field(label: str, description: str, *, secret: bool) -> Any:
 
 def _kept_secret(field: Any, **attributes: Any) -> Any:
     """
-    Draw a password field of Airflow 2.11's form that keeps what is stored, without showing it.
+    Draw a password field for Airflow 2.11's form that keeps the stored value, without showing it.
 
-    That form deletes an extra whose field comes back empty, and a password field always would. It takes its
-    own placeholder for a value that was not touched.
+    That form deletes an extra whose field comes back empty, and a password field always comes back empty. The
+    form accepts its own placeholder as the sign that a field was not touched.
     """
     placeholder = import_module("airflow.www.views").SENSITIVE_FIELD_PLACEHOLDER
     widget = import_module("flask_appbuilder.fieldwidgets").BS3PasswordFieldWidget(hide_value=False)
@@ -296,7 +296,7 @@ def _kept_secret(field: Any, **attributes: Any) -> Any:
 
 
 def metrics() -> Any:
-    """Return Airflow's metrics as a triggerer has set them up; the task SDK's are not set up there."""
+    """Return Airflow's metrics as a triggerer has set them up. The task SDK's are not set up there."""
     name = "airflow.observability.stats"
     module = import_module(name if _is_there(name) else "airflow.stats")
     return module if hasattr(module, "incr") else module.Stats
@@ -304,7 +304,7 @@ def metrics() -> Any:
 
 def task_store(context: Context) -> Any:
     """
-    Return what a task instance keeps over its tries: ``get``, ``set`` and ``delete`` of JSON values by key.
+    Return what a task instance keeps over its tries. It gets, sets and deletes JSON values by key.
 
     None before Airflow 3.3.
     """
@@ -312,7 +312,7 @@ def task_store(context: Context) -> Any:
 
 
 async def task_state_of(ti: Any) -> str | None:
-    """Ask, in a triggerer of Airflow 3, for the present state of a task instance; None if it has none."""
+    """Ask, in a triggerer of Airflow 3, for the current state of a task instance; None if it has none."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from asgiref.sync import sync_to_async
 
@@ -327,7 +327,7 @@ async def read_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
     """
     Read a connection and its extra in a triggerer, in a thread.
 
-    Before Airflow 3.3.2 ``aget_connection`` and ``extra_dejson`` mask secrets by a synchronous call to the
+    Before Airflow 3.3.2, ``aget_connection`` and ``extra_dejson`` mask secrets with a synchronous call to the
     triggerer's supervisor. If other calls are under way on the same event loop, that call can deadlock.
     """
     from asgiref.sync import sync_to_async

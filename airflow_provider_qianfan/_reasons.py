@@ -1,4 +1,4 @@
-"""Why a task fails, as one line of its log: Airflow writes a traceback, and the reason is its last line."""
+"""Why a task failed, as one line of its log. Airflow's traceback has the reason only in its last line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LONGEST = 4000
 _FINAL = (AirflowFailException, AirflowSensorTimeout)
 _NO_FAILURES = (AirflowSkipException, AirflowRescheduleException)
 _NO_FAILURES_BY_NAME = ("DownstreamTasksSkipped", "DagRunTriggerException")
-"""Airflow 3 has them. A subclass of a user's may raise them."""
+"""Exceptions of Airflow 3 that are no failures. A user's subclass may raise them."""
 
 _HOLD_NO_SECRET = (QianfanError, AirflowException, AirflowTaskTimeout)
 
@@ -45,14 +45,14 @@ _telling: ContextVar[bool] = ContextVar("airflow_provider_qianfan_telling", defa
 
 class ReasoningOperator(BaseOperator):
     """
-    The base class of all operators and sensors of this provider: if one fails, it logs the reason, once.
+    The base class of all operators and sensors of this provider. If a task fails, it logs the reason, once.
 
     Airflow enters a task by ``execute`` or by ``resume_execution``. The line is logged when one of these
     ends, so that it has the final text of the error. Skips, rescheduling and deferrals are no failures.
     """
 
     if TYPE_CHECKING:
-        # What a type checker knows of Airflow's XComArg allows neither output["modelId"] nor deploy(output).
+        # For a type checker, Airflow's XComArg allows neither output["modelId"] nor deploy(output).
         output: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -61,7 +61,7 @@ class ReasoningOperator(BaseOperator):
             cls.execute = _reasoning(cls.execute)  # type: ignore[method-assign]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after a deferral, also after one that Airflow itself has ended."""
+        """Resume after a deferral, even one that Airflow itself has ended."""
         with _reason_told(self.log):
             ours = getattr(self, "deferrable", False)  # or else a subclass has deferred by itself
             if ours and deferral_timed_out(next_method, next_kwargs):
@@ -76,9 +76,11 @@ class ReasoningOperator(BaseOperator):
         """
         End a wait that no triggerer has ended in time.
 
-        :raises AirflowTaskTimeout: if it had to end by ``execution_timeout``. Retried as ``retries`` say.
-        :raises AirflowSensorTimeout: if it had to end by ``timeout``. Final.
-        :raises AirflowSkipException: in place of the latter, if ``soft_fail`` or ``never_fail`` is set.
+        :raises AirflowTaskTimeout: if ``execution_timeout`` set the end. Airflow retries the task as its
+            ``retries`` say.
+        :raises AirflowSensorTimeout: if ``timeout`` set the end. Final.
+        :raises AirflowSkipException: instead of ``AirflowSensorTimeout``, if ``soft_fail`` or ``never_fail``
+            is set.
         """
         limit = getattr(self, "timeout", None)
         if not isinstance(limit, int | float):
@@ -126,7 +128,7 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why a task fails. If the error may hold a secret, name its class only."""
+    """Say in one line why a task fails. If the error may hold a secret, name only its class."""
     # A library's ValueError may quote a URL with a password.
     ours = isinstance(error, _HOLD_NO_SECRET) or (type(error) is ValueError and _is_raised_by_us(error))
     told = clean(error, _LONGEST) if ours else "see the traceback"

@@ -1,4 +1,4 @@
-"""What the platform said, made fit for an XCom."""
+"""XComs from the platform's descriptions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 def plain(value: Any) -> Any:
     """
-    Return JSON that Airflow hands on as it is.
+    Return JSON that Airflow passes on unchanged.
 
-    Airflow makes objects of JSON with certain keys: ``__classname__``, ``__version__`` and ``__data__``, or
-    the older ``__type`` and ``__var``, whoever wrote them. All begin with two underscores. So each key that
-    does gets one more: ``__type`` becomes ``___type``. No two keys become the same.
+    Airflow makes objects of JSON with certain keys, whoever wrote it: ``__classname__``, ``__version__`` and
+    ``__data__``, or the older ``__type`` and ``__var``. All begin with two underscores. So each such key gets
+    one more: ``__type`` becomes ``___type``. No two keys become the same.
     """
     if isinstance(value, dict):
         return {f"_{key}" if key.startswith("__") else key: plain(part) for key, part in value.items()}
@@ -22,12 +22,12 @@ def plain(value: Any) -> Any:
 
 
 def push(context: Context, key: str, value: Any) -> None:
-    """Push an XCom that the task is there for."""
+    """Push an XCom that is the purpose of the task: if pushing fails, the task fails."""
     context["ti"].xcom_push(key=key, value=plain(value))
 
 
 def try_to_push(context: Context, key: str, value: Any, log: Any) -> None:
-    """Push an XCom that must not stand in the way of what the task has to say."""
+    """Push an XCom. If pushing fails, warn and go on."""
     try:
         push(context, key, value)
     except Exception as error:

@@ -1,9 +1,11 @@
 """
 Every exception of this provider.
 
-Verdicts of the gate (:class:`QianfanGateError`) are final: the task fails without a retry, or is skipped
-under ``soft_fail``. Errors in talking to the platform (:class:`QianfanError`) are not: the task fails, is
-retried as its ``retries`` say, and is never skipped.
+A verdict of the gate (:class:`QianfanGateError`) is final. The task fails without a retry. Under
+``soft_fail`` it is skipped instead.
+
+An error in talking to the platform (:class:`QianfanError`) is not final. The task fails, and Airflow retries
+it as its ``retries`` say. ``soft_fail`` does not skip it.
 """
 
 from __future__ import annotations
@@ -44,16 +46,16 @@ __all__ = [
 
 class QianfanGateError(errors.QianfanGateError, AirflowFailException):
     """
-    The gate stays shut, for good.
+    The gate stays shut for good.
 
-    A callback finds it as ``context["exception"]``. Each of these is None if it is not known:
+    A callback finds this error as ``context["exception"]``. An attribute is None if its value is not known:
 
     :ivar model_comp_task_id: the model compression task, ``amva-…``.
     :ivar resource_id: the model version, ``amv-…``, or the service, ``svco-…``.
-    :ivar status: the status of the compression task, model version or service, as the platform writes it.
-    :ivar reason: why the compression task failed, in the platform's words.
+    :ivar status: the status of the task, model version or service, as the platform writes it.
+    :ivar reason: why the model compression task failed, in the platform's words.
     :ivar source_model_id: the model version that is compressed, ``amv-…``.
-    :ivar request_id: the refused request. Baidu's support asks for it.
+    :ivar request_id: the ID of the refused request. Baidu's support asks for it.
     """
 
 
@@ -62,15 +64,15 @@ class QianfanTaskFailedError(errors.QianfanTaskFailedError, QianfanGateError):
 
 
 class QianfanTaskAmbiguousError(errors.QianfanTaskAmbiguousError, QianfanGateError):
-    """Several model compression tasks fit, and nothing tells which one is meant."""
+    """Several model compression tasks match, and nothing tells them apart."""
 
 
 class QianfanTaskNotFoundError(errors.QianfanTaskNotFoundError, QianfanGateError):
-    """The model compression task with the given id is not there, or is not the one described."""
+    """No model compression task has the given ID, or that task does not match the other criteria."""
 
 
 class QianfanTaskExistsError(errors.QianfanTaskExistsError, QianfanGateError):
-    """The model compression task was created before, and ``if_exists="fail"``."""
+    """An earlier try created the model compression task, and ``if_exists="fail"``."""
 
 
 class QianfanResourceFailedError(errors.QianfanResourceFailedError, QianfanGateError):
@@ -78,15 +80,15 @@ class QianfanResourceFailedError(errors.QianfanResourceFailedError, QianfanGateE
 
 
 class QianfanResourceAmbiguousError(errors.QianfanResourceAmbiguousError, QianfanGateError):
-    """Several services carry the mark of one task, and nothing tells which one is meant."""
+    """Several services carry the mark of one Airflow task, and nothing tells them apart."""
 
 
 class QianfanResourceNotFoundError(errors.QianfanResourceNotFoundError, QianfanGateError):
-    """The model version or the service with the given id is not there."""
+    """No model version or service has the given ID."""
 
 
 class QianfanResourceExistsError(errors.QianfanResourceExistsError, QianfanGateError):
-    """The service was created before, and ``if_exists="fail"``."""
+    """An earlier try created the service, and ``if_exists="fail"``."""
 
 
 class QianfanModelIdMissingError(errors.QianfanModelIdMissingError, QianfanGateError):
@@ -94,11 +96,11 @@ class QianfanModelIdMissingError(errors.QianfanModelIdMissingError, QianfanGateE
 
 
 class QianfanModelUnusableError(errors.QianfanModelUnusableError, QianfanGateError):
-    """The model version cannot be compressed or deployed, and waiting will not help."""
+    """The model version cannot be compressed or deployed, and waiting does not help."""
 
 
 def for_airflow(error: errors.QianfanGateError) -> QianfanGateError:
-    """Return a verdict as the error of the same name that Airflow does not retry."""
+    """Return the error of the same name that Airflow does not retry."""
     if isinstance(error, QianfanGateError):
         return error
     cls: type[QianfanGateError] = globals()[type(error).__name__]

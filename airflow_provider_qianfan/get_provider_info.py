@@ -1,7 +1,7 @@
 """
-What Airflow asks an installed provider about itself.
+What an installed provider tells Airflow about itself.
 
-Every Airflow component calls this at its start, so this module imports nothing. The connection form is
+Every Airflow component calls this when it starts, so this module imports nothing. The connection form is
 described here for Airflow 3.2 and newer, which draw it without importing the hook.
 """
 
@@ -14,7 +14,7 @@ def _modules(*names: str) -> list[dict[str, object]]:
 
 
 def get_provider_info() -> dict[str, object]:
-    """Describe the provider in the words of Airflow's ``provider_info.schema.json``."""
+    """Describe the provider as Airflow's ``provider_info.schema.json`` asks."""
     return {
         "package-name": "airflow-provider-qianfan",
         "name": _INTEGRATION,
@@ -40,7 +40,7 @@ def get_provider_info() -> dict[str, object]:
                         "description": (
                             "Where the link *Qianfan console* of a task leads. ``{source_model_id}`` and\n"
                             "``{model_comp_task_id}`` are replaced by what the task was given, escaped for a"
-                            " URL.\n"
+                            " URL.\nWith the default, tasks about a service link to the list of services.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "string",

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan._compat import BaseOperator
 
 DEFAULT_URL_TEMPLATE = "https://console.bce.baidu.com/qianfan/modelcenter/model/user/list"
-"""The account's models. Which page of the console shows one model compression task is not documented."""
+"""The list of the account's models. No page of one model compression task is documented."""
+
+SERVICES_URL = "https://console.bce.baidu.com/qianfan/ais/console/onlineService"
+"""The list of the account's services."""
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +26,14 @@ _PLACEHOLDERS = ("source_model_id", "model_comp_task_id")
 
 class QianfanConsoleLink(BaseOperatorLink):
     """
-    Link to the Qianfan console: by default to the list of the account's models.
+    Link to the Qianfan console.
 
-    Another page can be given by ``console_url_template`` in the ``[qianfan]`` section of Airflow's
-    configuration. It may contain ``{source_model_id}`` and ``{model_comp_task_id}``: what the task was given,
-    escaped for a URL; nothing, if it was not.
+    By default, the link leads to the list of the account's models. If the task is about a service, the link
+    leads to the list of the account's services.
+
+    To link to another page, set ``console_url_template`` in the ``[qianfan]`` section of Airflow's
+    configuration. The template may contain ``{source_model_id}`` and ``{model_comp_task_id}``. Each becomes
+    the task's argument of that name, escaped for a URL, or nothing if the task has no such argument.
     """
 
     name = "Qianfan console"
@@ -41,6 +47,9 @@ class QianfanConsoleLink(BaseOperatorLink):
         skipped.
         """
         template: str = conf.get("qianfan", "console_url_template", fallback=DEFAULT_URL_TEMPLATE)
+        if template == DEFAULT_URL_TEMPLATE:
+            about_a_service = hasattr(operator, "service_id") or hasattr(operator, "url_suffix")
+            return SERVICES_URL if about_a_service else DEFAULT_URL_TEMPLATE
         values = {name: _escaped(getattr(operator, name, None)) for name in _PLACEHOLDERS}
         try:
             url = template.format(**values)

@@ -1,1 +1,1 @@
-"""Benchmarks: each figure beside its peer's, measured in the same run. ``make bench``."""
+"""Benchmarks: ``make bench``. Each figure is measured in the same run as the figure of a peer."""

@@ -1,9 +1,9 @@
 """
 Run the benchmarks: ``make bench``, or some of them: ``make bench ARGS="calls signing"``.
 
-Each is a module of this package with a function ``run() -> list[Result]``. It runs in a process of its own:
-none measures what another has left behind. If one fails, the others run; what they measured is shown, and
-kept in ``build/``.
+Each benchmark is a module of this package with a function ``run() -> list[Result]``. It runs in its own
+process, so that none measures the leftovers of another. If one fails, the others still run. What they
+measured is shown, and kept in ``build/``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = [
 
 
 def main() -> int:
-    """Run the chosen ones; write the files of the documentation only if all ran."""
+    """Run the chosen benchmarks. Write the files of the documentation only if all ran."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -54,14 +54,15 @@ def main() -> int:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
     if options.names or failed:
         BUILD.mkdir(exist_ok=True)
-        write(results, BUILD / "benchmarks.json", BUILD / "benchmarks-table.md")
+        write(results, BUILD / "benchmarks.json")
     else:
-        write(results, HERE / "results.json", HERE.parent / "docs" / "benchmarks-table.md")
+        write(results, HERE / "results.json")
+        subprocess.run([sys.executable, "-m", "scripts.pages"], check=True, cwd=HERE.parent)
     return 1 if failed else 0
 
 
 def _run(name: str) -> list[Result]:
-    """Run one, and return its results; none if it failed."""
+    """Run one benchmark. Return its results; none if it failed."""
     print(f"=== {name}", flush=True)
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks", "--one", name],

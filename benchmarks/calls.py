@@ -1,8 +1,8 @@
 """
 List calls per interval, in the steady state: after the pages have been counted.
 
-A peer polls once per wait and interval, whatever the list is like. The last row is ours without sharing: each
-wait has a key of its own.
+A peer polls once per wait and interval, whatever the list holds. The last row is ours without sharing: each
+wait has its own key.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SOURCES = (1, 100, 1000)
 PAGES = (1, 10, 100)
 INTERVAL = 3.0
 COUNTING = 2
-"""Snapshots in which pages are still counted."""
+"""Snapshots during which pages are still being counted."""
 
 PATIENCE = 40
-"""Intervals at most until there are enough snapshots: thousands of waits take long to begin."""
+"""The most intervals to wait for enough snapshots: thousands of waits take long to begin."""
 
 HTTP_INTERVALS = {1000: 5.0, 10_000: 25.0}
-"""Seconds between two polls of an HTTP sensor; more often, one process could not send so many."""
+"""Seconds between two polls of an HTTP sensor. One process could not send them faster."""
 
 UNSHARED = 200
 
@@ -69,7 +69,7 @@ def run() -> list[Result]:
 
 
 def _world(sources: int, pages: int) -> World:
-    """Make a list of which a tenth belongs to the waits' source models."""
+    """Make a list. A tenth of it belongs to the waits' source models."""
     return World(sources=sources, own=pages * PAGE // 10, others=pages * PAGE * 9 // 10)
 
 
@@ -107,7 +107,7 @@ async def _wait(waits: int, worlds: list[World], servers: list[Server]) -> None:
 
 
 def _steady(calls: list[Call]) -> float:
-    """Tell how many calls each snapshot took; all took the same, or the mean is not a whole number."""
+    """Return how many calls a snapshot takes: the number if all take the same, otherwise the mean."""
     snapshots = _snapshots(calls)
     print("  calls of each snapshot:", snapshots, flush=True)
     steady = snapshots[COUNTING:-1]  # the last may have been cut short

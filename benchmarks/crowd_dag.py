@@ -1,4 +1,4 @@
-"""Some of the crowd's tasks, a part of it for each run; none of them is run."""
+"""Tasks for a crowd of waits. Each run has a part of them, and none is ever run."""
 
 from __future__ import annotations
 

@@ -31,13 +31,13 @@ MANY = 200
 ROUNDS = 3
 
 SETTLED = EXECUTOR_LAG + 5
-"""Seconds after which a wait is not kept because it has just begun."""
+"""Seconds after which a wait no longer counts as one that has just begun."""
 
 PEER = "a sensor whose trigger fires at that moment and that does not look again (floor)"
 
 
 def run() -> list[Result]:
-    """First one by one, ours and the floor in turn; then all at once, the floor before ours."""
+    """Measure one by one, ours and the floor in turn. Then measure all at once, the floor first."""
     with EmulatorServer() as one, EmulatorServer() as many:
         environment = {
             "AIRFLOW_CONN_QIANFAN_ONE": one.connection_uri,
@@ -57,7 +57,7 @@ def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> l
     ]
     ours, floor = services.trigger("many_ours"), services.trigger("many_floor")
     flag = services.home / "many"
-    # Deferred before there is a scheduler, which would have workers do it, five a second.
+    # Deferred before the scheduler starts: its workers would defer only five a second.
     database.defer(
         {
             (ours, f"gate_{number}"): our_trigger("qianfan_many", f"amv-source{number}", INTERVAL)
@@ -127,7 +127,7 @@ def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> l
 
 
 def _one(services: Services, dag_id: str, finish: Callable[[], object] | None = None) -> float:
-    """Run one gate; without ``finish``, its file appears."""
+    """Run one gate. Without ``finish``, make its file appear."""
     run = services.trigger(dag_id)
     until(lambda: _state(services, run, "gate_0") == "deferred", 120, "deferred")
     time.sleep(SETTLED + random.random() * INTERVAL)  # noqa: S311  it may be any moment of an interval
@@ -137,7 +137,7 @@ def _one(services: Services, dag_id: str, finish: Callable[[], object] | None = 
 
 
 def _running(services: Services, run: str) -> float:
-    """Wait until the task after the gates has begun, and tell when that was."""
+    """Wait until the task after the gates has begun. Return the time of that."""
     ended = ("running", "success", "failed", "upstream_failed")
     until(lambda: _state(services, run, "after") in ended, 240, "downstream", every=0.5)
     after = services.get(f"{run}/taskInstances/after")

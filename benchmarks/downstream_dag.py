@@ -1,4 +1,4 @@
-"""Gates and what comes after them: ours, and those of the floor; one at a time, and many at once."""
+"""Gates and the tasks after them: ours and the floor's, one at a time and many at once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ INSTANT = 0.05
 
 
 class Downstream(BaseOperator):
-    """Runs; that is all."""
+    """Do nothing. Only the start counts."""
 
     def execute(self, context: Any) -> None:
         return
 
 
 def ours(number: int, conn_id: str) -> QianfanModelCompTaskSensor:
-    """Make a gate."""
+    """Make our gate."""
     return QianfanModelCompTaskSensor(
         task_id=f"gate_{number}",
         source_model_id=f"amv-source{number}",

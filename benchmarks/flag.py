@@ -19,7 +19,7 @@ _polls: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[None]] = {}
 
 
 async def _appears(path: Path, every: float) -> None:
-    """Look for the file, and leave a byte beside it for each time."""
+    """Look for the file. Leave a byte beside it for each look."""
     while not path.exists():  # noqa: ASYNC240  it takes some microseconds
         with path.with_suffix(".looks").open("ab") as looks:
             looks.write(b".")
@@ -27,7 +27,7 @@ async def _appears(path: Path, every: float) -> None:
 
 
 class FlagTrigger(BaseTrigger):
-    """Fires when the file is there; all of an event loop share one task that looks for it."""
+    """Fires when the file is there. All triggers of an event loop share one task that looks for it."""
 
     def __init__(self, *, path: str, every: float) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class FlagTrigger(BaseTrigger):
 
 
 class FlagSensor(BaseSensorOperator):
-    """Defers, and has nothing to do when it resumes."""
+    """Defers. Has nothing to do when it resumes."""
 
     template_fields = ("path",)
 

@@ -31,7 +31,7 @@ PEERS = {
 }
 ROUNDS = 9
 MOST = 10.0
-"""Milliseconds of CPU: a busy machine makes them wait, but not last."""
+"""Milliseconds of CPU. A busy machine makes imports wait, but does not make them need more CPU."""
 
 PROBE = """
 import json, sys, time
@@ -44,7 +44,7 @@ print(json.dumps([(time.process_time() - start) * 1000, len(sys.modules) - befor
 
 
 def run() -> list[Result]:
-    """Import each module in fresh processes, round by round, so that a noisy moment hits all of them."""
+    """Import each module in fresh processes, round by round: a noisy moment then hits all of them."""
     modules = [*OURS, *(module for peer in PEERS.values() for module in peer.values())]
     for module in modules:
         measure(module)  # compiles bytecode
@@ -74,7 +74,7 @@ def run() -> list[Result]:
 
 
 def measure(module: str) -> tuple[float, int]:
-    """Import ``module`` in a fresh process; return milliseconds of CPU and how many modules it loaded."""
+    """Import ``module`` in a fresh process. Return milliseconds of CPU, and how many modules it loaded."""
     command = [sys.executable, "-W", "ignore", "-c", PROBE.format(module=module)]
     output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
     milliseconds, modules = json.loads(output.splitlines()[-1])

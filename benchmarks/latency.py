@@ -1,4 +1,4 @@
-"""From a task's success on the server to the event of the trigger that waits for it, in intervals."""
+"""The intervals from a task's success on the server to the event of the trigger that waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listing 10,000 tasks, beside a bare loop over the same pages, and beside Baidu's own SDK."""
+"""Listing 10,000 tasks: ours, a bare loop over the same pages, and Baidu's own SDK."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TASKS = 10_000
 ROUNDS = 31
 MOST = 1.2
-"""Times the floor."""
+"""Ours may take at most this many times the floor."""
 
 HERE = Path(__file__).parent
 URL = "/v2/model?Action=DescribeModelCompTasks"
@@ -61,7 +61,7 @@ def _compare(port: int) -> list[Result]:
         sdk.kill()
     mine, session, bare, theirs = (min(took[name]) for name in KINDS)
     row, case = "listing all tasks", f"{TASKS:,} tasks on {TASKS // 100} pages"
-    # What other processes take can only add to it.
+    # Other processes can only add to the time.
     best = f"the fastest of {ROUNDS} rounds"
     signed = f"{best}; ours signs, checks and parses each row"
     return [

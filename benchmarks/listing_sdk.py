@@ -1,7 +1,7 @@
 """
-List with the ``qianfan`` SDK: for each line on stdin once, and tell the seconds and the number of tasks.
+List with the ``qianfan`` SDK, once for each line on stdin. Print the seconds and the number of tasks.
 
-It runs in a venv of its own, with the SDK and nothing of ours.
+It runs in its own venv, with the SDK and nothing of ours.
 """
 
 from __future__ import annotations

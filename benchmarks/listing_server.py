@@ -1,4 +1,4 @@
-"""A list of model compression tasks over HTTP, its pages made beforehand, in a process of its own."""
+"""A list of model compression tasks over HTTP, with prepared pages, in its own process."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
-What waits cost a triggerer while nothing happens: memory, and processor time.
+The cost of waits to a triggerer while nothing happens: memory and processor time.
 
-Each measurement is taken in a new process that has had a wait before, so that no import is counted. Memory is
-what was allocated since the waits began, by ``tracemalloc``. Processor time is measured in another process:
-clearing up after ``tracemalloc`` takes milliseconds, and the C library puts some of that off until later.
+Each measurement runs in a new process that has had a wait before, so that no import counts. Memory is
+everything allocated since the waits began, by ``tracemalloc``. Processor time is measured in another process:
+cleaning up after ``tracemalloc`` takes milliseconds, and the C library delays some of that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 5.0
 WINDOW = 6 * INTERVAL
-"""Seconds. A shorter one would hold a reading more or less, which counts for much."""
+"""Seconds. In a shorter window, one reading more or less would matter too much."""
 SOURCES = 100
 KINDS: dict[str, Callable[[int, float], Make]] = {
     "ours": lambda number, interval: ours(number % SOURCES, interval),
@@ -65,7 +65,7 @@ def _loads() -> list[Result]:
         found: dict[str, tuple[float, int]] = {}
         for kind in KINDS:
             if kind == "unshared" and waits == max(WAITS):
-                continue  # to begin and end so many takes minutes
+                continue  # beginning and ending so many takes minutes
             load, calls = found[kind] = apart("load", "load", kind, waits)
             print(f"  {waits} {kind}: {load:.2f} % of a core, {calls} calls", flush=True)
         load, _ = found.pop("ours")
@@ -89,7 +89,7 @@ def _loads() -> list[Result]:
 
 
 def _memories() -> list[Result]:
-    waits = min(WAITS)  # tracing slows down, which thousands that poll for themselves cannot afford
+    waits = min(WAITS)  # tracing is slow: thousands of waits that each poll could not keep up
     found: dict[str, float] = {}
     for kind in KINDS:
         found[kind], calls = apart("load", "memory", kind, waits)

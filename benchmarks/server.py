@@ -1,7 +1,7 @@
 """
-A fast stand-in for the platform and for the peers' services, in a process of its own.
+A fast stand-in for the platform and for the peers' services, in its own process.
 
-It checks nothing and knows only what the benchmarks ask for, so that its speed is not the limit measured.
+It checks nothing, and knows only what the benchmarks ask for. So its own speed is not what limits them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ FIRST_CREATED = datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=8)))
 
 
 class Call(NamedTuple):
-    """A request that was answered."""
+    """An answered request."""
 
     time: float
     """In seconds since the epoch."""
     path: str
     source: str
-    """The source model that was asked for; empty where there was none."""
+    """The requested source model; empty if there was none."""
     marker: str
-    """Where the page that was asked for begins; empty for a first page."""
+    """Where the requested page begins; empty for a first page."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class World:
     What the server answers.
 
     :param sources: the list has tasks of the source models 0 to ``sources - 1``, evenly.
-    :param own: how many tasks of theirs there are.
-    :param others: how many tasks of another source model there are.
+    :param own: how many tasks these source models have together.
+    :param others: how many tasks another source model has.
     :param latency: seconds until a request is answered.
-    :param throttle: seconds of the ``Retry-After`` with which all is refused; None answers.
-    :param finish_at: when the tasks of each source model succeed, in seconds since the epoch; never, if it is
-        not said.
+    :param throttle: refuse every request, with this many seconds in ``Retry-After``; None: answer.
+    :param finish_at: when the tasks of each source model succeed, in seconds since the epoch; never, if a
+        source model is not in it.
     """
 
     sources: int = 1
@@ -64,7 +64,7 @@ class World:
         return number < len(self.finish_at) and self.finish_at[number] <= time.time()
 
     def rows(self, source: str) -> list[tuple[int, str]]:
-        """Return the tasks of a source model, or all, each with its source model."""
+        """Return the tasks of a source model, or all tasks, each with its source model."""
         own = [(number, source_of(number % self.sources)) for number in range(self.own)]
         rows = own + [(self.own + number, OTHERS) for number in range(self.others)]
         return [row for row in rows if row[1] == source] if source else rows
@@ -76,7 +76,7 @@ def source_of(number: int) -> str:
 
 
 class Server:
-    """The server, while its context lasts."""
+    """The server. It runs while its context lasts."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -107,7 +107,7 @@ class Server:
         return f"{kind}://{login}:secret@{quote(self.url, safe='')}"
 
     def calls(self) -> list[Call]:
-        """Tell of the requests up to now. It blocks: not for an event loop that is being measured."""
+        """Return the requests up to now. Do not call this on a measured event loop: it blocks."""
         connection = HTTPConnection("127.0.0.1", self.port)
         try:
             connection.request("GET", "/calls")
@@ -166,7 +166,7 @@ class _Answers:
         return {"modelCompTaskList": tasks, "pageInfo": page_info}
 
     def _task(self, number: int, source: str) -> dict[str, Any]:
-        """Each source model's newest task is under way until it succeeds; all others failed long ago."""
+        """Make a task. A source model's newest task runs until it succeeds; all others failed long ago."""
         newest = self._world.own - self._world.sources <= number < self._world.own
         finished = newest and self._world.is_finished(number % self._world.sources)
         status = "succeeded" if finished else "running" if newest else "failed"

@@ -1,4 +1,4 @@
-"""What signing one request costs, beside Baidu's own SDK and the two digests that it takes at least."""
+"""The cost of signing one request: ours, Baidu's own SDK, and the two digests that signing needs at least."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def theirs() -> str:
 
 
 def floor() -> str:
-    """Only digest, what has been put together before."""
+    """Make only the two digests, of prepared text."""
     key = hmac.digest(SECRET.encode(), _prefix.encode(), hashlib.sha256).hex()
     proof = hmac.digest(key.encode(), _request.encode(), hashlib.sha256).hex()
     return f"{_prefix}/host;x-bce-date/{proof}"

@@ -1,4 +1,4 @@
-"""A real Airflow for the benchmarks, in which tasks can be deferred without a worker for each."""
+"""A real Airflow for the benchmarks. It can defer tasks without a worker for each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def airflow(dag: str, components: tuple[str, ...], environment: Mapping[str, str
 
 
 def our_trigger(conn_id: str, source_model_id: str, interval: float) -> BaseTrigger:
-    """Make the trigger of a sensor that has just looked, and waits for up to an hour."""
+    """Make the trigger of a sensor that has just looked, and will wait for up to an hour."""
     now = time.time()
     return QianfanModelCompTaskTrigger(
         qianfan_conn_id=conn_id,
@@ -53,7 +53,7 @@ def our_trigger(conn_id: str, source_model_id: str, interval: float) -> BaseTrig
 
 
 class Database:
-    """What Airflow's API does not tell, or not fast enough."""
+    """Facts that Airflow's API does not tell, or not fast enough."""
 
     def __init__(self, services: Services) -> None:
         self._connection = psycopg2.connect(services.database_url.replace("+psycopg2", ""))
@@ -61,9 +61,9 @@ class Database:
 
     def defer(self, triggers: Mapping[tuple[str, str], BaseTrigger]) -> float:
         """
-        Leave what workers leave that have deferred these tasks of these runs, and tell when.
+        Defer these tasks of these runs by writing what workers would write. Return when that was.
 
-        Workers start some five a second here; a thousand sensors would take minutes to defer.
+        Workers start about five tasks a second here. A thousand sensors would take minutes to defer.
         """
         now = datetime.now(UTC)
         rows = []
@@ -109,7 +109,7 @@ def _run_id(run: str) -> str:
 
 
 def started(home: Path, runs: list[str]) -> list[float]:
-    """Tell when each trigger of these runs began, from its log."""
+    """Read from the triggers' logs when each trigger of these runs began."""
     times = []
     folders = {f"run_id={_run_id(run)}" for run in runs}
     for parent, _, files in os.walk(home / "logs"):

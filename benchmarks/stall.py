@@ -1,9 +1,10 @@
 """
-How long an event loop with many waits keeps others waiting, on a server that answers in one second.
+How long an event loop with many waits makes others wait, if the server takes one second to answer.
 
-A heartbeat asks for its turn every 5 ms; how late it gets it is measured while waits are begun and get their
-first answer, and while they merely wait, in a process that has had a wait before: no import is counted. The
-floor is as many triggers that await an event. The peers ask synchronously, one second each: five must do.
+A heartbeat asks for its turn every 5 ms. The benchmark measures how late the turn comes: while waits begin
+and get their first answer, and while they only wait. The process has had a wait before, so that no import
+counts. The floor is the same number of triggers that await an event. The peers ask synchronously, one second
+each, so there are only five of them.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ BEAT = 0.005
 INTERVAL = 3.0
 SOURCES = 100
 LOADING_FOR = 1.5 * INTERVAL
-"""Seconds after the last wait has begun; the first answers come in time."""
+"""Seconds after the last wait has begun. The first answers arrive within that time."""
 WAITING_FOR = 6.5
-"""Seconds: two snapshots."""
+"""Seconds. They are long enough for two snapshots."""
 ROUNDS = 3
-"""The least of them counts: other work on the machine can only lengthen a stall."""
+"""The least stall of all rounds counts: other work on the machine can only lengthen it."""
 PEER_WAITS = 5
 KINDS: dict[str, Callable[[int, float], Make]] = {
     "ours": lambda number, interval: ours(number % SOURCES, interval),
@@ -47,7 +48,7 @@ COLLECTING = (
 
 
 def run() -> list[Result]:
-    """Measure ours and the floor in turns, each time in a new process."""
+    """Measure ours and the floor in turn, each time in a new process."""
     results = []
     merely: dict[int, float] = {}
     for waits in (1000, 10_000):

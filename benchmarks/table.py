@@ -1,11 +1,12 @@
-"""What a benchmark returns, and how it is shown."""
+"""The results of a benchmark, and how to show them."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,21 +14,35 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_PEER = "HttpSensorTrigger"
+HEADLINES = (
+    ("list calls per interval", "1,000 waits for 100 source models, 10 pages", _PEER),
+    ("processor, merely waiting", "1,000 waits, every 5 s", _PEER),
+    ("memory of a wait", "1,000 waits, every 5 s", _PEER),
+    (
+        "requests within 30 s to a server that answers 429, Retry-After: 30",
+        "1,000 source models, each with a wait; one account",
+        _PEER,
+    ),
+    ("success to event, 99th percentile", "1,000 waits for as many source models, every 5 s", _PEER),
+)
+"""What matters to a user: row, case and peer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """
-    One figure of ours beside one of a peer, from the same run.
+    A figure of ours and one of a peer, from the same run.
 
     :param row: what is measured.
-    :param case: for how many waits, pages or the like.
+    :param case: the number of waits, pages or the like.
     :param ours: our figure.
-    :param peer: whom it is compared with; what is the floor says so.
-    :param theirs: the peer's figure, of the same run.
-    :param unit: of both.
-    :param target: in words.
-    :param met: whether the target is met; None where the row has none.
-    :param note: why it is not met, or what else has to be known.
+    :param peer: whose figure ours is compared with. A floor says that it is one.
+    :param theirs: the peer's figure.
+    :param unit: the unit of both figures.
+    :param target: the target, in words.
+    :param met: whether the target is met; None if the row has no target.
+    :param note: why the target is missed, or anything else to know.
     """
 
     row: str
@@ -46,7 +61,7 @@ class Result:
 
 
 def as_json(results: Sequence[Result]) -> str:
-    """Return the results, and what they were measured on."""
+    """Return the results, and the machine that they were measured on."""
     import airflow
 
     return json.dumps(
@@ -62,6 +77,12 @@ def as_json(results: Sequence[Result]) -> str:
     )
 
 
+def amount(value: float, unit: str) -> str:
+    """Write three digits, without an exponent, and the unit."""
+    figure = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{figure} {unit[:-1] if value == 1 and unit in ('calls', 'requests') else unit}"
+
+
 def as_markdown(results: Sequence[Result]) -> str:
     """Return a table for the documentation."""
     lines = [
@@ -71,13 +92,87 @@ def as_markdown(results: Sequence[Result]) -> str:
     for each in results:
         met = ": ".join(filter(None, ({True: "yes", False: "**no**", None: ""}[each.met], each.note)))
         lines.append(
-            f"| {each.row} | {each.case} | {each.ours:,.3g} {each.unit} | {each.peer}"
-            f" | {each.theirs:,.3g} {each.unit} | {each.ratio:.2g} | {each.target} | {met} |"
+            f"| {each.row} | {each.case} | {amount(each.ours, each.unit)} | {each.peer}"
+            f" | {amount(each.theirs, each.unit)} | {each.ratio:.2g} | {each.target} | {met} |"
         )
     return "\n".join(lines)
 
 
-def write(results: Sequence[Result], json_file: Path, table_file: Path) -> None:
-    """Write both."""
-    json_file.write_text(as_json(results) + "\n")
-    table_file.write_text(as_markdown(results) + "\n")
+def as_short_markdown(results: Sequence[Result]) -> str:
+    """Return a table of what matters to a user, of results that have the same peer."""
+    lines = [f"| what | case | this provider | {_PEER} |", "|---|---|---|---|"]
+    for each in headlines(results):
+        ours, theirs = amount(each.ours, each.unit), amount(each.theirs, each.unit)
+        lines.append(f"| {each.row} | {each.case} | {ours} | {theirs} |")
+    return "\n".join(lines)
+
+
+def read(json_file: Path) -> list[Result]:
+    """Read what :func:`as_json` wrote."""
+    rows = json.loads(json_file.read_text(encoding="utf-8"))["results"]
+    return [Result(**{each.name: row[each.name] for each in fields(Result)}) for row in rows]
+
+
+def headlines(results: Sequence[Result]) -> list[Result]:
+    """Choose the results that matter to a user."""
+    found = {(each.row, each.case, each.peer): each for each in results}
+    return [found[headline] for headline in HEADLINES]
+
+
+def plots(results: Sequence[Result]) -> dict[str, str]:
+    """Draw what a picture says better than a table; return SVG, by file name."""
+    calls, processor, memory = headlines(results)[:3]
+    more = [
+        each
+        for each in results
+        if each.row == calls.row
+        and each.peer == calls.peer
+        and each.case.endswith("100 source models, 10 pages")
+    ]
+    return {
+        "benchmark-calls.svg": bars(
+            "List calls per interval, for 100 source models on 10 pages (logarithmic)",
+            [
+                (f"{each.case.partition(' waits')[0]} waits, {name}", value, "calls")
+                for each in more
+                for name, value in (("this provider", each.ours), (each.peer, each.theirs))
+            ],
+        ),
+        "benchmark-processor.svg": bars("Processor while 1,000 waits wait", beside(processor)),
+        "benchmark-memory.svg": bars("Memory of one wait, of 1,000", beside(memory)),
+    }
+
+
+def beside(result: Result) -> list[tuple[str, float, str]]:
+    """Return the bars of ours and of the peer."""
+    return [("this provider", result.ours, result.unit), (result.peer, result.theirs, result.unit)]
+
+
+def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
+    """
+    Draw horizontal bars as SVG.
+
+    :param rows: label, value and unit of each; if there are more than two, lengths are logarithmic.
+    """
+    values = [math.log10(value) + 1 if len(rows) > 2 else value for _, value, _ in rows]
+    height = 40 + 26 * len(rows)
+    drawn = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="700" height="{height}" font-size="13">',
+        f"<title>{title}</title><style>text {{ font-family: sans-serif }}</style>",
+        f'<rect width="700" height="{height}" fill="#fff"/>',
+        f'<text x="10" y="22" font-weight="bold">{title}</text>',
+    ]
+    for number, ((label, value, unit), length) in enumerate(zip(rows, values, strict=True)):
+        y, width = 36 + 26 * number, max(1.0, 300 * length / max(values))
+        colour = "#2a6fdb" if "this provider" in label else "#b0b7c3"
+        drawn += [
+            f'<text x="240" y="{y + 14}" text-anchor="end">{label}</text>',
+            f'<rect x="250" y="{y}" width="{width:.1f}" height="18" fill="{colour}"/>',
+            f'<text x="{256 + width:.1f}" y="{y + 14}">{amount(value, unit)}</text>',
+        ]
+    return "\n".join([*drawn, "</svg>", ""])
+
+
+def write(results: Sequence[Result], json_file: Path) -> None:
+    """Write what was measured."""
+    json_file.write_text(as_json(results) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ WAITS = (1, 1000)
 
 
 def run() -> list[Result]:
-    """Count the requests of ours, then those of the peer."""
+    """Count our requests, then the peer's."""
     try:
         asked = _ours()
         results = []
@@ -67,7 +67,7 @@ def _ours() -> dict[int, int]:
 
 
 async def _http(waits: int) -> int:
-    """Count the requests of the peer in the 30 seconds after its first."""
+    """Count the requests of the peer in the 30 seconds after its first request."""
     with Server(World(throttle=PAUSE)) as server:
         connect("http_default", server.connection("http"))
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""A thousand waits in a real triggerer with a PostgreSQL, beside as many that wait for a file."""
+"""A thousand waits in a real triggerer with a PostgreSQL; and as many that wait for a file."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ INTERVAL = 5.0
 """Seconds between two readings of the platform, and between two looks for the file."""
 
 WATCHED = 15.0
-"""Seconds for which they are watched while they wait."""
+"""Seconds for which the waiting crowd is watched."""
 
 ROUNDS = 2
 
 MOST = 1.1
-"""Times the floor."""
+"""Ours may take at most this many times the floor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was seen of one crowd."""
+    """The figures of one crowd."""
 
     load: float
     cpu: float
@@ -56,7 +56,7 @@ def run() -> list[Result]:
         environment = {
             "AIRFLOW_CONN_QIANFAN_DEFAULT": server.connection_uri,
             "BENCH_TASKS": str(TASKS),
-            # Any stall that can be told from the watchdog's own rounding.
+            # Any stall that exceeds the watchdog's own rounding.
             "AIRFLOW__TRIGGERER__BLOCKED_MAIN_THREAD_WARNING_THRESHOLD": "0.11",
         }
         with airflow("crowd_dag.py", ("api-server", "dag-processor"), environment) as services:
@@ -103,7 +103,7 @@ def run() -> list[Result]:
 
 
 def _together(measured: Sequence[Measured]) -> Measured:
-    """Take the better times, to which other processes can only add, but the longest stall."""
+    """Take the better times, because other processes can only lengthen them, but the longest stall."""
     values = [asdict(each) for each in measured]
     best = {name: min(each[name] for each in values) for name in values[0]}
     return Measured(**best | {"stall": max(each.stall for each in measured)})
@@ -159,7 +159,7 @@ def _measure(
 
 @contextmanager
 def _runner(services: Services) -> Iterator[psutil.Process]:
-    """Start a triggerer, and give the process that runs the triggers."""
+    """Start a triggerer. Yield the process that runs the triggers."""
     log = services.home / "triggerer.log"
     before = log.stat().st_size if log.exists() else 0
     process = services.start("triggerer")

@@ -1,4 +1,4 @@
-"""Waits of ours and of the peers in one event loop, begun as Airflow's triggerer begins them."""
+"""Our waits and the peers' in one event loop. They begin as in Airflow's triggerer."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_N
 
 
 def apart(module: str, *arguments: object) -> Any:
-    """Run a module of this package in a process of its own, and return what it reports."""
+    """Run a module of this package in its own process, and return its report."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.rpartition(_REPORT)[2])
 
 
 def report(found: object) -> None:
-    """Report what was found to the process that asked for it."""
+    """Report to the process that started this one."""
     print(_REPORT + json.dumps(found), flush=True)
 
 
@@ -74,7 +74,7 @@ def option(name: str, value: float) -> None:
 
 
 class IdleTrigger(BaseTrigger):
-    """The floor: it has the same arguments as ours, and merely waits."""
+    """The floor: it takes the same arguments as our trigger, and only waits."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
@@ -89,17 +89,17 @@ class IdleTrigger(BaseTrigger):
 
 
 def ours(source: int, interval: float, conn_id: str = "qianfan_default") -> Make:
-    """Make one of our triggers, as a triggerer does: from what the worker wrote."""
+    """Make one of our triggers as a triggerer does: from what the worker wrote."""
     return lambda: QianfanModelCompTaskTrigger(**_arguments(source, interval, conn_id))
 
 
 def idle(source: int, interval: float) -> Make:
-    """Make one that merely waits."""
+    """Make a trigger that only waits."""
     return lambda: IdleTrigger(**_arguments(source, interval, "qianfan_default"))
 
 
 def http_sensor(number: int, interval: float) -> Make:
-    """Make one of the HTTP provider, which waits as long as the answer is 404."""
+    """Make a trigger of the HTTP provider. It waits as long as the answer is 404."""
     from airflow.providers.http.triggers.http import HttpSensorTrigger
 
     return lambda: HttpSensorTrigger(
@@ -108,7 +108,7 @@ def http_sensor(number: int, interval: float) -> Make:
 
 
 def airbyte(number: int, interval: float) -> Make:
-    """Make one of the Airbyte provider."""
+    """Make a trigger of the Airbyte provider."""
     from airflow.providers.airbyte.triggers.airbyte import AirbyteSyncTrigger
 
     end_time = time.time() + 86400
@@ -118,7 +118,7 @@ def airbyte(number: int, interval: float) -> Make:
 
 
 def openai(number: int, interval: float) -> Make:
-    """Make one of the OpenAI provider."""
+    """Make a trigger of the OpenAI provider."""
     from airflow.providers.openai.triggers.openai import OpenAIBatchTrigger
 
     return lambda: OpenAIBatchTrigger(
@@ -142,7 +142,7 @@ def _arguments(source: int, interval: float, conn_id: str) -> dict[str, Any]:
 
 
 async def begin(makers: Iterable[Make]) -> list[asyncio.Task[TriggerEvent]]:
-    """Begin waits: after each, all others get their turn, as in ``TriggerRunner.create_triggers``."""
+    """Begin waits. After each one, all others get their turn, as in ``TriggerRunner.create_triggers``."""
     tasks = []
     for make in makers:
         await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def begin(makers: Iterable[Make]) -> list[asyncio.Task[TriggerEvent]]:
 
 
 async def warm_up(make: Make, seconds: float) -> None:
-    """Have one wait come and go, so that everything is imported."""
+    """Begin and end one wait, so that everything is imported."""
     async with waiting([make]):
         await asyncio.sleep(seconds)
     gc.collect()
@@ -165,7 +165,7 @@ async def _first_event(trigger: BaseTrigger) -> TriggerEvent:
 
 @asynccontextmanager
 async def waiting(makers: Iterable[Make]) -> AsyncIterator[list[asyncio.Task[TriggerEvent]]]:
-    """Have waits run in the background; they are cancelled at the end."""
+    """Run waits in the background. They are cancelled at the end."""
     tasks = await begin(makers)
     try:
         yield tasks

@@ -41,7 +41,7 @@ NEWEST = 500
 )
 def report_model_comp_tasks() -> None:
     # Not filtered by created_after: that leaves out tasks that do not say when they were created.
-    listed = QianfanListModelCompTasksOperator(task_id="list_tasks", limit=NEWEST)
+    listed = QianfanListModelCompTasksOperator(task_id="list_tasks", limit=NEWEST, failure_reasons=True)
 
     @task
     def report(tasks: list[dict[str, Any]], **context: Any) -> str:
@@ -54,8 +54,9 @@ def report_model_comp_tasks() -> None:
         since = datetime.now(UTC) - timedelta(hours=context["params"]["failures_of_hours"])
         lines += ["", f"Failed since {since:%Y-%m-%d %H:%M} UTC, or at an unknown time:", ""]
         failed = [row for row in tasks if row.get("status") == "failed" and (ended(row) or since) >= since]
-        # The list does not say why a task failed; QianfanHook.get_model_comp_task does, one by one.
-        lines += [f"- {row['id']} {row.get('name')!r}, of {row.get('sourceModelId')}" for row in failed]
+        for row in failed:
+            because = row.get("failedReason") or "the platform gives no reason"
+            lines.append(f"- {row['id']} {row.get('name')!r}, of {row.get('sourceModelId')}: {because}")
         text = "\n".join(lines if failed else [*lines, "none"])
         print(text)
         return text

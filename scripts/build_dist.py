@@ -1,9 +1,9 @@
 """
 Build the wheel and the source distribution into ``dist``: ``make dist``.
 
-Whoever builds the wheel of a commit, wherever and whenever, gets the same bytes: only what belongs in it is
-copied, with fixed modes, and dated SOURCE_DATE_EPOCH or else as the last commit. It is built a second time,
-from a copy with other times and modes, to see that this holds.
+The wheel of a commit has the same bytes, whoever builds it, wherever and whenever. For that, only the files
+that belong in it are copied, with fixed modes, and dated SOURCE_DATE_EPOCH or else as the last commit. The
+script builds a second time, from a copy with other times and modes, to check this.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OUTSIDE_GIT = "315532800"  # 1980, the first year of a zip file
 
 
 def date() -> str:
-    """Tell as of when to build, in seconds since the epoch."""
+    """Return the date of the build, in seconds since the epoch."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return given
     if not (ROOT / ".git").exists():
@@ -32,7 +32,7 @@ def date() -> str:
 
 
 def copy(source: Path, target: Path, *, mode: int, time: int) -> None:
-    """Copy what belongs in a distribution, with the same mode and time for all files."""
+    """Copy what belongs in a distribution. All files get the same mode and time."""
     for name in CONTENT:
         for file in sorted([source / name, *(source / name).rglob("*")]):
             if file.is_file() and "__pycache__" not in file.parts:
@@ -63,7 +63,7 @@ def build(source: Path, target: Path, as_of: str) -> str:
 
 
 def main() -> int:
-    """Build, and build again."""
+    """Build twice, and compare."""
     dist, as_of = ROOT / "dist", date()
     shutil.rmtree(dist, ignore_errors=True)
     checksum = build(ROOT, dist, as_of)

@@ -1,8 +1,8 @@
 """
-Check every link of the built documentation, and of the Markdown files beside it: ``make docs``.
+Check every link of the built documentation, and of the Markdown files as they are: ``make docs``.
 
-A link within the project has to lead to a file that is there, and to an anchor that is in it. Of a link
-to the web only the form is checked: no network is needed.
+A link within the project must lead to an existing file, and to an anchor in it. For a link to the web, only
+the form is checked. No network is needed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def read(path: Path) -> Page:
 
 
 def problem(path: Path, link: str) -> str:
-    """Tell what is wrong with a link; nothing if it is right."""
+    """Say what is wrong with a link; nothing if it is right."""
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         right = parts.scheme == "https" and "." in (parts.hostname or "") and " " not in link
@@ -66,7 +66,8 @@ def problem(path: Path, link: str) -> str:
 
 def main(site: Path) -> int:
     """Check the site in a folder, and say what is broken."""
-    pages = [*sorted(site.rglob("*.html")), *sorted(ROOT.glob("*.md"))]
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages = [*sorted(site.rglob("*.html")), *sorted(files)]
     found = [
         f"{path.relative_to(ROOT)}: {link!r} {wrong}"
         for path in pages

@@ -1,8 +1,8 @@
 """
 Check a built wheel and the installation made from it.
 
-Run by the Python of a venv into which the wheel was installed, never from the source tree: an import must
-find what a user would get.
+Run it with the Python of a venv that has the wheel, never from the source tree: imports must find what a user
+gets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def announced_modules(info: dict[str, Any]) -> list[str]:
 
 
 def problems(wheel: Path) -> list[str]:
-    """Say everything that is wrong; nothing if the wheel is good."""
+    """Name everything that is wrong; nothing if the wheel is good."""
     found = [f"the wheel contains {name}" for name in stray_files(wheel)]
     distribution = metadata.distribution("airflow-provider-qianfan")
     (entry_point,) = distribution.entry_points.select(group="apache_airflow_provider")
@@ -56,7 +56,7 @@ def problems(wheel: Path) -> list[str]:
 
 
 def missing_fields(connection_type: dict[str, Any]) -> list[str]:
-    """Name the fields of the connection's form that this Airflow does not draw, or not as described."""
+    """Name the fields of the connection form that this Airflow does not draw, or not as described."""
     from airflow_provider_qianfan._compat import FORM
 
     if not FORM.is_there():
@@ -70,7 +70,7 @@ def missing_fields(connection_type: dict[str, Any]) -> list[str]:
 
 
 def form(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ask Airflow for the fields that a form has, and for how the standard ones are shown."""
+    """Return the fields that Airflow gives the form, and how it shows the standard ones."""
     try:
         service = importlib.import_module("airflow.api_fastapi.core_api.services.ui.connections")
     except ModuleNotFoundError:  # Airflow 2.11

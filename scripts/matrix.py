@@ -2,7 +2,7 @@
 Make the table of test results.
 
 The sessions of ``noxfile.py`` leave reports. This script moves them into ``docs/matrix.json``, prints the
-table, and writes it into ``docs/versions.md``. Cells without a new report stay as they are.
+table, and writes it into its page. Cells without a new report stay as they are.
 
 If ``quick`` has run on each Airflow, this script also reports its coverage of ``_compat.py``. If no Airflow
 runs a line or branch, the script fails. Remove the code, or test it.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -23,7 +24,6 @@ from airflow_provider_qianfan._compat import FEATURES
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "build" / "matrix"
 RESULTS = ROOT / "docs" / "matrix.json"
-PAGE = ROOT / "docs" / "versions.md"
 AIRFLOWS = ("2.11", "3.0", "3.1", "3.2", "3.3")
 PARTS = ("tests", "faults", "integration")
 
@@ -43,7 +43,7 @@ def read(report: Path) -> dict[str, Any]:
 
 
 def collect(results: dict[str, Any]) -> None:
-    """Move the reports into the results. Those of a selection do not count."""
+    """Move the reports into the results. Reports of a selection do not count."""
     for report in sorted(REPORTS.glob("*.xml")):
         cell, _, part = report.stem.rpartition(".")
         if part in PARTS:
@@ -110,25 +110,13 @@ def left_out() -> int:
     return 100 - int(covered)
 
 
-def page(text: str, tables: dict[str, str]) -> str:
-    """Put the tables between their marks."""
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: made by make test-matrix -->\n", f"\n<!-- end of {name} -->"
-        before, found, rest = text.partition(begin)
-        if not found or end not in rest:
-            raise ValueError(f"{PAGE} has no place for {name}")
-        text = before + begin + table + end + rest.partition(end)[2]
-    return text
-
-
 def main() -> int:
-    """Make the table; return what :func:`left_out` returns."""
+    """Make the table. Return what :func:`left_out` returns."""
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     collect(results)
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    tables = {"features": features(), "matrix": matrix(results)}
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
-    print(tables["matrix"])
+    print(matrix(results))
+    subprocess.run([sys.executable, "-m", "scripts.pages"], check=True, cwd=ROOT)
     return left_out()
 
 

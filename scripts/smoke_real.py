@@ -1,10 +1,10 @@
 """
 Ask the real Qianfan, with your own key, and report what the documentation leaves open: ``make smoke-real``.
 
-It only reads: it lists model compression tasks, a row at a time, in both directions, and describes one that
-does not exist. The key comes from QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY (an IAM Access Key, see
-https://console.bce.baidu.com/iam/#/iam/accesslist), with QIANFAN_SESSION_TOKEN for temporary ones; it is not
-printed. QIANFAN_CONSOLE_API_BASE_URL may name another endpoint.
+The script only reads. It lists model compression tasks, one row at a time, in both directions. It also asks
+for a task that does not exist. It takes the key from QIANFAN_ACCESS_KEY and QIANFAN_SECRET_KEY (an IAM Access
+Key, see https://console.bce.baidu.com/iam/#/iam/accesslist), and for temporary keys also from
+QIANFAN_SESSION_TOKEN. It does not print the key. QIANFAN_CONSOLE_API_BASE_URL may name another endpoint.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROWS = 5
 
 
 def settings() -> Settings:
-    """Read the environment; refuse to go on without explicit credentials."""
+    """Read the environment. Refuse to go on without explicit credentials."""
     access_key, secret_key = os.environ.get("QIANFAN_ACCESS_KEY"), os.environ.get("QIANFAN_SECRET_KEY")
     if not access_key or not secret_key:
         raise SystemExit(
@@ -68,7 +68,7 @@ class Platform:
 
 
 def report(platform: Platform) -> Iterator[str]:
-    """Say what was learned."""
+    """Say what was found out."""
     seen: list[ModelCompTask] = []
     for reverse in (False, True):
         pages = list(platform.pages(reverse=reverse))
@@ -96,7 +96,7 @@ def report(platform: Platform) -> Iterator[str]:
 
 
 def order(rows: list[ModelCompTask]) -> str:
-    """Tell by which order the rows came."""
+    """Say in which order the rows came."""
     times = [row.create_time for row in rows if row.create_time]
     if len(times) < 2 or len(times) < len(rows):
         return "too few dated rows to tell their order"
@@ -106,7 +106,7 @@ def order(rows: list[ModelCompTask]) -> str:
 
 
 def marker_reading(pages: list[tuple[list[ModelCompTask], dict[str, Any]]]) -> str:
-    """Tell which row a marker names."""
+    """Say which row a marker names."""
     if len(pages) < 2 or not pages[0][0] or not pages[1][0]:
         return "marker: too few rows to tell"
     marker, first, second = pages[0][1].get("nextMarker"), pages[0][0][-1].id, pages[1][0][0].id

@@ -1,4 +1,4 @@
-"""What is public, as Airflow is told of it."""
+"""The public modules and classes, as Airflow is told of them."""
 
 from __future__ import annotations
 

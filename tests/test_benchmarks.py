@@ -1,4 +1,4 @@
-"""The command that runs the benchmarks; what they measure takes half an hour."""
+"""The command that runs the benchmarks. The benchmarks themselves take half an hour."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
-A platform whose every text is hostile, and all that we write about it.
+A platform whose every text is hostile, and everything that we write about it.
 
-Whoever finds a name, a reason or a header in a log has to be sure that it is one: no line that the platform
-made up, no colours, nothing written backwards, nothing that fills the disk.
+If you find a name, a reason or a header in a log, you must be able to trust it. So the platform cannot make
+up a line, colours, text that runs backwards, or anything that fills the disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verdicts below the hook are plain exceptions; users get the ones of the same names that Airflow knows."""
+"""Verdicts below the hook are plain exceptions. Users get the ones of the same names that Airflow knows."""
 
 from __future__ import annotations
 

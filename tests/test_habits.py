@@ -1,5 +1,5 @@
 """
-Other people's DAGs: what each class makes of what their authors are used to.
+Other people's DAGs: how each class treats the habits of DAG authors.
 
 ``--tables`` prints the table: habit, class, what happens.
 """

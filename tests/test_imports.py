@@ -1,4 +1,4 @@
-"""Every parse of a DAG file pays for our imports; `make bench ARGS=imports` tells the time it takes."""
+"""Every parse of a DAG file pays for our imports. ``make bench ARGS=imports`` measures the time."""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ import pytest
 
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.get_provider_info import get_provider_info
-from airflow_provider_qianfan.links import DEFAULT_URL_TEMPLATE, QianfanConsoleLink
+from airflow_provider_qianfan.links import DEFAULT_URL_TEMPLATE, SERVICES_URL, QianfanConsoleLink
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from tests.dag_runs import AIRFLOW_3
+from tests.test_reasons import OPERATORS, SENSORS
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.server import EmulatorServer
@@ -56,6 +57,15 @@ def test_an_operator_without_a_task_id_has_the_link_too(template: Any) -> None:
     operator = QianfanListModelCompTasksOperator(task_id="list", source_model_id="amv-1")
 
     assert QianfanConsoleLink().get_link(operator, ti_key=None).endswith("?model=amv-1&task=")
+
+
+@pytest.mark.parametrize("name", [*SENSORS, *OPERATORS])
+def test_each_class_has_the_link(name: str) -> None:
+    made, arguments = (SENSORS | OPERATORS)[name]
+    task = made(task_id="task", **arguments)
+    (found,) = task.operator_extra_links
+
+    assert found.get_link(task, ti_key=None) == (SERVICES_URL if "service" in name else DEFAULT_URL_TEMPLATE)
 
 
 @pytest.mark.parametrize(

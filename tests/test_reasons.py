@@ -1,4 +1,4 @@
-"""Why a task failed: one line of its log, for every class, in every mode, and none where nothing failed."""
+"""Why a task failed: one line of its log, for every class, in every mode. No line if nothing failed."""
 
 from __future__ import annotations
 

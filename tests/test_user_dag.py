@@ -1,4 +1,4 @@
-"""Does the user's DAG that mypy reads use all that is public?"""
+"""The user's DAG that mypy reads uses everything that is public."""
 
 from __future__ import annotations
 

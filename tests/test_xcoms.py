@@ -1,4 +1,4 @@
-"""What a server wrote, through Airflow's own serialization, is still what a server wrote."""
+"""A server's text is unchanged after it went through Airflow's own serialization."""
 
 from __future__ import annotations
 

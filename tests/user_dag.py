@@ -1,8 +1,8 @@
 """
 A user's DAG that uses every public name, and makes every mistake that a type checker can find.
 
-mypy reads it, strictly: ``make typecheck`` beside the source, ``make wheel`` beside the installed wheel.
-A line with ``type: ignore`` is a mistake; mypy reports it if there is nothing to ignore.
+mypy reads it, strictly: ``make typecheck`` beside the source, ``make wheel`` beside the installed wheel. A
+line with ``type: ignore`` is a mistake. If there is nothing to ignore, mypy reports that.
 """
 
 from __future__ import annotations
@@ -134,6 +134,8 @@ def user_dag() -> None:
         statuses=["succeeded", "failed"],
         name="compress",
         created_after="2024-01-01",
+        finished_after=timedelta(days=1),
+        failure_reasons=True,
         limit=None,
         qianfan_conn_id="qianfan_default",
     )

@@ -10,11 +10,11 @@ DEFAULT_BURST = 20
 
 class Budget:
     """
-    A token bucket. Times are seconds of any clock that does not go back.
+    A token bucket. Times are seconds of any clock that never goes back.
 
     :param rate: requests per second in the long run.
     :param burst: requests that may follow each other at once after a rest.
-    :ivar spent: how many requests have got their place.
+    :ivar spent: how many requests were allowed so far.
     """
 
     def __init__(self, rate: float = DEFAULT_RATE, burst: int = DEFAULT_BURST) -> None:
@@ -25,7 +25,7 @@ class Budget:
         self._counted_at = 0.0
 
     def wait(self, now: float) -> float:
-        """Tell for how many seconds a request must wait; 0 gives it its place."""
+        """Return for how many seconds a request must wait. 0 allows the request, and counts it."""
         self._tokens = min(self._burst, self._tokens + (now - self._counted_at) * self._rate)
         self._counted_at = now
         if self._tokens < 1:

@@ -1,8 +1,8 @@
 """
-What can go wrong between us and the platform.
+Errors in talking to the platform.
 
-Plain exceptions, so that Airflow retries the task as its ``retries`` say, and ``soft_fail`` does not turn an
-outage into a skipped deployment. No message ever holds a header, a signature or a key.
+These are plain exceptions. So Airflow retries the task as its ``retries`` say, and ``soft_fail`` does not
+turn an outage into a skipped deployment. No message ever holds a header, a signature or a key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LONGEST_RETRY_AFTER = 300.0
 AUTH_CODES = frozenset(
     {"SignatureDoesNotMatch", "InvalidHTTPAuthHeader", "InvalidAccessKeyId", "AccessDenied", "OptInRequired"}
 )
-"""Codes that mean the key, not the request: https://cloud.baidu.com/doc/qianfan/s/Pmh4sv5qa."""
+"""Codes about the key, not about the request: https://cloud.baidu.com/doc/qianfan/s/Pmh4sv5qa."""
 
 _ADVICE = {
     "SignatureDoesNotMatch": (
@@ -46,31 +46,34 @@ _POLICIES = {
         " create and update, too) or QianfanFullControlAccessPolicy (to list, too) to this key's user."
     ),
 }
-"""What a key may lack, by the path of the action."""
+"""The policies that a key may lack, by the path of the action."""
 
 
 class QianfanError(Exception):
-    """Anything that went wrong in talking to the Qianfan platform."""
+    """Something went wrong in talking to the Qianfan platform. The message is one or more sentences."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if message.endswith((".", "…", "?", "!", "。")) else f"{message}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be copied and pickled as what it is: what it was made from is not in its ``args``."""
+        """Copy and pickle the error with its attributes: ``args`` holds only the message."""
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class QianfanAPIError(QianfanError):
     """
-    The platform answered with an error.
+    The platform answered with an error: https://cloud.baidu.com/doc/qianfan/s/Pmh4sv5qa.
 
     :param action: the action that was called.
-    :param code: Qianfan's error code, such as ``InappropriateJSON``.
-    :param message: Qianfan's own words.
-    :param request_id: what Baidu's support asks for.
-    :param http_status: the HTTP status; 200 for the legacy error form.
-    :param path: the path of the action. It tells which policy a key lacks.
-    :ivar clock_learned: whether the server's clock was learned from it, so that the same request may succeed
-        if it is signed again.
-    :ivar clock_jumped: whether our clock has lost time against the server's since the answer before: as that
-        of a machine does that was suspended.
+    :param code: the platform's error code, such as ``InappropriateJSON``.
+    :param message: the platform's own words.
+    :param request_id: the ID of the request. Baidu's support asks for it.
+    :param http_status: the HTTP status. It is 200 for the legacy form of an error.
+    :param path: the path of the action. It tells which policy the key may lack.
+    :ivar clock_learned: whether this answer told the server's clock. If so, the same request may succeed once
+        it is signed again.
+    :ivar clock_jumped: whether our clock fell behind the server's since the last answer, as the clock of a
+        suspended machine does.
     """
 
     clock_learned: bool = False
@@ -94,7 +97,7 @@ class QianfanAPIError(QianfanError):
         advice = _POLICIES.get(path) if self.code == "AccessDenied" else _ADVICE.get(self.code)
         super().__init__(
             f"{action}: HTTP {http_status} {self._said()}"
-            f" (request id {self.request_id or 'not given'})" + (f". {advice}" if advice else "")
+            f" (request id {self.request_id or 'not given'})." + (f" {advice}" if advice else "")
         )
 
     def _said(self) -> str:
@@ -104,14 +107,14 @@ class QianfanAPIError(QianfanError):
 
 
 class QianfanAuthError(QianfanAPIError):
-    """The platform does not accept the key: signature, key id, permission, or the service is not opened."""
+    """The platform refuses the key: its signature, ID or permission, or the service is not opened."""
 
 
 class QianfanRateLimitError(QianfanAPIError):
     """
     The platform asks for fewer requests (HTTP 429).
 
-    :ivar retry_after: seconds the platform wants to be left alone; None where it does not say.
+    :ivar retry_after: seconds to leave the platform alone; None if the platform does not say.
     """
 
     retry_after: float | None = None
@@ -124,7 +127,8 @@ class QianfanTransientError(QianfanError):
     :param action: the action that was called.
     :param reason: what happened.
     :param sent: False if the request certainly never reached the platform.
-    :param retry_after: seconds the server wants to be left alone, from ``Retry-After``.
+    :param retry_after: seconds to leave the platform alone, from ``Retry-After``; None if the platform does
+        not say.
     """
 
     def __init__(
@@ -138,9 +142,10 @@ class QianfanTransientError(QianfanError):
 
 class QianfanConfigurationError(QianfanError):
     """
-    The way to the platform is set up wrongly, and waiting cannot mend it. Nothing was sent.
+    The way to the platform is set up wrongly, and waiting does not help. Nothing was sent.
 
-    Examples: an unusable proxy, a CA bundle that is missing or broken, a certificate that is refused.
+    Examples: a proxy that cannot be used, a CA bundle that is missing or broken, a certificate that is
+    refused.
     """
 
 
@@ -149,11 +154,11 @@ class QianfanProtocolError(QianfanError):
 
 
 def is_transient(error: QianfanError) -> bool:
-    """Tell whether ``error`` says nothing about the request or the key, so that waiting may help."""
+    """Tell whether waiting may help: the error says nothing about the request or the key."""
     return isinstance(error, QianfanTransientError | QianfanRateLimitError)
 
 
 def retry_after(error: QianfanError) -> float:
-    """Tell for how many seconds the platform wants to be left alone: 0 if it does not say, 300 at most."""
+    """Return for how many seconds to leave the platform alone: 0 if it does not say, 300 at most."""
     asked = error.retry_after if isinstance(error, QianfanTransientError | QianfanRateLimitError) else None
     return min(asked or 0.0, LONGEST_RETRY_AFTER)

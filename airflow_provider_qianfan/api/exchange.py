@@ -1,8 +1,8 @@
 """
 One conversation with the platform: sign, send, read, retry.
 
-Written as a generator of effects (a :class:`Request` to send, a :class:`Sleep` to take) that a small driver
-carries out: the same one in a worker, and in a thread of a triggerer.
+A conversation is a generator of effects: a :class:`Request` to send, or a :class:`Sleep` to take. A small
+driver carries the effects out. It is the same driver in a worker and in a thread of a triggerer.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from airflow_provider_qianfan.api.times import parse_http_date, parse_retry_afte
 DEFAULT_ENDPOINT = "https://qianfan.baidubce.com"
 USER_AGENT = f"airflow-provider-qianfan/{__version__}"
 MAX_ANSWER_BYTES = 1024 * 1024
-"""Longer answers are not read: a page of 100 tasks is some 50 KiB."""
+"""Longer answers are refused. A page of 100 tasks has about 50 KiB."""
 
 _MOST_AHEAD = timedelta(days=1)
-"""The server's clock is believed no further: a ``Date`` beyond this would spoil every later signature."""
+"""A server's clock that is further away is not believed: its ``Date`` would spoil all later signatures."""
 
 _JUMP = timedelta(seconds=5)
-"""By how much two clocks drift apart at least if one of the machines was suspended."""
+"""If one of two machines was suspended, their clocks drift apart by at least this."""
 
 _LEGACY_STATUS = {"18": 429, "336100": 503, "500000": 500}
 """
-The HTTP status that fits each legacy code which Baidu's own SDK tries again: QPS limit reached, server high
-load, console internal error.
+The HTTP status that fits each legacy code. These are the codes that Baidu's own SDK tries again: QPS limit
+reached, server high load, console internal error.
 """
 
 LONGEST_PAUSE = 30.0
@@ -67,7 +67,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Request:
     """
-    An HTTP request to send as it is: signed, redirects not followed.
+    An HTTP request, signed, to send as it is. Redirects are not followed.
 
     :param send_by: seconds since the epoch. After this time the driver sends nothing and answers with
         ``NoResponse(sent=False)``. None: the request may leave at any time.
@@ -83,10 +83,11 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Sending:
     """
-    How to send a request once, if it must not be repeated without a look at what it may have done.
+    How to send a request once, if nobody may repeat it without a look at what it may have done.
 
-    :param send_by: seconds since the epoch; after this time it is not sent.
-    :param expires_in: seconds for which its signature is valid; the platform refuses it if it arrives later.
+    :param send_by: seconds since the epoch. After this time the request does not leave.
+    :param expires_in: seconds for which the signature is valid. If the request arrives later, the platform
+        refuses it.
     """
 
     send_by: float
@@ -95,14 +96,14 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A pause of so many seconds."""
+    """A pause, in seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back; header names in lower case."""
+    """The answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -112,11 +113,11 @@ class Response:
 @dataclass(frozen=True, slots=True)
 class NoResponse:
     """
-    Nothing usable came back.
+    No usable answer.
 
     :param reason: what happened.
     :param sent: False if the request certainly never left.
-    :param permanent: True if waiting cannot mend it: a setting of this machine or of the connection is wrong.
+    :param permanent: True if waiting does not help: a setting of this machine or of the connection is wrong.
     """
 
     reason: str
@@ -131,7 +132,7 @@ Steps = Generator[Effect, Reply, T]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the platform is: ``https://host[:port]``, or plain ``http`` on a loopback address."""
+    """The address of the platform: ``https://host[:port]``, or plain ``http`` on a loopback address."""
 
     scheme: str
     host: str
@@ -143,9 +144,10 @@ class Endpoint:
     @classmethod
     def parse(cls, text: str) -> Endpoint:
         """
-        Read an endpoint; without a scheme it is https.
+        Read an endpoint. Without a scheme it is https.
 
-        :raises ValueError: if it is not a bare endpoint, or is plain http to another machine.
+        :raises ValueError: if the text has more than a scheme, a host and a port, or is plain http to another
+            machine.
         """
         # No message quotes the text: there may be a password in it.
         bare = (
@@ -191,16 +193,17 @@ def is_loopback(hostname: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """
-    How often and how patiently one call is tried again.
+    How often and how patiently a call is tried again.
 
-    :param tries: tries altogether.
-    :param first_pause: seconds; the longest first pause. It doubles with each try, and a random part of it is
-        taken.
-    :param longest_pause: seconds; what the doubling ends at.
-    :param longest_retry_after: seconds; a ``Retry-After`` beyond this is cut to it.
-    :param patience: seconds; rather than pause longer the call fails at once, for callers that have something
-        better to do than to hold a worker slot.
-    :param until: no pause ends after this time. After it, an exchange sends only its very first request.
+    :param tries: how many tries in all. Default: 4.
+    :param first_pause: seconds; the longest first pause. Each further pause may be twice as long. The pause
+        is a random part of that. Default: 1.
+    :param longest_pause: seconds; no pause becomes longer by doubling. Default: 30.
+    :param longest_retry_after: seconds; a longer ``Retry-After`` is cut to this. Default: 300.
+    :param patience: seconds; if the next pause is longer, the call fails at once. Use it if the caller should
+        not hold a worker slot. Default: no limit.
+    :param until: no pause ends after this time. After it, a call sends its first request and no others.
+        Default: no limit.
     """
 
     tries: int = 4
@@ -212,9 +215,12 @@ class RetryPolicy:
 
     def pause(self, attempt: int, retry_after: float | None, jitter: float, now: datetime) -> float | None:
         """
-        Tell how long to pause after the failed try number ``attempt``.
+        Return how long to pause after a failed try.
 
+        :param attempt: the number of the failed try, from 1.
+        :param retry_after: seconds from ``Retry-After``; None without one.
         :param jitter: a random number from 0 to 1.
+        :param now: the time.
         :returns: seconds, or None to give up.
         """
         if attempt >= self.tries:
@@ -232,20 +238,19 @@ def _utc_now() -> datetime:
 
 class Exchange:
     """
-    The rules of talking to one endpoint with one key.
+    The rules for talking to one endpoint with one key.
 
-    Remembers only how far the server's clock is from ours, and how much it has read.
+    An exchange remembers only how far the server's clock is from ours, and how much it has read.
 
     :param endpoint: where to send.
     :param credentials: the key to sign with.
     :param retry: the retry policy of each call.
-    :param pace: tells for how many seconds the next request must wait; 0 gives it its place. After a wait it
-        is asked again. Default: no request need wait.
-    :param clock: tells the time of each signature.
-    :param jitter: gives a random number from 0 to 1.
-    :ivar server_ahead: how far the server's clock is ahead of ours; zero unless it refused a signature for
-        that.
-    :ivar bytes_read: how long all answers together were, by :func:`.weight`.
+    :param pace: returns for how many seconds the next request must wait; 0 allows the request. After a wait,
+        it is called again. Default: requests never wait.
+    :param clock: returns the time for each signature.
+    :param jitter: returns a random number from 0 to 1.
+    :ivar server_ahead: how far the server's clock is ahead of ours; zero until the server blames our clock.
+    :ivar bytes_read: the length of all answers together, by :func:`.weight`.
     """
 
     def __init__(
@@ -280,15 +285,15 @@ class Exchange:
         sending: Sending | None = None,
     ) -> Steps[dict[str, Any]]:
         """
-        Call an action, and again while that may help.
+        Call an action. Try again as long as that may help.
 
-        :param path: such as ``/v2/model``.
-        :param action: such as ``DescribeModelCompTasks``.
+        :param path: the path of the action, such as ``/v2/model``.
+        :param action: the name of the action, such as ``DescribeModelCompTasks``.
         :param body: the JSON body.
-        :param repeatable: whether to try again when the request may have been carried out although its answer
-            was lost. Default: only for actions that read (``Describe…``).
-        :param sending: send it once, within these limits. The caller decides with :meth:`pause_after` whether
-            and when to send it again. Default: this method does.
+        :param repeatable: whether to try again if the platform may have carried out the request although no
+            answer came. Default: only for actions that read (``Describe…``).
+        :param sending: send the request once, within these limits. The caller then uses :meth:`pause_after`
+            to decide whether and when to send again. Default: this method decides.
         :returns: the whole JSON object of the answer.
         :raises ValueError: if JSON cannot hold the body. Nothing was sent.
         :raises QianfanError: the last failure.
@@ -320,7 +325,7 @@ class Exchange:
 
     def _check_time(self, action: str) -> None:
         """
-        Let the first request pass, and later ones only while there is time.
+        Let the first request pass. Let later ones pass only while there is time.
 
         :raises QianfanTransientError: if the time is up.
         """
@@ -331,9 +336,11 @@ class Exchange:
 
     def pause_after(self, error: QianfanError, attempt: int) -> float | None:
         """
-        Tell for how long to pause before a request that failed is sent again.
+        Return how long to pause before a failed request is sent again.
 
-        :param error: what the try came to. Whether the request may be repeated is for the caller to say.
+        The caller decides whether the request may be repeated.
+
+        :param error: how the try failed.
         :param attempt: the number of the try, from 1.
         :returns: seconds, or None to give up.
         """
@@ -344,7 +351,7 @@ class Exchange:
         return self._retry.pause(attempt, error.retry_after, self._jitter(), self._clock())
 
     def _sign(self, path: str, action: str, payload: bytes, sending: Sending | None) -> Request:
-        """Sign now, immediately before sending: a signature made before a pause may have expired after it."""
+        """Sign immediately before sending: a signature from before a pause may have expired."""
         query = [("Action", check_action(action))]
         target = request_target(path, query)
         now = self._clock() + self.server_ahead
@@ -371,7 +378,7 @@ class Exchange:
         return Request(f"{self._endpoint.url}{target}", headers, payload, send_by=send_by)
 
     def _learn_clock(self, error: QianfanError) -> bool:
-        """Take the server's clock over from a refusal that blames ours; the next signature is made by it."""
+        """Learn the server's clock from a refusal that blames ours. The next signature uses it."""
         if not isinstance(error, QianfanAPIError) or error.code != "RequestExpired":
             return False
         if self._last_ahead is not None and abs(self._last_ahead) <= _MOST_AHEAD:
@@ -380,13 +387,13 @@ class Exchange:
         return error.clock_learned
 
     def _compare_clocks(self, server: datetime | None) -> None:
-        """Notice whether our clock and the server's have drifted apart since the answer before."""
+        """Notice whether our clock and the server's have drifted apart since the last answer."""
         before, self._last_ahead = self._last_ahead, None if server is None else server - self._clock()
         now = self._last_ahead
         self._clock_jumped = before is not None and now is not None and abs(now - before) > _JUMP
 
     def _read(self, reply: Reply, path: str, action: str) -> dict[str, Any]:
-        """Tell the answer from the many forms of failure."""
+        """Read an answer, or raise the error that it stands for."""
         if isinstance(reply, NoResponse):
             if reply.permanent:
                 raise QianfanConfigurationError(clean(reply.reason, 600))
@@ -427,7 +434,7 @@ class Exchange:
 
 
 def _meant_status(reply: Response, document: Mapping[str, Any] | None, error: QianfanAPIError | None) -> int:
-    """Tell the HTTP status that fits the answer: an error in the legacy form comes with 200."""
+    """Return the HTTP status that fits the answer: a legacy error comes with 200."""
     if error is None or not document or reply.status != 200 or document.get("code"):
         return reply.status
     return _LEGACY_STATUS.get(error.code, reply.status)
@@ -455,7 +462,7 @@ def _payload(body: Mapping[str, Any]) -> bytes:
     """
     Write a body as JSON.
 
-    :raises ValueError: if JSON cannot hold it; the message names the part that is wrong.
+    :raises ValueError: if JSON cannot hold the body. The message names the part that is wrong.
     """
     check_json("body", dict(body))
     return json.dumps(dict(body), allow_nan=False).encode()

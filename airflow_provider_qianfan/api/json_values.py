@@ -1,7 +1,8 @@
 """
-What JSON can hold.
+Values that JSON can hold.
 
-Checked before a request is made, and at a DAG file's parse, which pays for every import here.
+They are checked before a request is made, and when a DAG file is parsed. Each parse pays for every import
+here.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DEEPEST = 50
-"""Levels of lists and objects: more are a mistake, or a value that contains itself."""
+"""Levels of lists and objects. A deeper value is a mistake, or contains itself."""
 
 _MOST_VALUES = 100_000
 _LONGEST_NUMBER = 1024
-"""Bits: Python refuses to write numbers that are much longer."""
+"""Bits. Python refuses to write numbers that are much longer."""
 
 _Item = tuple[str, object, int]
 
 
 def plain_text(text: str) -> str:
-    """Return text as such: of an enum of text, its value."""
+    """Return the text itself. For a member of a text enum, that is its value."""
     return str.__str__(text)
 
 
 def plain_values(value: Any) -> Any:
     """
-    Return what :func:`check_json` has taken, with lists for all sequences, and dicts for all mappings.
+    Return a checked value with lists for all sequences, and dicts for all mappings.
 
-    What an upstream task that is mapped returned is such a sequence: Airflow reads it item by item.
+    The result of a mapped upstream task is such a sequence: Airflow reads it item by item.
     """
     if isinstance(value, str):
         return plain_text(value)
@@ -48,10 +49,10 @@ def plain_values(value: Any) -> Any:
 
 def read_if_text(name: str, value: object, shape: str) -> object:
     """
-    Read a list or a dict that is JSON text, as a template renders to; return anything else as it is.
+    If a value is text, read it as JSON, because a template renders to text. Return any other value unchanged.
 
-    :param shape: what is wanted, such as ``a dict``.
-    :raises ValueError: if it is text that is not JSON.
+    :param shape: the wanted shape, such as ``a dict``.
+    :raises ValueError: if the text is not JSON.
     """
     if not isinstance(value, str):
         return value
@@ -73,12 +74,13 @@ def check_json(
     abstract: bool = False,
 ) -> None:
     """
-    Check that JSON can hold a value; a tuple is a list to it.
+    Check that JSON can hold a value. A tuple counts as a list.
 
-    :param name: what the value is called, such as ``config``; messages name the part that is wrong.
+    :param name: the name of the value, such as ``config``. Messages name the part that is wrong.
     :param skip: tells which parts are not known yet, such as templates at parse.
-    :param abstract: whether any sequence is a list, and any mapping a dict: :func:`plain_values` follows.
-    :raises ValueError: naming what it cannot hold.
+    :param abstract: whether any sequence counts as a list, and any mapping as a dict: :func:`plain_values`
+        follows.
+    :raises ValueError: if JSON cannot hold a part. The message names it.
     """
     left: list[_Item] = [(name, value, 0)]
     seen = 0
@@ -92,7 +94,7 @@ def check_json(
 
 
 def _parts(name: str, value: object, depth: int, abstract: bool) -> Iterator[_Item]:
-    """Check a value as such, and return what is in it."""
+    """Check one value, and return its parts."""
     if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):

@@ -41,18 +41,22 @@ STRATEGIES = ("Quantization", "Sparsity")
 @dataclass(frozen=True, slots=True)
 class ModelCompTask:
     """
-    A model compression task as the platform described it. Every value but the id may be missing.
+    A model compression task as the platform described it. Only ``id`` is always there.
 
-    :param id: the task, ``amva-…``.
-    :param name: the task's name.
-    :param status: one of :data:`STATUSES`, or one that is not documented; empty where there is none.
+    Platform pages: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (list),
+    https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi (one task).
+
+    :param id: the model compression task, ``amva-…``.
+    :param name: name of the task.
+    :param status: one of :data:`STATUSES`, or an undocumented one; empty if the platform does not say.
     :param source_model_id: the model version being compressed, ``amv-…``.
-    :param model_id: the model version produced, ``amv-…``; None unless the platform names one.
-    :param create_time: when it was created; None where that is not known.
-    :param finish_time: when it ended; None where that is not known, as of a task that has not.
-    :param failed_reason: why it failed; only the detail action tells.
-    :param description: what its creator wrote about it.
-    :param json: the platform's own object, everything in it.
+    :param model_id: the produced model version, ``amv-…``; None if the platform names none.
+    :param create_time: when the task was created; None if that is not known.
+    :param finish_time: when the task ended; None if that is not known, or if the task has not ended.
+    :param failed_reason: why the task failed, in the platform's words. Only the answer for one task has it,
+        not the list.
+    :param description: what the task's creator wrote about it.
+    :param json: the task as the platform sent it, with all keys.
     """
 
     id: str
@@ -69,9 +73,9 @@ class ModelCompTask:
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> ModelCompTask:
         """
-        Read a row of the list, or the detail action's result.
+        Read a row of the list, or the result of the detail action.
 
-        :raises QianfanProtocolError: if it has no id.
+        :raises QianfanProtocolError: if the row has no id.
         """
         task_id = _text(row, "id")
         if task_id is None:
@@ -96,8 +100,8 @@ class Reading:
     One reading of the list.
 
     :param tasks: each task once.
-    :param pages: how many pages they took. More than one are no snapshot: a row may have moved from a page
-        that was still to come to one that had been read.
+    :param pages: how many pages the list took. Several pages are no snapshot: a row may have moved from a
+        page that was still to come to a page that had been read.
     """
 
     tasks: tuple[ModelCompTask, ...]
@@ -110,14 +114,14 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
 
 
 def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
-    """Begin to read the list; ``source_model_id`` is a wish that newer documentation no longer mentions."""
+    """Begin to read the list. The platform may ignore ``source_model_id``: newer pages do not document it."""
     return Scan(
         exchange, MODEL_PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None
     )
 
 
 def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:
-    """Read the whole list; a task that comes twice counts once, as it was read last."""
+    """Read the whole list. A task that comes twice counts once, in its later form."""
     scan, tasks = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask]()
     while not scan.finished:
         yield from _read_page(scan, tasks)
@@ -125,7 +129,7 @@ def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[
 
 
 def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | None]:
-    """Read the whole list unless it has more pages than that."""
+    """Read the whole list; None if it has more pages than allowed."""
     scan, tasks = scan_tasks(exchange), dict[str, ModelCompTask]()
     while not scan.finished:
         if scan.pages >= most_pages:
@@ -162,8 +166,8 @@ def create_task(exchange: Exchange, body: Mapping[str, Any], sending: Sending | 
     Create a task.
 
     :param sending: see :meth:`.Exchange.call`.
-    :returns: its id.
-    :raises QianfanProtocolError: if the answer has no id, although the task may have been created.
+    :returns: the id of the task.
+    :raises QianfanProtocolError: if the answer has no id. The task may have been created.
     """
     answer = yield from exchange.call(MODEL_PATH, CREATE, body, sending=sending)
     task_id = answer.get("result")

@@ -1,9 +1,9 @@
 """
-Reading a whole list, page by page, without trusting it to end.
+Reading a whole list, page by page, without trusting that it ends.
 
-Documented: ``marker``, ``maxKeys`` (at most 100), ``isTruncated``, and ``nextMarker`` where there is more
+Documented: ``marker``, ``maxKeys`` (at most 100), ``isTruncated``, and ``nextMarker`` if there is more
 (https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq). Not documented: the order, and whether the marker's
-own row comes again. So rows may repeat, and nothing is concluded from their order.
+own row comes again. So rows may repeat, and their order means nothing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ PAGE_SIZE = 100
 """The documented maximum of ``maxKeys``."""
 
 MAX_PAGES = 1000
-"""A list longer than this is taken for one that never ends."""
+"""A longer list counts as one that never ends."""
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""Of JSON, all pages together, by :func:`.reading.weight`; 1,000 full pages are some 60 MiB."""
+"""Bytes of JSON in all pages together, by :func:`.reading.weight`. 1,000 full pages have about 60 MiB."""
 
 
 class Scan:
     """
-    One reading of a list from its first page to its last.
+    One reading of a list from the first page to the last.
 
-    :param exchange: the rules to talk by.
-    :param path: such as ``/v2/model``.
-    :param action: the list action.
+    :param exchange: the rules for talking to the platform.
+    :param path: the path of the action, such as ``/v2/model``.
+    :param action: the name of the list action.
     :param rows_key: the key of the rows in ``result``.
-    :param body: filters and the like, sent with every page; ``maxKeys`` is set if it is not there.
+    :param body: filters, sent with every page. ``maxKeys`` is added if it is missing.
     :ivar finished: whether the last page has been read.
     :ivar pages: how many pages have been read.
     """
@@ -60,7 +60,7 @@ class Scan:
         """
         Read the next page.
 
-        :param kept: what was made of the pages before; cleared if the reading begins again.
+        :param kept: what the caller made of the pages before. It is cleared if the reading begins again.
         :raises QianfanProtocolError: if the list contradicts its documentation or does not end.
         """
         read_before = self._exchange.bytes_read
@@ -83,7 +83,7 @@ class Scan:
         return rows
 
     def _restart(self, error: QianfanAPIError) -> None:
-        """Begin again when our marker went bad, as when its row is deleted; once may be a coincidence."""
+        """Begin again if our marker went bad, as when its row is deleted. Once may be a coincidence."""
         if error.code != "InvalidMarker" or not self._markers:
             raise error
         if self._restarted:
@@ -110,7 +110,7 @@ class Scan:
             there = ", ".join(clean(key, 80) for key in others[:5])
             raise QianfanProtocolError(f"{self._action}: there is no {self._rows_key}, but there is: {there}")
         if rows is None and not self._markers and not page_info["isTruncated"]:
-            rows = []  # how some servers write an empty list; in the middle of one it would hide rows
+            rows = []  # some servers write an empty list so; in the middle of a list, it would hide rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise QianfanProtocolError(
                 f"{self._action}: {self._rows_key} is not a list of objects: {clean(rows)}"

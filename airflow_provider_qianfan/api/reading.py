@@ -1,9 +1,9 @@
 """
-Reading an answer's body, and refusing what cannot be carried further.
+Reading the body of an answer, and refusing what cannot go further.
 
-What is read here reaches a log, an XCom and a database. PostgreSQL keeps no U+0000 and no lone
-surrogate, JSON has no infinity, and no id has a control character. An answer that would take long to read is
-refused before it is parsed: a triggerer's thread that parses holds Python's lock, and its event loop waits.
+The values read here reach a log, an XCom and a database. PostgreSQL stores no U+0000 and no lone surrogate,
+JSON has no infinity, and no id has a control character. An answer that would take long to read is refused
+before it is parsed: a thread that parses holds Python's lock, and the triggerer's event loop waits for it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 from airflow_provider_qianfan.api.text import UNSTORABLE, clean
 
 MAX_NESTING = 50
-"""Objects and lists within each other."""
+"""Levels of objects and lists."""
 
 MAX_CONTAINERS = 10_000
-"""Objects and lists in one answer: a page of 100 tasks has some 200."""
+"""Objects and lists in one answer. A page of 100 tasks has about 200."""
 
 MAX_VALUES = 30_000
-"""Values in one answer, told by the commas between them: a page of 100 tasks has some 1,500."""
+"""Values in one answer, counted by their commas. A page of 100 tasks has about 1,500."""
 
 MAX_QUOTES = 4 * MAX_VALUES
-"""Two for each string, and a key for each value."""
+"""Two for each string, and each value may have a key."""
 
 _QUICKLY_READ = 64 * 1024
-"""Bytes; an answer of so few is read within milliseconds, whatever is in it."""
+"""Bytes. A shorter answer takes milliseconds to read, whatever it holds."""
 
 _LONGEST_INTEGER = len(str(-(2**63)))
 _LONGEST_FLOAT = 400
@@ -42,7 +42,7 @@ _ESCAPED = re.compile(rb"\\(?:[bfnrt]|u(?:00[0189]|007[fF]|[dD][89a-fA-F]))")
 
 class UnreadableError(ValueError):
     """
-    The body cannot be read; the text says why, and ``path`` where.
+    The body cannot be read. The text says why, and ``path`` where.
 
     :ivar path: keys and indexes, from the whole to the part.
     """
@@ -59,7 +59,7 @@ class UnreadableError(ValueError):
 
 
 class _Unfit:
-    """Stands for a number that was refused, until it is found where."""
+    """Stands for a refused number until its place is known."""
 
     __slots__ = ("why",)
 
@@ -91,7 +91,7 @@ _DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_consta
 
 
 def weight(body: bytes) -> int:
-    """Tell roughly how many bytes an answer takes in memory: its text, and 64 for each object and list."""
+    """Estimate the bytes that an answer takes in memory: its text, and 64 for each object and list."""
     return len(body) + 64 * (body.count(b"{") + body.count(b"["))
 
 
@@ -99,7 +99,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """
     Read the JSON object of an answer.
 
-    :raises UnreadableError: if it is none, or holds what cannot be carried further.
+    :raises UnreadableError: if there is no object, or it holds a value that cannot go further.
     """
     try:
         text = body.decode("utf-8-sig")
@@ -121,7 +121,7 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def _check_size(body: bytes) -> None:
-    """Refuse what would take long to parse; what is within strings does not count, unless it is too much."""
+    """Refuse an answer that would take long to parse. Strings count only if there are too many."""
     if body.count(b'"') > MAX_QUOTES:
         raise UnreadableError(f"holds more than {MAX_QUOTES} quotation marks")
     for most, signs, what in (
@@ -134,10 +134,10 @@ def _check_size(body: bytes) -> None:
 
 def _may_be_unfit(body: bytes, document: dict[str, Any]) -> bool:
     """
-    Tell quickly whether a closer look is needed; a page of 100 tasks usually needs none.
+    Tell quickly whether the answer needs a closer look. A page of 100 tasks usually needs none.
 
-    JSON wants U+0000 to U+001F escaped, UTF-8 has no lone surrogate, and U+0080 to U+009F begin
-    with the byte C2.
+    JSON wants U+0000 to U+001F escaped, UTF-8 has no lone surrogate, and U+0080 to U+009F begin with the byte
+    C2.
     """
     if b"\x7f" in body or b"\xc2" in body or (b"\\" in body and _ESCAPED.search(body)):
         return True
@@ -157,7 +157,7 @@ def _may_be_unfit(body: bytes, document: dict[str, Any]) -> bool:
 
 
 def _check(container: dict[str, Any] | list[Any], depth: int) -> None:
-    """Find what is unfit, and say where."""
+    """Find an unfit value, and say where it is."""
     if depth > MAX_NESTING:
         raise UnreadableError(f"is nested more than {MAX_NESTING} deep")
     step: str | int | None = None

@@ -1,7 +1,7 @@
 """
-Model versions and services: what the platform says about one that is given by its id.
+Model versions and services: what the platform says about the one with a given id.
 
-A :class:`Kind` holds what differs between them. Each has its own statuses, as documented: never share them.
+A :class:`Kind` holds the differences. Each kind has its own documented statuses: never share them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class Kind:
     """
     A kind of resource.
 
-    :param name: how it is called in JSON, and as an XCom.
-    :param noun: how it is called in a message.
-    :param path: of its actions.
-    :param action: the one that describes one of them.
-    :param id_key: the key of its id, in the request and in the answer.
-    :param status_key: the key of its status.
-    :param pending: the statuses of one that is not ready yet.
-    :param ready: the status of one that is.
-    :param failed: the statuses of one that failed or was stopped.
-    :param listing: the action that lists them, and the key of its rows; None if there is none.
-    :param serves: whether it serves a model version, and can be updated to another.
+    :param name: its name in JSON, and the key of its XCom.
+    :param noun: its name in messages.
+    :param path: the path of its actions.
+    :param action: the action that describes one resource.
+    :param id_key: the key of the id, in the request and in the answer.
+    :param status_key: the key of the status.
+    :param pending: the statuses before the resource is ready.
+    :param ready: the status of a ready resource.
+    :param failed: the statuses of a resource that failed or was stopped.
+    :param listing: the action that lists the resources, and the key of its rows; None if there is none.
+    :param serves: whether the resource serves a model version, and can be updated to another.
     """
 
     name: str
@@ -86,7 +86,7 @@ KINDS = {kind.name: kind for kind in (MODEL, SERVICE)}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A resource as the platform described it: ``json`` is everything it said."""
+    """A resource as the platform described it. ``json`` is the whole description."""
 
     id: str
     json: Mapping[str, Any] = field(repr=False)
@@ -98,24 +98,24 @@ class Row:
 
     @property
     def model_id(self) -> str | None:
-        """The model version that it is, or that it serves. Answers spell the key in two ways."""
+        """The model version that the resource is or serves. Answers spell the key in two ways."""
         value = self.json.get("modelVersionId") or self.json.get("modelId")
         return value if isinstance(value, str) and value else None
 
     @property
     def model_set_id(self) -> str | None:
-        """The model set of that version. If ``modelVersionId`` is the version, ``modelId`` may be the set."""
+        """The model set of the version. If ``modelVersionId`` is the version, ``modelId`` may be the set."""
         value = self.json.get("modelSetId")
         if not value and self.json.get("modelVersionId"):
             value = self.json.get("modelId")
         return value if isinstance(value, str) and value else None
 
     def names_itself(self, kind: Kind) -> bool:
-        """Tell whether its description names it: otherwise it may be of another one."""
+        """Tell whether the description names the resource. If not, it may describe another one."""
         return self.id in (self.json.get(kind.id_key), self.json.get("modelVersionId"))
 
     def is_complete(self, kind: Kind) -> bool:
-        """Tell whether everything is there that a verdict needs: rows of a list may say less."""
+        """Tell whether the row has everything that a verdict needs: rows of a list may say less."""
         needed = {kind.status_key} | ({"updateStatus"} if kind.serves else set())
         return needed <= self.json.keys() and not (kind.serves and self.model_id is None)
 
@@ -124,8 +124,8 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     """
     Ask for one resource.
 
-    :returns: the resource; None if the answer is a success without one in it.
-    :raises QianfanProtocolError: if the answer is about another one.
+    :returns: the resource; None if the answer is a success without one.
+    :raises QianfanProtocolError: if the answer is about another resource.
     """
     row = yield from ask_for(exchange, kind, resource_id)
     if row is not None and not row.names_itself(kind):
@@ -135,7 +135,7 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
 
 
 def ask_for(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | None]:
-    """Ask for one resource, as :func:`read_resource` does, but take an answer about another one, too."""
+    """Ask for one resource as :func:`read_resource` does, but accept an answer about another one."""
     answer = yield from exchange.call(kind.path, kind.action, {kind.id_key: resource_id})
     result = answer.get("result")
     return Row(resource_id, result) if isinstance(result, dict) and result else None
@@ -144,10 +144,10 @@ def ask_for(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | Non
 @dataclass(frozen=True, slots=True)
 class Absence:
     """
-    What the platform said of an id that it does not have.
+    What the platform said about an id that it does not have.
 
-    :param told: its error; empty if it answered without one, and without what was asked for.
-    :param request_id: of that error.
+    :param told: the platform's error; empty if it answered without an error and without the resource.
+    :param request_id: the request id of the error.
     """
 
     told: str = ""
@@ -155,20 +155,20 @@ class Absence:
 
     @classmethod
     def of(cls, refusal: QianfanAPIError) -> Absence:
-        """Take the platform's refusal for it."""
+        """Make an absence from the platform's refusal."""
         return cls(str(refusal), refusal.request_id or None)
 
     @property
     def sentence(self) -> str:
-        """The end of a message: a sentence, after a blank; or nothing."""
+        """A sentence to end a message with, after a blank; or nothing."""
         return f" The platform said: {self.told}" if self.told else ""
 
 
 def find_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row | Absence]:
     """
-    Ask for one resource; return it or, if it is not there, what the platform said.
+    Ask for one resource. Return it, or what the platform said if the resource is not there.
 
-    The documentation does not say how the platform refuses an unknown id. A 404 may mean it, and so may
+    The documentation does not say how the platform refuses an unknown id. A 404 may mean that, and so may
     ``InappropriateJSON``.
     """
     try:

@@ -77,8 +77,8 @@ def create_service(exchange: Exchange, body: Mapping[str, Any], sending: Sending
     Create a service.
 
     :param sending: see :meth:`.Exchange.call`.
-    :returns: its id.
-    :raises QianfanProtocolError: if the answer has no id, although the service may have been created.
+    :returns: the id of the service.
+    :raises QianfanProtocolError: if the answer has no id. The service may have been created.
     """
     answer = yield from exchange.call(SERVICE_PATH, CREATE, body, sending=sending)
     result = answer.get("result")
@@ -98,14 +98,14 @@ def modify_service(
     Have a service updated to another model version.
 
     :param sending: see :meth:`.Exchange.call`.
-    :raises QianfanError: also if the answer is that it was not.
-    :raises QianfanProtocolError: if the answer does not say, although the update may have begun.
+    :raises QianfanError: also if the platform answers that it did not update the service.
+    :raises QianfanProtocolError: if the answer does not say. The update may have begun.
     """
     body = {"serviceId": service_id, "modelSetId": model_set_id, "modelId": model_id}
     answer = yield from exchange.call(SERVICE_PATH, MODIFY, body, sending=sending)
     if answer.get("result") is False:
         raise QianfanError(
-            f"{MODIFY}: the platform answers that it did not do it (result: false), and not why (request id"
+            f"{MODIFY}: the platform did not do it (result: false), and gives no reason (request id"
             f" {clean(answer.get('requestId') or 'not given', 80)}). Look at service {clean(service_id, 80)}"
             " in the Qianfan console."
         )
@@ -117,5 +117,5 @@ def modify_service(
 
 
 def scan_services(exchange: Exchange, name: str) -> Scan:
-    """Begin to read the list; ``name`` is a filter that also finds it within other names."""
+    """Begin to read the list. ``name`` is a filter that also finds longer names with it inside."""
     return Scan(exchange, SERVICE_PATH, LIST, ROWS, {"name": name})

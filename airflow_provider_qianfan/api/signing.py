@@ -1,8 +1,8 @@
 """
 BCE authentication, version 1: the ``Authorization`` header of every platform request.
 
-Written from https://cloud.baidu.com/doc/Reference/s/njwvz1yfu. The body is not part of the signature, which
-is why the connection only allows plain ``http`` to a loopback address.
+Written from https://cloud.baidu.com/doc/Reference/s/njwvz1yfu. The signature does not cover the body. So the
+connection allows plain ``http`` only to a loopback address.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _BLANKS = " \t\n\r\v\f"
 _ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 EXPIRES_IN = 1800
-"""Seconds a signature is valid: the documented default."""
+"""Seconds for which a signature is valid. This is the documented default."""
 
 
 class Secret(str):
     """
-    Text that does not show itself: not in a traceback that shows local variables, and not in a pickle.
+    Text that does not show itself: not in a traceback with local variables, and not in a pickle.
 
-    Text that is derived from it is plain again.
+    Text derived from it is plain again.
     """
 
     __slots__ = ()
@@ -72,7 +72,7 @@ class Credentials:
 
 
 def timestamp(when: datetime) -> str:
-    """Write an aware ``when`` as the UTC timestamp that the signature and ``x-bce-date`` use."""
+    """Write an aware ``when`` as the UTC timestamp for the signature and ``x-bce-date``."""
     # strftime would write the year 999 with three digits.
     return when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
@@ -83,7 +83,7 @@ def encode(text: str, *, keep: str = "") -> str:
 
 
 def canonical_uri(path: str) -> str:
-    """Encode ``path`` segment by segment; it always starts with a slash."""
+    """Encode ``path`` segment by segment. The result starts with a slash."""
     return encode(path if path.startswith("/") else "/" + path, keep="/")
 
 
@@ -96,9 +96,9 @@ def canonical_query(query: Iterable[tuple[str, str]]) -> str:
 
 def check_path(path: str) -> str:
     """
-    Check the path of a request, which is not encoded yet.
+    Check the path of a request before it is encoded.
 
-    :raises ValueError: if it could lead elsewhere, or would not be sent as it is signed.
+    :raises ValueError: if the path could lead elsewhere, or would not be sent as it is signed.
     """
     shown = clean(repr(path))
     if not isinstance(path, str) or not path.startswith("/") or path.startswith("//"):
@@ -119,7 +119,7 @@ def check_action(action: str) -> str:
     """
     Check the name of an action.
 
-    :raises ValueError: if it is not a name.
+    :raises ValueError: if it is no valid name.
     """
     if not isinstance(action, str) or not _ACTION.fullmatch(action):
         raise ValueError(
@@ -130,7 +130,7 @@ def check_action(action: str) -> str:
 
 def request_target(path: str, query: Iterable[tuple[str, str]]) -> str:
     """
-    Write path and query as they are sent: encoded as they are signed, so that both are the same bytes.
+    Write path and query for sending. They are encoded as for the signature, so that both have the same bytes.
 
     :param path: the path, not encoded.
     :param query: the query parameters, not encoded.
@@ -142,7 +142,7 @@ def request_target(path: str, query: Iterable[tuple[str, str]]) -> str:
 
 
 def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return the canonical block of ``headers`` and the list of their names; empty values are left out."""
+    """Return the canonical block of ``headers``, and the list of their names. Empty values are left out."""
     values = {name.strip(_BLANKS).lower(): value.strip(_BLANKS) for name, value in headers.items()}
     lines = sorted(f"{encode(name)}:{encode(value)}" for name, value in values.items() if value)
     return "\n".join(lines), ";".join(sorted(name for name, value in values.items() if value))
@@ -164,8 +164,8 @@ def authorization(
     :param method: the HTTP method.
     :param path: the path, not encoded.
     :param query: the query parameters, not encoded.
-    :param headers: the headers to sign, all of them, ``Host`` among them. They are named in the signature, so
-        that what a proxy or an HTTP library adds later does no harm.
+    :param headers: all headers to sign, with ``Host``. The signature names them. So headers that a proxy or
+        an HTTP library adds later do no harm.
     :param when: the time of signing.
     :param expires_in: seconds for which the signature is valid.
     :returns: the value of the ``Authorization`` header.

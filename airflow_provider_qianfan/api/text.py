@@ -1,4 +1,4 @@
-"""Text for people: in logs and messages."""
+"""Text for logs and messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def clean(text: object, longest: int = _LONGEST) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a span of time in words, at whole seconds."""
+    """Write a span of time in words, in whole seconds."""
     import pendulum  # here, because a DAG file's parse does not need it
 
     whole = max(0, round(seconds))
@@ -26,7 +26,7 @@ def duration(seconds: float) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """Write a number of things."""
+    """Write a number of things, such as ``3 tasks``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 

@@ -1,4 +1,4 @@
-"""Times as Qianfan and HTTP write them, read without ever raising."""
+"""Times as Qianfan and HTTP write them. Reading them never raises."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _EARLIEST = 2000
 
 
 _LONGEST = 86400.0 * 365
-"""Seconds; what is longer, a timedelta might not hold."""
+"""Seconds. A timedelta may not hold a longer time."""
 
 
 def parse_time(value: object) -> datetime | None:
     """
     Read a ``createTime`` or ``finishTime``.
 
-    The documentation shows ``2024-03-22T17:13:33+08:00``; sibling actions write ``…Z``, and a zero date or
-    nothing for a time that is not known. A time without an offset could be Beijing's or UTC, so it counts as
-    not known.
+    The documentation shows ``2024-03-22T17:13:33+08:00``. Sibling actions write ``…Z``; for an unknown time
+    they write a zero date or nothing. A time without an offset may be Beijing time or UTC, so it counts as
+    unknown.
 
-    :returns: the instant in UTC, or None where the value does not tell one.
+    :returns: the instant in UTC; None if the value names no instant.
     """
     if not isinstance(value, str):
         return None
@@ -35,7 +35,7 @@ def parse_time(value: object) -> datetime | None:
 
 
 def parse_http_date(value: str | None) -> datetime | None:
-    """Read an HTTP ``Date`` header; None where it is missing or unreadable."""
+    """Read an HTTP ``Date`` header; None if it is missing or unreadable."""
     if not value:
         return None
     try:
@@ -50,8 +50,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """
     Read a ``Retry-After`` header, in seconds or as a date.
 
-    :param now: the server's time, where it is known: a date is the server's own.
-    :returns: seconds from ``now``, never negative; None where the header is missing or unreadable.
+    :param now: the server's time, if it is known: a date is in the server's time.
+    :returns: seconds from ``now``, never negative; None if the header is missing or unreadable.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():

@@ -1,4 +1,4 @@
-"""How a model compression task is cancelled, and its end is waited for."""
+"""How to cancel a model compression task, and wait for its end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KILL_PATIENCE = 4.0
-"""The longest pause, in seconds, while a task is killed. Airflow gives a trigger 30 seconds for its end."""
+"""The longest pause, in seconds, in a kill. Airflow gives a trigger 30 seconds to end."""
 
 
 def cancel_unfinished(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]:
     """
-    Cancel a task unless it has finished or is being cancelled; return what was last seen of it.
+    Cancel a task unless it has finished or is being cancelled. Return its last known description.
 
-    How the platform answers about a task that has finished is not documented, so its state is asked for
-    before, and again after an error.
+    The documentation does not say how the platform answers if the task has finished. So this function asks
+    for the status first, and again after an error.
 
     :raises QianfanTaskNotFoundError: if there is no such task.
-    :raises QianfanError: if it could not be cancelled.
+    :raises QianfanError: if the task could not be cancelled.
     """
     task = yield from look_at(exchange, model_comp_task_id)
     if task.status in (*FINISHED, STOPPING):
@@ -47,7 +47,7 @@ def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]
     """
     Ask for one task.
 
-    :raises QianfanTaskNotFoundError: if it is not there.
+    :raises QianfanTaskNotFoundError: if there is no such task.
     """
     found = yield from read_candidates(exchange, Selector(model_comp_task_id=model_comp_task_id))
     if found.tasks:
@@ -65,10 +65,10 @@ def wait_for_end(
     exchange: Exchange, task: ModelCompTask, *, poke_interval: float, until: float, clock: Callable[[], float]
 ) -> Steps[ModelCompTask]:
     """
-    Wait until a task has ended, however; return what was seen of it.
+    Wait until a task has succeeded, failed or stopped. Return its last description.
 
-    :param until: in seconds since the epoch.
-    :raises QianfanTransientError: if it has not ended by then.
+    :param until: when to give up, in seconds since the epoch.
+    :raises QianfanTransientError: if the task has not ended by then.
     """
     trouble = ""
     while task.status not in FINISHED:

@@ -1,8 +1,8 @@
 """
 The model compression task that is created once.
 
-Rows of the list do not say for which model set a task is, and names need not be unique: only the mark in its
-description tells ours from all others.
+A row of the list does not name the model set, and names need not be unique. Only the mark in its description
+shows that a task is ours.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NewTask:
     """
     The model compression task to create: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
 
-    :param mark: what :func:`.fingerprint` made.
+    :param mark: the mark, from :func:`.fingerprint`.
     """
 
     name: str
@@ -56,17 +56,17 @@ class NewTask:
     ambiguous_error = QianfanTaskAmbiguousError
 
     def read(self, exchange: Exchange, known_id: str) -> Steps[ModelCompTask | None]:
-        """Ask for the one that an earlier try created; None if it is gone."""
+        """Ask for the task that an earlier try created; None if it is gone."""
         found = yield from read_candidates(exchange, Selector(model_comp_task_id=known_id))
         return found.tasks[0] if found.tasks else None
 
     def read_ours(self, exchange: Exchange) -> Steps[tuple[list[ModelCompTask], int]]:
-        """Read those with our mark, and tell how many pages the list has."""
+        """Read the tasks with our mark. Return them and the number of pages of the list."""
         reading = yield from read_tasks(exchange, self.source_model_id)
         return [task for task in reading.tasks if self._is_it(task)], reading.pages
 
     def _is_it(self, task: ModelCompTask) -> bool:
-        """Tell whether this is the task; one that does not say its source model may be, so it is."""
+        """Tell whether a task is ours. One that does not name its source model may be ours, and counts."""
         marked = task.description is not None and self.mark in task.description
         return marked and task.source_model_id in (None, self.source_model_id)
 
@@ -82,19 +82,19 @@ class NewTask:
         }
 
     def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
-        """Create it, and return its id."""
+        """Create the task, and return its id."""
         return (yield from create_task(exchange, body, sending))
 
     def known(self, made: ModelCompTask) -> Mapping[str, str | None]:
-        """Return what an error about it says beside its message."""
+        """Return the attributes of an error about the task."""
         return of_task(made)
 
     def describe(self, made: ModelCompTask) -> str:
-        """Write what tells it from its like."""
+        """Write what distinguishes the task from similar ones."""
         return describe(made)
 
     def surprises(self, made: ModelCompTask) -> Iterator[str]:
-        """Write what is not as it was asked for."""
+        """Write how the task differs from what was asked for."""
         config = _config(made)
         differing = [
             f"{key} {clean(was, 80)!r} rather than {clean(asked, 80)!r}"

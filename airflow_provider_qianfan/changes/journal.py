@@ -1,4 +1,4 @@
-"""What every change needs: its mark, the note for the next try, and when a request may still be sent."""
+"""What every change needs: its mark, the note for the next try, and the limits of a sending."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ Say = Callable[[int, str], None]
 CONSOLE = "If there are no retries left, look in the Qianfan console before you clear this task."
 
 LOOK_AGAIN = 5.0
-"""Seconds between two looks for what a lost request may have done."""
+"""Seconds between two looks for the effect of a request whose answer was lost."""
 
 PAGE_LASTS = 10.0
-"""Seconds for each page of a look, on average; one that takes longer may have been interrupted."""
+"""Seconds for each page of a look, on average. A slower look may have been interrupted."""
 
 SHORTEST_SENDING = 2.0
-"""Seconds that may lie between note and sending, however short ``settle`` is."""
+"""Seconds that are allowed between note and sending, even if ``settle`` is shorter."""
 
 SHORTEST_EXPIRY = 5.0
-"""Seconds that a signature is valid however short ``settle`` is."""
+"""Seconds for which a signature is valid, even if ``settle`` is shorter."""
 
 
 def fingerprint(
     dag_id: str, run_id: str, task_id: str, map_index: int | None, nonce: str | None = None
 ) -> str:
-    """Make the mark of one task instance, the same in each of its tries: ``[airflow:<16 hex digits>]``."""
+    """Make the mark of a task instance: ``[airflow:<16 hex digits>]``. All its tries have the same mark."""
     identity = json.dumps([dag_id, run_id, task_id, map_index, *([] if nonce is None else [nonce])])
     return f"[airflow:{hashlib.sha256(identity.encode()).hexdigest()[:16]}]"
 
 
 def may_have_arrived(error: QianfanError) -> bool:
-    """Tell whether the platform may have done what it was asked for although this came of it."""
+    """Tell whether the platform may have carried out a request that ended in this error."""
     return isinstance(error, QianfanProtocolError) or (
         isinstance(error, QianfanTransientError) and error.sent
     )
 
 
 def pause_until_next_look(until: float, now: float) -> float:
-    """Tell for how many seconds to pause before the next look, the last of which is at ``until``."""
+    """Return for how many seconds to pause before the next look. The last look is at ``until``."""
     return max(0.01, min(LOOK_AGAIN, until - now))
 
 
 class Store(Protocol):
-    """Where Airflow keeps values of a task instance over its tries: plain JSON, by key."""
+    """Where Airflow keeps JSON values of a task instance over its tries, by key."""
 
     def get(self, key: str) -> Any: ...
     def set(self, key: str, value: Any) -> None: ...
@@ -61,14 +61,14 @@ class Store(Protocol):
 
 class Journal:
     """
-    What a try writes down for the next, where Airflow keeps it: 3.3 and newer.
+    The notes of a try for the next one, where Airflow keeps them (3.3 and newer).
 
-    It also tells whether another try has taken over: Airflow hides what it keeps from a try that has been
-    replaced, and the try that replaces it writes down something else.
+    The journal also tells whether another try has taken over. Airflow hides its notes from a try that was
+    replaced, and the new try writes its own.
 
-    :param store: None where Airflow keeps nothing.
-    :param identity: what an entry has to be about. One about something else does not count.
-    :ivar entry: what was written; empty if nothing was, or is kept.
+    :param store: where Airflow keeps values; None if it keeps none.
+    :param identity: what a note has to be about. Other notes do not count.
+    :ivar entry: the note; empty if there is none.
     """
 
     def __init__(self, store: Store | None, key: str, identity: Mapping[str, str], try_number: int) -> None:
@@ -87,27 +87,27 @@ class Journal:
 
     @property
     def lasts(self) -> bool:
-        """Whether Airflow keeps it, so that two tries know of each other."""
+        """Whether Airflow keeps notes, so that two tries know of each other."""
         return self._store is not None
 
     @property
     def knows(self) -> bool:
-        """Whether it is known what earlier tries have done: there was none, or this would say so."""
+        """Whether this try knows what earlier tries did: Airflow keeps notes, or there was no earlier try."""
         return self.lasts or self._first_try
 
     def sent_at(self, now: float) -> float | None:
-        """Tell when an earlier try may have sent the request, at the latest; None if none has."""
+        """Return the latest time at which an earlier try may have sent the request; None if none has."""
         return self.entry.get("sent_at") if self.knows else now
 
     def away_until(self, standstill: Standstill) -> float | None:
-        """Tell until when another try may have begun unnoticed; None if none can have."""
+        """Return until when another try may have begun unnoticed; None if none can have."""
         return None if self.lasts else standstill.ended
 
     def check_ours(self) -> None:
         """
-        Check that no other try has written anything since.
+        Check that no other try has written since.
 
-        :raises QianfanTransientError: if one has. It is the one that counts now.
+        :raises QianfanTransientError: if one has. Then that try counts, and this one does not.
         """
         if self._read() != self._kept:
             raise QianfanTransientError(
@@ -119,18 +119,18 @@ class Journal:
 
     def check_not_replaced(self) -> None:
         """
-        Check, where nothing is to be written, that no other try has taken over.
+        Check that no other try has taken over, if there is nothing to write.
 
         :raises Exception: Airflow's own or ours, if one has.
         """
         self.check_ours()
         if self._store is not None and self._kept is None:
-            # Airflow shows nothing to a try that has been replaced, as if nothing was kept. It refuses this.
+            # To a replaced try, Airflow shows no notes, and does not say why. It refuses this call.
             self._store.delete(self._key)
 
     def write(self, **values: Any) -> None:
         """
-        Add to the entry.
+        Add to the note.
 
         :raises QianfanTransientError: if another try has taken over.
         """
@@ -139,7 +139,7 @@ class Journal:
         self._keep()
 
     def take_back(self) -> None:
-        """Take back what was written last, as nothing was done; what an earlier try wrote stays."""
+        """Take back the last addition: nothing was done. The notes of an earlier try stay."""
         if self._read() == self._kept:
             self.entry = self._before
             self._keep()
@@ -157,10 +157,10 @@ class Journal:
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
-    What a change is given from outside.
+    What a change gets from outside.
 
-    :param settle: seconds within which what was done becomes visible.
-    :param clock: tells the time, in seconds since the epoch.
+    :param settle: seconds that the platform may take to show what was just created or changed.
+    :param clock: returns the time, in seconds since the epoch.
     :param say: writes a line to the log.
     """
 
@@ -170,10 +170,10 @@ class Ports:
 
     def sending(self, noted: float) -> Sending:
         """
-        Tell by when a request has to leave, and for how long it is valid.
+        Return by when a request has to leave, and for how long its signature is valid.
 
         The next try counts ``settle`` from the note. So the request leaves at once, or not at all. If the
-        network holds it up, the platform refuses it when ``settle`` is over.
+        network delays it, the platform refuses it once ``settle`` is over.
 
         :param noted: when the request was noted, in seconds since the epoch.
         """
@@ -184,11 +184,11 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class LastLook:
     """
-    When the platform was last looked at before a request, and how long that took.
+    The last look at the platform before a request.
 
-    :param began: in seconds since the epoch.
-    :param ended: likewise.
-    :param pages: how many pages it took.
+    :param began: when the look began, in seconds since the epoch.
+    :param ended: when the look ended, in seconds since the epoch.
+    :param pages: how many pages the look read.
     """
 
     began: float
@@ -196,12 +196,12 @@ class LastLook:
     pages: int = 1
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether it still counts: it was not interrupted, and little time has passed since."""
+        """Tell whether the look still counts: nothing interrupted it, and little time has passed since."""
         return now - self.ended <= MOMENT and self.ended - self.began <= PAGE_LASTS * self.pages
 
 
 def out_of_date(action: str, look: LastLook, now: float) -> QianfanTransientError:
-    """Say that the platform could not be looked at immediately before the request was to leave."""
+    """Say that the last look was too long ago when the request should have left."""
     return QianfanTransientError(
         action,
         f"nothing was sent: the look before it took {duration(look.ended - look.began)} and ended"

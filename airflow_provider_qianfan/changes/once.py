@@ -1,8 +1,8 @@
 """
-How a compression task or a service is created once.
+How to create a compression task or a service once.
 
-The platform has no idempotency keys: if a request is sent twice, it creates two. So the description of what
-we create carries a mark, which is the same in all tries of an Airflow task.
+The platform has no idempotency keys: two requests create two. So the description carries a mark, which is the
+same in all tries of an Airflow task.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ Made = TypeVar("Made", ModelCompTask, Row)
 
 class New(Protocol[Made]):
     """
-    What is to be created once.
+    A task or service to create once.
 
-    :ivar noun: what it is.
-    :ivar mark: what :func:`.fingerprint` made.
-    :ivar again: how a user gets another one.
+    :ivar noun: its name in messages.
+    :ivar mark: the mark, from :func:`.fingerprint`.
+    :ivar again: how a user creates another one.
     """
 
     @property
@@ -70,34 +70,34 @@ class New(Protocol[Made]):
         """Ask for the one that an earlier try created; None if it is gone."""
 
     def read_ours(self, exchange: Exchange) -> Steps[tuple[list[Made], int]]:
-        """Read those with our mark, and tell how many pages the list has."""
+        """Read the ones with our mark. Return them and the number of pages of the list."""
 
     def prepare(self, exchange: Exchange, say: Say) -> Steps[Mapping[str, Any]]:
         """Check what can be checked, and return the body of the request."""
 
     def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
-        """Create it, and return its id."""
+        """Create the new one, and return its id."""
 
     def known(self, made: Made) -> Mapping[str, str | None]:
-        """Return what an error about it says beside its message."""
+        """Return the attributes of an error about the new one."""
 
     def describe(self, made: Made) -> str:
-        """Write what tells it from its like."""
+        """Write what distinguishes the new one from similar ones."""
 
     def surprises(self, made: Made) -> Iterable[str]:
-        """Write what is not as it was asked for."""
+        """Write how the new one differs from what was asked for."""
 
 
 def create_once(
     exchange: Exchange, new: New[Made], if_exists: IfExists, journal: Journal, ports: Ports
 ) -> Steps[str]:
     """
-    Create it, unless it is there; return its id.
+    Create a task or service unless it is there. Return its id.
 
-    Each sending of the request comes after a look for what is there, and a note that it may have been sent.
+    Before each request, this function looks for what is there, and notes that the request may have been sent.
 
-    :raises QianfanGateError: for good: it cannot be created, or it is not clear which one is ours.
-    :raises QianfanError: for now. Whether one may have been created is in the journal.
+    :raises QianfanGateError: final: it cannot be created, or several carry our mark.
+    :raises QianfanError: not final. The journal knows whether one may have been created.
     """
     standstill = Standstill(ports.clock)
     creation = _Creation(exchange, new, journal, ports, standstill)
@@ -109,7 +109,7 @@ def create_once(
 
 @dataclass(frozen=True, slots=True)
 class _Creation(Generic[Made]):
-    """One try to create it."""
+    """One try to create a task or service."""
 
     exchange: Exchange
     new: New[Made]
@@ -118,7 +118,7 @@ class _Creation(Generic[Made]):
     standstill: Standstill
 
     def steps(self, if_exists: IfExists) -> Steps[str]:
-        """Create it, unless it is there; return its id."""
+        """Create the task or service unless it is there. Return its id."""
         body: Mapping[str, Any] | None = None
         attempt = 1
         found, look = yield from self._find_earlier()
@@ -163,7 +163,7 @@ class _Creation(Generic[Made]):
         return (yield from find_ours(self.exchange, self.new, self._until, self.ports.clock))
 
     def _until(self) -> float:
-        """Tell the time from which a look shows what another try may have created."""
+        """Return the time from which a look shows what another try may have created."""
         sent_at = self.journal.sent_at(self.standstill.began)
         last = -math.inf if sent_at is None else min(sent_at, self.standstill.began)
         if (away_until := self.journal.away_until(self.standstill)) is not None:
@@ -174,7 +174,7 @@ class _Creation(Generic[Made]):
         return look.is_fresh(self.ports.clock()) and look.began >= self._until()
 
     def _send(self, body: Mapping[str, Any], look: LastLook) -> Steps[str | QianfanError]:
-        """Send the request, once; return the id, or the error that says that nothing was done."""
+        """Send the request once. Return the id, or the error if nothing was done."""
         noted = self.ports.clock()
         if not self._counts(look):
             return out_of_date(f"Creating a {self.new.noun}", look, noted)
@@ -189,8 +189,8 @@ class _Creation(Generic[Made]):
         return (yield from self._find_lost(lost))
 
     def _find_lost(self, lost: str) -> Steps[str]:
-        """Look for what may have been created, as the answer was lost; return its id."""
-        self.journal.write(sent_at=self.ports.clock())  # up to now, something may have been done
+        """Look for what may have been created although no answer came. Return its id."""
+        self.journal.write(sent_at=self.ports.clock())  # until now, the request may have taken effect
         until, wait = self.ports.clock() + self.ports.settle, duration(self.ports.settle)
         self.ports.say(
             logging.WARNING,
@@ -211,9 +211,9 @@ def pause_before_next(
     exchange: Exchange, error: QianfanError, attempt: int, ports: Ports, standstill: Standstill
 ) -> Steps[None]:
     """
-    Pause after a request that certainly did nothing, before everything begins again with a look.
+    Pause after a request that certainly did nothing. After the pause, everything begins again with a look.
 
-    If our clock has lost time, this machine was suspended, and nothing but the platform's refusal tells.
+    If our clock has fallen behind, this machine was suspended. Only the platform's refusal tells.
 
     :raises QianfanError: the error itself, if there is no next time.
     """
@@ -239,9 +239,9 @@ def find_ours(
     exchange: Exchange, new: New[Made], until: Callable[[], float], clock: Callable[[], float]
 ) -> Steps[tuple[Made | None, LastLook]]:
     """
-    Look for the one with our mark, at least once; return it, if it is there, and the last look.
+    Look for the one with our mark, at least once. Return it, or None, and the last look.
 
-    :param until: tells for how long, in seconds since the epoch. It may move.
+    :param until: returns the time of the last look, in seconds since the epoch. The time may move.
     :raises QianfanGateError: if there are several.
     :raises QianfanError: if the platform gave no complete answer in the end.
     """
@@ -264,7 +264,7 @@ def find_ours(
             if ours:
                 return ours[0], LastLook(began, clock(), pages)
         if pages and began >= until():
-            # Pages are no snapshot: it may have moved to one that had been read.
+            # Pages are no snapshot: ours may have moved to a page that was already read.
             if pages == 1 or read_twice:
                 return None, LastLook(began, clock(), pages)
             read_twice = True

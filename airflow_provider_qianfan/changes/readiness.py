@@ -20,7 +20,7 @@ def read_existing(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     """
     Ask for one resource.
 
-    :raises QianfanResourceNotFoundError: if it is not there.
+    :raises QianfanResourceNotFoundError: if there is no such resource.
     """
     row = yield from read_resource(exchange, kind, resource_id)
     if row is None:
@@ -36,10 +36,10 @@ def _check_made(model: Row, action: str, argument: str, use: str, how_to_wait: s
     """
     Check the status of a model version. If the platform does not say it, the version passes.
 
-    :param argument: what names the model version.
+    :param argument: the argument that names the model version.
     :param use: "compressed" or "deployed".
-    :raises QianfanModelUnusableError: if it was not made.
-    :raises QianfanTransientError: if it is still being made.
+    :raises QianfanModelUnusableError: if the version failed.
+    :raises QianfanTransientError: if the version is not ready yet.
     """
     status = model.json.get(MODEL.status_key)
     if status in MODEL.failed:
@@ -62,8 +62,8 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
     """
     Check that a model version can be compressed, as far as the platform says.
 
-    :raises QianfanModelUnusableError: if it never will be.
-    :raises QianfanTransientError: if it may be later.
+    :raises QianfanModelUnusableError: if waiting does not help.
+    :raises QianfanTransientError: if waiting may help.
     """
     try:
         found = yield from ask_for(exchange, MODEL, source_model_id)
@@ -98,16 +98,16 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
         say(
             logging.WARNING,
             f"The platform does not say {' and '.join(missing)} of model version {source_model_id};"
-            " creating all the same, which it refuses if it has to.",
+            " creating anyway, which the platform refuses if it must.",
         )
 
 
 def find_model_set(exchange: Exchange, model_id: str) -> Steps[str]:
     """
-    Ask for the model set of a model version that is to be deployed.
+    Ask for the model set of a model version to deploy.
 
-    :raises QianfanModelUnusableError: if the version was not made.
-    :raises QianfanTransientError: if it is still being made.
+    :raises QianfanModelUnusableError: if the version failed.
+    :raises QianfanTransientError: if the version is not ready yet.
     """
     model = yield from read_existing(exchange, MODEL, model_id)
     _check_made(

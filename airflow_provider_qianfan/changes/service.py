@@ -1,4 +1,4 @@
-"""The service that is created once. A mark in its description tells it from all others."""
+"""The service that is created once. The mark in its description shows that a service is ours."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class NewService:
     """
     The service to create: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
 
-    :param model_set_id: the set of the version; if None, the platform is asked for it.
-    :param deployment_config: which of the account's own compute units are to run it.
-    :param mark: what :func:`.fingerprint` made.
+    :param model_set_id: the model set of the version. None: the platform is asked for it.
+    :param deployment_config: the account's own compute units that run the service.
+    :param mark: the mark, from :func:`.fingerprint`.
     """
 
     name: str
@@ -51,12 +51,12 @@ class NewService:
         return f"{self.description} {self.mark}" if self.description else self.mark
 
     def read(self, exchange: Exchange, known_id: str) -> Steps[Row | None]:
-        """Ask for the one that an earlier try created; None if it is gone."""
+        """Ask for the service that an earlier try created; None if it is gone."""
         found = yield from find_resource(exchange, SERVICE, known_id)
         return found if isinstance(found, Row) else None
 
     def read_ours(self, exchange: Exchange) -> Steps[tuple[list[Row], int]]:
-        """Read those with our mark, and tell how many pages the list has."""
+        """Read the services with our mark. Return them and the number of pages of the list."""
         scan, named = scan_services(exchange, self.name), dict[str, Row]()
         while not scan.finished:
             for json in (yield from scan.next_page(named)):
@@ -76,7 +76,7 @@ class NewService:
         return ours, scan.pages
 
     def prepare(self, exchange: Exchange, say: Say) -> Steps[Mapping[str, Any]]:
-        """Find the version's model set if it is not given, and return the body of the request."""
+        """Find the version's model set if none is given. Return the body of the request."""
         model_set_id = self.model_set_id or (yield from find_model_set(exchange, self.model_id))
         body = {
             "modelSetId": model_set_id,
@@ -89,21 +89,21 @@ class NewService:
         return body if self.protocol_version is None else {**body, "protocolVersion": self.protocol_version}
 
     def create(self, exchange: Exchange, body: Mapping[str, Any], sending: Sending) -> Steps[str]:
-        """Create it, and return its id."""
+        """Create the service, and return its id."""
         return (yield from create_service(exchange, body, sending))
 
     def known(self, made: Row) -> Mapping[str, str | None]:
-        """Return what an error about it says beside its message."""
+        """Return the attributes of an error about the service."""
         status = made.json.get(SERVICE.status_key)
         return {"resource_id": made.id, "status": clean(status, 40) if status else None}
 
     def describe(self, made: Row) -> str:
-        """Write what tells it from its like."""
+        """Write what distinguishes the service from similar ones."""
         status = clean(made.json.get(SERVICE.status_key) or "in an unknown state", 40)
         return f"service {name_of(made)}, which is {status}"
 
     def surprises(self, made: Row) -> Iterator[str]:
-        """Write what is not as it was asked for."""
+        """Write how the service differs from what was asked for."""
         if made.model_id not in (None, self.model_id):
             yield (
                 f"Service {clean(made.id, 80)} serves {clean(made.model_id, 80)} rather than {self.model_id}:"

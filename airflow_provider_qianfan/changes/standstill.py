@@ -2,8 +2,8 @@
 Whether this process has stood still.
 
 A process may stop for minutes between any two lines: by SIGSTOP, or because its machine is suspended. Airflow
-takes the task for dead, and starts its next try. When the process goes on, it has outdated answers, and the
-next try may already have sent the same request.
+then believes that the task is dead, and starts the next try. When the process goes on, its answers are
+outdated, and the next try may already have sent the same request.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Reply, Steps, T
 
 MOMENT = 5.0
-"""Seconds: a step that should take no time, but takes longer than this, was interrupted."""
+"""Seconds. A step that needs no time was interrupted if it took longer than this."""
 
 REQUEST_LASTS = 60.0
-"""Seconds: a request that takes longer cannot be told from one that was interrupted."""
+"""Seconds. A slower request cannot be told from an interrupted one."""
 
 
 class Standstill:
     """
-    Watches steps, and notices if they were interrupted.
+    Watches steps, and notices interruptions.
 
-    :param clock: tells the time, in seconds since the epoch.
+    :param clock: returns the time, in seconds since the epoch.
     :ivar began: when the watching began.
     :ivar ended: when the last standstill ended; None if there was none.
     """
@@ -39,7 +39,7 @@ class Standstill:
         self.ended: float | None = None
 
     def watch(self, steps: Steps[T]) -> Steps[T]:
-        """Carry out the steps as they are, and keep an eye on the clock."""
+        """Carry out the steps unchanged, and watch the clock."""
         reply: Reply = None
         while True:
             try:
@@ -52,7 +52,7 @@ class Standstill:
             self._saw(MOMENT + (effect.seconds if isinstance(effect, Sleep) else REQUEST_LASTS))
 
     def _saw(self, within: float) -> None:
-        """Note the time; since it was last noted, no more than so many seconds should have passed."""
+        """Note the time. If more than ``within`` seconds have passed since, that was a standstill."""
         now = self._clock()
         if now > self._seen + within:
             self.ended = now

@@ -1,7 +1,7 @@
 """
-How a service is updated to another model version, once.
+How to update a service to another model version, once.
 
-The action has no idempotency key. The service itself shows whether an update was asked for.
+The action has no idempotency key. The service itself shows whether an update was requested.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ from airflow_provider_qianfan.gate.wording import name_of
 
 UPDATE_LASTS = 3600.0
 """
-Seconds after which an update in progress is no longer taken for the one that was asked for.
+Seconds. After them, an update in progress no longer counts as the one that was requested.
 
-The documentation names one value of ``updateStatus`` alone: ``None``. Another may mean that it has failed.
+The documentation names only one value of ``updateStatus``, ``None``. Another value may mean that the update
+failed.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a service serves: a model version, and the model set of it if the platform names that."""
+    """The model version that a service serves, and its model set if the platform names that."""
 
     model_id: str
     model_set_id: str | None = None
@@ -57,8 +58,8 @@ class Swap:
     """
     The update of a service to another model version.
 
-    :param model_set_id: the set of the version; if None, the platform is asked for it.
-    :param remember: is told what the service serves before anything is sent.
+    :param model_set_id: the model set of the version. None: the platform is asked for it.
+    :param remember: called before anything is sent, with what the service serves.
     """
 
     service_id: str
@@ -69,13 +70,13 @@ class Swap:
 
 def swap_once(exchange: Exchange, wanted: Swap, journal: Journal, ports: Ports) -> Steps[None]:
     """
-    Have the service updated, unless it serves the version, or is being updated to it by this task.
+    Have the service updated, unless it already serves the version or this task is already updating it.
 
-    Each sending of the request comes after a look at the service, and a note that it may have been sent.
+    Before each request, this function looks at the service, and notes that the request may have been sent.
 
-    :raises QianfanGateError: for good: the answer has no such service, it has failed, or its version was
-        not made.
-    :raises QianfanError: for now. Whether the update may have been asked for is in the journal.
+    :raises QianfanGateError: final: the platform has no such service, the service failed, or the version
+        failed.
+    :raises QianfanError: not final. The journal knows whether the update may have been requested.
     """
     standstill = Standstill(ports.clock)
     update = _Update(exchange, wanted, journal, ports, standstill)
@@ -93,10 +94,10 @@ class _Update:
     standstill: Standstill
 
     def steps(self) -> Steps[None]:
-        """Have the service updated, unless nothing is to be done."""
+        """Have the service updated, unless there is nothing to do."""
         kept = _kept_previous(self.journal)
         if kept is not None:
-            # First of all: Airflow removes a try's XComs before the next one, which may fail at once.
+            # Before anything can fail: Airflow has removed the XComs of the try before.
             self.wanted.remember(kept)
         sent_at = self.journal.sent_at(self.standstill.began)
         row, look = yield from self._find_earlier(sent_at)
@@ -125,7 +126,7 @@ class _Update:
         return row, LastLook(began, self.ports.clock())
 
     def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, LastLook]]:
-        """Look at the service; go on for a while if an earlier try may just have asked for the update."""
+        """Look at the service. Keep looking for a while if an earlier try may just have sent the update."""
         row, look = yield from self._look()
         if sent_at is None:
             return row, look
@@ -143,9 +144,9 @@ class _Update:
 
     def _is_done(self, row: Row, sent_at: float | None, *, told: bool) -> bool:
         """
-        Tell whether nothing is to be sent.
+        Tell whether there is nothing to send.
 
-        :param told: whether ``remember`` has been told what the service served before this task.
+        :param told: whether ``remember`` knows what the service served before this task.
         :raises QianfanError: if nothing must be sent now.
         """
         updating, wanted, journal = _updating(row), self.wanted, self.journal
@@ -175,7 +176,7 @@ class _Update:
         return False
 
     def _remember_present(self, row: Row) -> None:
-        """Tell that the service served the version before this task, if that is not known to be our doing."""
+        """Remember that the service served this version before, unless an earlier try may have updated it."""
         if self.journal.knows and self.journal.away_until(self.standstill) is None:
             self.journal.check_not_replaced()
             self.wanted.remember(Served(str(row.model_id), row.model_set_id))
@@ -187,7 +188,7 @@ class _Update:
             )
 
     def _send(self, row: Row, look: LastLook, model_set_id: str) -> Steps[QianfanError | None]:
-        """Ask for the update, once; return the error if it says that nothing was done."""
+        """Send the update once. Return the error if nothing was done."""
         wanted, journal, ports = self.wanted, self.journal, self.ports
         if _updating(row):
             self._warn_of_another(row)
@@ -199,10 +200,10 @@ class _Update:
         journal.write(
             sent_at=noted,
             previous=[previous.model_id, previous.model_set_id],
-            # The status alone would not tell ours from the one that is in progress.
+            # The status alone would not distinguish our update from the one in progress.
             update_is_ours=not _updating(row),
         )
-        # After the note, which a try that has been replaced does not get past.
+        # After the note: a try that has been replaced fails there.
         wanted.remember(previous)
         try:
             yield from modify_service(
@@ -228,12 +229,12 @@ class _Update:
         self.ports.say(
             logging.WARNING,
             f"Service {name_of(row)} has {_update_status(row)} of an update {whose}. Asking for"
-            f" {self.wanted.model_id} all the same; the platform refuses that if it has to.",
+            f" {self.wanted.model_id} anyway, which the platform refuses if it must.",
         )
 
     def _check_not_replaced(self, now: float) -> None:
         """
-        Refuse to ask after a standstill if no note would tell that another try has asked meanwhile.
+        Refuse to send after a standstill, if no note would tell of another try meanwhile.
 
         The service would not tell, either: the update may have been rolled back since.
         """
@@ -248,12 +249,12 @@ class _Update:
 
     def _find_lost(self, lost: QianfanError, *, updating_before: bool) -> Steps[None]:
         """
-        Look whether the update was begun, as the answer was lost.
+        Look whether the update began although no answer came.
 
-        :raises QianfanTransientError: if that cannot be seen.
+        :raises QianfanTransientError: if the service does not show that.
         """
         wanted, journal, settle = self.wanted, self.journal, self.ports.settle
-        journal.write(sent_at=self.ports.clock())  # up to now, something may have been done
+        journal.write(sent_at=self.ports.clock())  # until now, the request may have taken effect
         until = self.ports.clock() + settle
         self.ports.say(
             logging.WARNING,
@@ -263,11 +264,11 @@ class _Update:
         try:
             row, _ = yield from self._watch(until, updating_before=updating_before)
         except (QianfanError, QianfanResourceNotFoundError) as error:
-            raise _update_not_known(wanted, "Nor could it be looked for.", f" {error}") from lost
+            raise _update_not_known(wanted, "The search for it failed, too.", f" {error}") from lost
         if _shows(row, wanted, updating_before=updating_before):
             return
         if not updating_before:
-            # One that shows later is rather somebody else's.
+            # An update that shows later is probably somebody else's.
             journal.write(update_is_ours=False)
         told = f"For {duration(settle)} the service has shown {clean(row.model_id, 80)} and no update."
         if _updating(row):
@@ -275,7 +276,7 @@ class _Update:
         raise _update_not_known(wanted, told) from lost
 
     def _watch(self, until: float, *, updating_before: bool) -> Steps[tuple[Row, LastLook]]:
-        """Look until the service shows the update, or until then; at least once."""
+        """Look, at least once, until the service shows the update or the time is up."""
         while True:
             began = self.ports.clock()
             try:

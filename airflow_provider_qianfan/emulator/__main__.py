@@ -101,20 +101,20 @@ def _log(call: Call) -> None:
 
 
 def _say(text: str) -> None:
-    # Nobody may be listening any more, which is no reason to break an answer.
+    # Nobody may be reading stderr any more. That is no reason to break an answer.
     with contextlib.suppress(OSError):
         print(printable(text), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """Return text of clients and files as one line, without what a terminal would obey."""
+    """Return text from clients and files as one line, without terminal control characters."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
     )
 
 
 def describe(world: World) -> Iterator[str]:
-    """Yield what a scenario will do, line by line."""
+    """Yield, line by line, what a scenario will do."""
     scenario = world.scenario
     for name, value in unusual(scenario.behaviour).items():
         yield f"behaviour {name}: {value}"

@@ -1,4 +1,4 @@
-"""The platform's actions: what performs each, and which permission it needs."""
+"""The platform's actions: the function for each, and the permission that it needs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STUB = "For another, give the emulator a stub."
 
 def perform(world: World, path: str, action: str, body: Body, account: Account) -> Body:
     """
-    Perform an action and return its answer without ``requestId``.
+    Perform an action, and return its answer without ``requestId``.
 
-    :raises ApiError: with the documented codes.
+    :raises ApiError: if the platform would answer with an error. The codes are the documented ones.
     """
     for stub in world.stubs:
         if (stub.path, stub.action) == (path, action):
@@ -46,9 +46,12 @@ def perform(world: World, path: str, action: str, body: Body, account: Account) 
 @dataclass(frozen=True, slots=True)
 class _Called:
     """
-    How an action is called.
+    How to call an action.
 
-    :param allowed: the permissions of which any one will do: section 权限说明 of the action's page.
+    :param by: the function that performs the action.
+    :param allowed: the permissions that allow the action; one is enough. See section 权限说明 of the action's
+        page.
+    :param without_result: whether the answer has no ``result``.
     """
 
     by: Callable[[World, Body], Any]
@@ -72,9 +75,9 @@ _CALLED = {
     "CreateService": _Called(service_actions.create_service, _SERVICE),
     "ModifyService": _Called(service_actions.modify_service, _SERVICE),
     "DescribeService": _Called(service_actions.describe_service, _SERVICE_READ),
-    # Its page names the full-control policy and two of data management, and none of services:
+    # Its page names the full-control policy and two for data management, but none for services:
     # https://cloud.baidu.com/doc/qianfan/s/Jmh4sv4he
     "DescribeServices": _Called(service_actions.list_services, _FULL),
-    # The policies of its page were not seen; the full-control one is on every page.
+    # We have not seen the policies of its page. Every page names the full-control policy.
     "DeactivateService": _Called(service_actions.deactivate_service, _FULL),
 }

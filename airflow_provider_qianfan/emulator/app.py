@@ -37,8 +37,8 @@ def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
     """
     Return the ASGI application of a world: the platform API and the emulator's own control API.
 
-    :param allowed_hosts: names that ``Host`` may have beside those of loopback.
-    :raises ValueError: if one of them is not a host name.
+    :param allowed_hosts: more names that clients may use in ``Host``, besides those of loopback.
+    :raises ValueError: if an entry is not a host name.
     """
 
     async def platform(request: Request) -> Response:
@@ -47,12 +47,12 @@ def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
     app = Starlette(
         routes=[
             *control_routes(world),
-            # Also what the platform has and the emulator has not: such a call is answered, and logged.
+            # Any path: a call that the emulator does not know is answered, and logged.
             Route("/{path:path}", platform, methods=["POST"]),
         ],
         middleware=[Middleware(Guard, names=host_names(allowed_hosts), refused=world.refused)],
     )
-    app.router.redirect_slashes = False  # nothing says that the platform does that
+    app.router.redirect_slashes = False  # the documentation does not mention redirects
     return app
 
 
@@ -132,7 +132,7 @@ def _error_reply(error: ApiError, request_id: str) -> Reply:
 
 
 class _Sent(Response):
-    """A reply on its way; if it promises more than it has, the server closes the connection after it."""
+    """A reply on its way. If it promises more than it has, the server closes the connection after it."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.body, reply.status, dict(reply.headers))

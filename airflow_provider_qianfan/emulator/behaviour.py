@@ -15,15 +15,19 @@ SECRET_ACCESS_KEY = "emulator-secret-access-key"  # noqa: S105 - obviously no se
 @dataclass(slots=True, kw_only=True)
 class Account:
     """
-    Who may call. Mutable, so that a test can rotate the key of a running emulator.
+    An account that may call. It is mutable: a test can rotate the key while the emulator runs.
 
-    :param session_token: temporary (STS) credentials: the value ``x-bce-security-token`` must have.
-    :param permission: the policy it has: ``full`` (QianfanFullControlAccessPolicy), ``read``
+    :param access_key_id: the Access Key ID.
+    :param secret_access_key: the Secret Access Key.
+    :param session_token: the required value of ``x-bce-security-token``, for temporary (STS) keys. Default:
+        none.
+    :param permission: the policy of the account: ``full`` (QianfanFullControlAccessPolicy), ``read``
         (QianfanReadAccessPolicy), ``tuning`` (QianfanModelTuningFullControlAccessPolicy), ``tuning_read``
         (QianfanModelTuningReadAccessPolicy), ``service`` (QianfanServiceOperateAccessPolicy),
-        ``service_read`` (QianfanServiceReadAccessPolicy) or ``none``. Each allows the actions whose page
-        names it in its section 权限说明, e.g. https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd; no
-        page of an action on services names that of ``read``.
+        ``service_read`` (QianfanServiceReadAccessPolicy) or ``none``. A policy
+        allows an action if the action's page names the policy in its section 权限说明, such as
+        https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd. No page of an action on services names the
+        policy of ``read``. Default: ``full``.
     """
 
     access_key_id: str = ACCESS_KEY_ID
@@ -35,53 +39,56 @@ class Account:
 @dataclass(slots=True, kw_only=True)
 class Behaviour:
     """
-    What the documentation leaves open. Mutable: changes count from the next request on.
+    How the platform behaves where the documentation says nothing.
+
+    It is mutable: a change counts from the next request on.
 
     :param marker: which row a marker names. ``inclusive``: the first row of the next page. ``exclusive``: the
         last row of the page before. ``overlapping``: the last row of a page, which the next page repeats;
-        with ``maxKeys`` 1 that reading never gets on.
-    :param order: of a list, by creation. ``shuffled`` is stable: it depends on the ids alone.
-    :param ignore_source_filter: the list action does not look at ``sourceModelId``, which newer pages no
-        longer document.
-    :param list_lag: world seconds before a created task or service shows in its list. The detail action sees
-        it at once.
-    :param not_found: answer to an unknown id: 404 NoSuchKey, 400 InappropriateJSON, 200 with a null
+        with ``maxKeys`` 1 such a list never ends.
+    :param order: the order of a list, by creation. ``shuffled`` is stable: it depends on the IDs alone.
+    :param ignore_source_filter: whether the list action ignores ``sourceModelId``. Newer pages do not
+        document this filter.
+    :param list_lag: world seconds until the list shows a created task or service. The detail action shows it
+        at once.
+    :param not_found: the answer to an unknown ID: 404 NoSuchKey, 400 InappropriateJSON, 200 with a null
         result, 500 InternalError.
-    :param cancel_finished: answer to cancelling a finished task: 200, 400 InappropriateJSON, 412
+    :param cancel_finished: the answer if a client cancels a finished task: 200, 400 InappropriateJSON, 412
         PreconditionFailed.
-    :param delete_unfinished: answer to deleting a task that is not finished; as above.
-    :param delete_takes_model: deleting a task deletes the version that it produced.
-    :param failed_model_id: ``modelId`` of a task that has none: the list page says "empty", the detail page
-        "only returned when succeeded".
-    :param time_format: of ``createTime`` and ``finishTime``: ``offset`` (+08:00), ``z``, ``absent`` (no key),
-        ``zero`` (0000-00-00T00:00:00Z), ``empty`` ("").
+    :param delete_unfinished: the answer if a client deletes a task that is not finished; as above.
+    :param delete_takes_model: whether deleting a task also deletes the version that the task produced.
+    :param failed_model_id: ``modelId`` of a task that produced no version. The list page says "empty", the
+        detail page "only returned when succeeded".
+    :param time_format: the form of ``createTime`` and ``finishTime``: ``offset`` (+08:00), ``z``, ``absent``
+        (no key), ``zero`` (0000-00-00T00:00:00Z), ``empty`` ("").
     :param unfinished_time: ``finishTime`` of a task that is not finished.
     :param stopping_seconds: world seconds from a Cancel until ``stopping`` becomes ``stopped``.
-    :param source_type_key: the key of the source's type in a version's ``sourceInfo``.
-    :param source_task_key: the key of the source's task id there.
+    :param source_type_key: the key in a version's ``sourceInfo`` that holds the type of the source.
+    :param source_task_key: the key in a version's ``sourceInfo`` that holds the ID of the source task.
     :param produced_supports_compression: ``isSupportModelComp`` of a version that a compression produced.
-    :param deploy_unready: answer to creating a service of, or updating one to, a version that is known and is
-        not ``Ready``: 200, 400 InappropriateJSON, 412 PreconditionFailed. One that is not known is taken.
-    :param same_url_suffix: answer to creating a service with the ``urlSuffix`` of another one; as above.
-    :param modify_unready: answer to updating a service that is not ``Serving``, or is being updated; as
-        above. An update that is accepted replaces the one in progress.
-    :param deactivate_stopped: answer to deactivating a service that is ``Stopped``; as above.
-    :param updating_word: ``updateStatus`` while a service is updated. Of its values only ``None`` is
-        documented.
-    :param updating_model: the version that a service shows while it is updated to another.
+    :param deploy_unready: the answer if a client creates a service with, or updates a service to, a known
+        version that is not ``Ready``: 200, 400 InappropriateJSON, 412 PreconditionFailed. The emulator
+        accepts an unknown version.
+    :param same_url_suffix: the answer if a client creates a service with the ``urlSuffix`` of another one; as
+        above.
+    :param modify_unready: the answer if a client updates a service that is not ``Serving``, or is being
+        updated; as above. An accepted update replaces the one in progress.
+    :param deactivate_stopped: the answer if a client deactivates a service that is ``Stopped``; as above.
+    :param updating_word: ``updateStatus`` while a service is updated. The documentation names ``None`` alone.
+    :param updating_model: the version that a service shows during an update.
     :param update_seconds: world seconds that an update takes.
-    :param update_outcome: how an update ends: ``updated``; or with the old version, and then ``rolled_back``
-        (as if nothing had been), ``update_failed`` (``updateStatus`` is ``update_failed_word``) or
-        ``run_failed`` (``runStatus`` is ``Failed``).
-    :param update_failed_word: ``updateStatus`` after an update that failed so.
+    :param update_outcome: how an update ends. ``updated``: the service serves the new version. In all other
+        cases, it serves the old version. ``rolled_back``: nothing else shows. ``update_failed``:
+        ``updateStatus`` is ``update_failed_word``. ``run_failed``: ``runStatus`` is ``Failed``.
+    :param update_failed_word: ``updateStatus`` after an update with the outcome ``update_failed``.
     :param deactivating_seconds: world seconds from a Deactivate until ``runStatus`` is ``Stopped``.
-    :param service_version_key: the key of a service's version: ``modelId``, beside ``modelSetId``; or
-        ``modelVersionId``, and then ``modelId`` is the set, as in the mock server of Baidu's SDK.
-    :param any_weight_case: Create takes ``config.weight`` in lower case, too, as the documentation's example
-        has it.
-    :param clock_tolerance: seconds by which a signature may be from the future.
-    :param signature_clock: what signatures and ``Date`` go by: ``wall``, so that a fast or manual world does
-        not expire the signatures of real clients, or ``world``.
+    :param service_version_key: the key of a service's version. ``modelId``: the set is under ``modelSetId``.
+        ``modelVersionId``: the set is under ``modelId``, as in the mock server of Baidu's SDK.
+    :param any_weight_case: whether Create also accepts ``config.weight`` in lower case, as in the example of
+        the documentation.
+    :param clock_tolerance: seconds by which the time of a signature may lie in the future.
+    :param signature_clock: the clock for signatures and ``Date``. ``wall``: real time, so that signatures of
+        real clients do not expire in a fast or manual world. ``world``: world time.
     """
 
     marker: Literal["inclusive", "exclusive", "overlapping"] = "inclusive"

@@ -1,4 +1,4 @@
-"""Read values from the body of a call. A wrong one is answered as the platform answers it."""
+"""Read values from the body of a call. If a value is wrong, the answer is the platform's error."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Body = dict[str, Any]
 
 def optional(body: Body, key: str, *kinds: type) -> Any:
     """
-    Return a value, or None if the key is not there.
+    Return a value; None if the key is missing.
 
-    :raises ApiError: if it is of another kind.
+    :raises ApiError: if the value has another type.
     """
     if key not in body:
         return None
@@ -25,9 +25,9 @@ def optional(body: Body, key: str, *kinds: type) -> Any:
 
 def required(body: Body, key: str, *kinds: type) -> Any:
     """
-    Return a value that has to be there, and not empty.
+    Return a value that must be there, and must not be empty.
 
-    :raises ApiError: if it is not, or of another kind.
+    :raises ApiError: if the value is missing or empty, or has another type.
     """
     value = optional(body, key, *kinds)
     if value in (None, "", []):
@@ -39,7 +39,7 @@ def one_of(body: Body, key: str, values: tuple[str, ...]) -> str:
     """
     Return a text that must be one of ``values``.
 
-    :raises ApiError: if it is not.
+    :raises ApiError: if it is another text.
     """
     value: str = required(body, key, str)
     if value not in values:

@@ -13,7 +13,7 @@ _LAST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def shifted(moment: datetime, seconds: float) -> datetime:
-    """Return the moment so many seconds later, or the first or last moment there is."""
+    """Return the moment so many seconds later. Times are cut to the years 1 to 9999."""
     try:
         return min(max(moment + timedelta(seconds=seconds), _FIRST), _LAST)
     except OverflowError:
@@ -34,7 +34,8 @@ class RealClock:
     """
     World time that runs by itself.
 
-    :param speed: world seconds per real second; default 1.
+    :param speed: world seconds per real second. Default: 1.
+    :raises ValueError: if ``speed`` is not above 0.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
@@ -58,9 +59,10 @@ class RealClock:
 
 class ManualClock:
     """
-    World time that stands still until it is told to move.
+    World time that stands still until you move it.
 
-    :param start: the first instant, aware; default: the real time, cut to whole seconds.
+    :param start: the first instant, with a time zone. Default: the real time, cut to whole seconds.
+    :raises ValueError: if ``start`` has no time zone.
     """
 
     def __init__(self, start: datetime | None = None) -> None:

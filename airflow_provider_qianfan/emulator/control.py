@@ -31,14 +31,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """``POST /_emulator/clock``: move world time forward."""
+    """
+    ``POST /_emulator/clock``: move world time forward.
+
+    :param advance: world seconds.
+    """
 
     advance: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultChange:
-    """``POST /_emulator/faults``: first clear all, then add some."""
+    """
+    ``POST /_emulator/faults``: change the faults.
+
+    :param clear: first remove all faults. Default: false.
+    :param add: the faults to add.
+    """
 
     clear: bool = False
     add: tuple[Fault, ...] = ()
@@ -46,7 +55,12 @@ class FaultChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StubChange:
-    """``POST /_emulator/stubs``: first clear all, then add some, before those that there are."""
+    """
+    ``POST /_emulator/stubs``: change the stubs.
+
+    :param clear: first remove all stubs. Default: false.
+    :param add: the stubs to add. If two stubs are for the same action, the newer one counts.
+    """
 
     clear: bool = False
     add: tuple[Stub, ...] = ()
@@ -54,14 +68,18 @@ class StubChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """``POST /_emulator/credentials``: the accounts from now on."""
+    """
+    ``POST /_emulator/credentials``: replace the accounts.
+
+    :param accounts: the accounts from now on.
+    """
 
     accounts: tuple[Account, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nothing:
-    """``POST /_emulator/reset``: back to the beginning of the scenario."""
+    """``POST /_emulator/reset``: start the scenario again."""
 
 
 def control_routes(world: World) -> list[Route]:

@@ -1,4 +1,4 @@
-"""The errors an emulated action answers with."""
+"""The errors that an emulated action answers with."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class ApiError(Exception):
     https://cloud.baidu.com/doc/qianfan/s/Pmh4sv5qa.
 
     :param http_status: HTTP status, 400 or above.
-    :param code: the string in the answer's ``code``.
-    :param message: the text in the answer's ``message``.
-    :param in_headers: whether code and message are in the answer's headers, too.
+    :param code: the ``code`` of the answer.
+    :param message: the ``message`` of the answer.
+    :param in_headers: whether the headers of the answer also have code and message.
     """
 
     def __init__(self, http_status: int, code: str, message: str, in_headers: bool = False) -> None:
@@ -31,10 +31,10 @@ def inappropriate_json(message: str) -> ApiError:
 
 def refuse(switch: str, message: str) -> None:
     """
-    Refuse what the platform may or may not refuse.
+    Refuse a request, or accept it: the documentation leaves this open.
 
     :param switch: a value of :data:`.behaviour.Refusal`.
-    :raises ApiError: unless it is ``accepted``.
+    :raises ApiError: unless the switch is ``accepted``.
     """
     if switch == "inappropriate_json":
         raise inappropriate_json(message)
@@ -44,10 +44,10 @@ def refuse(switch: str, message: str) -> None:
 
 def not_found(switch: str, message: str) -> None:
     """
-    Answer to an id that nothing has.
+    Answer to an unknown id.
 
     :param switch: the ``not_found`` of :class:`.behaviour.Behaviour`.
-    :raises ApiError: unless it is ``null_result``.
+    :raises ApiError: unless the switch is ``null_result``.
     """
     if switch == "no_such_key":
         raise ApiError(404, "NoSuchKey", message)

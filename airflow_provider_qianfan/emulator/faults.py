@@ -1,4 +1,4 @@
-"""Faults on demand: when one is due, and what it makes of an answer."""
+"""Faults on demand: when a fault is due, and how it changes an answer."""
 
 from __future__ import annotations
 
@@ -50,44 +50,45 @@ JSON = {"Content-Type": "application/json; charset=utf-8"}
 @dataclass(slots=True, kw_only=True)
 class Fault:
     """
-    One disturbance: for which calls, and what happens to them.
+    One fault: which calls it strikes, and what happens to them.
 
-    *When*: all conditions given must hold; without any, always. Calls are counted per fault: 1 is the first
-    call of ``action`` after the fault was put in place. *What*: ``latency``, ``skew`` and ``headers`` combine
-    with anything; at most one of the others, except that ``status`` also sets the status of ``body``,
-    ``empty_body``, ``not_json`` and ``redirect``.
+    *Which calls*: all conditions that you give must hold. Without a condition, the fault strikes every call.
+    Each fault counts its own calls: 1 is the first call of ``action`` after the fault was added.
 
-    Faults that replace the answer do so before the signature is looked at, as a gateway would; the action is
-    then not performed unless ``performs`` says so. Of several replacing faults the first in the list counts.
+    *What happens*: ``latency``, ``skew`` and ``headers`` combine with anything. Give at most one of the other
+    keys. ``status`` may also go with ``body``, ``empty_body``, ``not_json`` and ``redirect``.
 
-    :param action: name of the action, or ``*`` for all (default).
-    :param calls: numbers of the calls concerned, from 1.
-    :param from_: first call concerned (``from`` in YAML).
-    :param count: how many calls are concerned; default: no end.
-    :param after: from this world second on, counted from the start of the world.
-    :param until: up to and without this world second.
-    :param always: says in so many words that there is no condition.
-    :param latency: real seconds to wait before answering; clients' timeouts are real, too.
+    A fault that replaces the answer acts before the signature check, as a gateway would. The action is not
+    performed unless ``performs`` is true. If several faults replace the answer, the first in the list counts.
+
+    :param action: name of the action, or ``*`` for all actions. Default: ``*``.
+    :param calls: the numbers of the calls to strike, from 1.
+    :param from_: the first call to strike (``from`` in YAML).
+    :param count: how many calls to strike. Default: no end.
+    :param after: strike from this world second on, counted from the start of the world.
+    :param until: strike before this world second, counted from the start of the world.
+    :param always: strike every call. This is the default without a condition; the key only spells it out.
+    :param latency: real seconds to wait before the answer. They are real because clients' timeouts are.
     :param skew: seconds by which the server's clock (signature check, ``Date``) is ahead.
-    :param performs: the action takes effect although its answer is replaced.
-    :param status: HTTP status of the answer.
-    :param body: text, or anything else to send as JSON.
-    :param headers: more response headers.
-    :param rate_limit: HTTP 429. The platform documents neither its body nor its code.
+    :param performs: whether the action takes effect although the fault replaces its answer.
+    :param status: the HTTP status of the answer.
+    :param body: the body of the answer: text, or any other value to send as JSON.
+    :param headers: more headers of the answer.
+    :param rate_limit: answer with HTTP 429. The platform documents neither the body nor the code.
     :param retry_after: seconds in a ``Retry-After`` header of the replaced answer.
     :param retry_after_date: write ``Retry-After`` as an HTTP date of the server's clock instead.
-    :param server_error: a 5xx status with an HTML body.
-    :param truncated_body: ``content_length``: more bytes promised than sent; ``cut_json``: half of the JSON,
-        with the right length.
-    :param empty_body: no body.
-    :param not_json: an HTML body; status 200 unless ``status`` is given.
-    :param legacy_error: HTTP 200 with ``{"error_code", "error_msg"}`` as the platform's V1 API answers; the
-        code.
-    :param endless_paging: a listing that never ends: ``same_marker``, ``looping_marker`` (two in turn),
+    :param server_error: answer with this 5xx status and an HTML body.
+    :param truncated_body: cut the body. ``content_length``: promise more bytes than are sent. ``cut_json``:
+        send half of the JSON, with the right length.
+    :param empty_body: answer without a body.
+    :param not_json: answer with an HTML body. The status is 200 unless ``status`` is given.
+    :param legacy_error: answer with HTTP 200, ``{"error_code", "error_msg"}`` and this code, as the V1 API of
+        the platform does.
+    :param endless_paging: make a list that never ends: ``same_marker``, ``looping_marker`` (two in turn),
         ``missing_marker``, ``fresh_markers`` (the same rows for ever), ``fresh_rows`` (new rows for ever).
-    :param redirect: URL in ``Location``; status 302 unless ``status`` is given.
-    :param huge_body: bytes by which a JSON answer is padded, at most 1 GiB.
-    :param null_list: the list of rows is null.
+    :param redirect: the URL in ``Location``. The status is 302 unless ``status`` is given.
+    :param huge_body: bytes of padding in a JSON answer, at most 1 GiB.
+    :param null_list: answer a list action with null instead of rows.
     """
 
     action: str = "*"

@@ -2,8 +2,8 @@
 Limits before both APIs: who may send a request, and how long it may be.
 
 The control API is not signed, and a browser lets any web page send requests to loopback. Such a page cannot
-hide its site. If DNS led it here, its name is in ``Host``. Otherwise its site is in ``Origin`` or
-``Sec-Fetch-Site``.
+hide its site. If DNS led it here, ``Host`` has its name. Otherwise ``Origin`` or ``Sec-Fetch-Site`` has its
+site.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Bytes of a request's body. The longest that the provider sends has some hundred.
+#: Bytes of a request's body. The provider's longest has some hundred.
 LONGEST_BODY = 1024 * 1024
 # A client that is still sending would not see the answer if the connection were closed at once.
 _DISCARDED = 8 * LONGEST_BODY
@@ -37,11 +37,11 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+)(?::\d{0,5})?")
 
 class Guard:
     """
-    Middleware that refuses what a web page of another site may have sent, and what is too long.
+    Middleware that refuses long requests, and those that a web page of another site may have sent.
 
     :param names: see :func:`host_names`.
-    :param refused: is called for each request that is refused, with method, path, status, and the reason in a
-        few words. Text that the client sent is not escaped in these.
+    :param refused: called for each refused request, with method, path, status, and the reason in a few words.
+        The texts of the client are not escaped.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Guard:
 
 def host_names(hosts: Iterable[str]) -> frozenset[str]:
     """
-    Return the names that ``Host`` may have beside those of loopback.
+    Return the names that ``Host`` may have besides those of loopback.
 
-    :raises ValueError: if one is not a host name.
+    :raises ValueError: if an entry is not a host name.
     """
     return frozenset(_checked_name(host) for host in hosts)
 
 
 def _name(host: str) -> str | None:
-    """Return the name of a ``Host`` header without its port, or None if there is none."""
+    """Return the name in a ``Host`` header without its port; None if there is none."""
     form = _HOST.fullmatch(host)
     return None if form is None else form[1].strip("[]").rstrip(".").lower()
 
@@ -111,7 +111,7 @@ def _is_own(host: str, names: frozenset[str]) -> bool:
 
 
 def _other_site(headers: Headers) -> str | None:
-    """Return the header that tells of a web page that is not this server's, or None."""
+    """Return the header that shows a web page of another site; None if none does."""
     host = headers.get("host", "").lower()
     for origin in headers.getlist("origin"):
         if origin.lower() not in (f"http://{host}", f"https://{host}"):
@@ -146,7 +146,7 @@ def _announced(headers: Headers) -> int:
 
 
 async def _read(request: Request) -> bytes | None:
-    """Return the body, or None as soon as it is too long."""
+    """Return the body; None as soon as it is too long."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

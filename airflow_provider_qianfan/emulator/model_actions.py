@@ -54,7 +54,7 @@ def list_tasks(world: World, body: Body) -> Body:
     return {"modelCompTaskList": [task.row("list", now, behaviour) for task in page], "pageInfo": info}
 
 
-# The tables call modelCompTaskId optional, in every version; these actions mean nothing without it.
+# Every version of the tables calls modelCompTaskId optional, but these actions mean nothing without it.
 def describe_task(world: World, body: Body) -> Body | None:
     """Do DescribeModelCompTask: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi."""
     task = world.tasks.find(required(body, "modelCompTaskId", str))

@@ -1,4 +1,4 @@
-"""The lists of the emulated platform: in which order, and page by page."""
+"""The lists of the emulated platform: their order and their pages."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def cut_page(body: Body, things: list[Thing], behaviour: Behaviour) -> tuple[lis
     Return the things of the page that the body of a call asks for, and its ``pageInfo``.
 
     :param things: the whole list, in order.
-    :raises ApiError: if there cannot be such a page, or nothing has the marker's id.
+    :raises ApiError: if there can be no such page, or no thing has the marker's id.
     """
     asked = optional(body, "maxKeys", int)
     if asked is not None and asked < 1:
         raise inappropriate_json(f"maxKeys {asked} is below 1.")
     max_keys = min(DEFAULT_MAX_KEYS if asked is None else asked, _LIMIT_MAX_KEYS)
-    # An empty marker is undocumented; the echo of a first page is "", so it means the first row.
+    # An empty marker is undocumented. A first page repeats it as "", so it means the first row.
     marker: str = optional(body, "marker", str) or ""
     things = things[::-1] if optional(body, "pageReverse", bool) else things
     start = _start(things, marker, behaviour) if marker else 0

@@ -24,13 +24,13 @@ from airflow_provider_qianfan.emulator.specs import (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stub:
     """
-    The answer to an action that the emulator does not know, or is to answer otherwise.
+    A fixed answer to an action that the emulator does not know, or should answer differently.
 
-    Who calls it has to sign, but needs no permission. It changes nothing.
+    The caller has to sign the request, but needs no permission. The call changes nothing.
 
-    :param path: such as ``/v2/finetuning``.
-    :param action: such as ``DescribeFineTuningTask``.
-    :param result: the ``result`` of the answer.
+    :param path: the path of the action, such as ``/v2/finetuning``.
+    :param action: the name of the action, such as ``DescribeFineTuningTask``.
+    :param result: the ``result`` of the answer. Default: null.
     """
 
     path: str
@@ -41,9 +41,19 @@ class Stub:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """
-    A world to start with. ``Scenario()`` is an empty one with one account.
+    The world at its start. ``Scenario()`` is an empty world with one account.
 
-    :param name: of the built-in scenario or the file.
+    :param name: the name of the scenario. Default: the name of the file.
+    :param description: one line for ``--list-scenarios``.
+    :param accounts: the accounts that may call. Default: one.
+    :param behaviour: how the platform behaves where the documentation says nothing.
+    :param created_tasks: what happens to tasks that a client creates.
+    :param created_services: what happens to services that a client creates.
+    :param tasks: the model compression tasks.
+    :param models: the model versions. Those that a task produces appear by themselves.
+    :param services: the services.
+    :param faults: the faults, from the start on.
+    :param stubs: fixed answers to actions.
     """
 
     name: str = "empty"
@@ -83,11 +93,11 @@ def builtin_scenarios() -> dict[str, str]:
 
 def load(source: Scenario | Mapping[str, object] | str | Path) -> Scenario:
     """
-    Return a scenario.
+    Load a scenario.
 
     :param source: a scenario, a mapping like a scenario file, the name of a built-in one, or a YAML file.
-    :raises ScenarioError: if there is none, or it does not fit; the message names file, key and what is
-        allowed.
+    :raises ScenarioError: if there is no such scenario, or if it is invalid. The message names the file, the
+        key and the allowed values.
     """
     if isinstance(source, Scenario):
         return source

@@ -31,14 +31,15 @@ class EmulatorServer:
     """
     An emulator on a loopback port, as a context manager.
 
-    :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
-    :param clock: world time; default: the real one.
-    :param port: default 0, any free port.
-    :param host: a loopback address.
-    :param allowed_hosts: names by which clients may call it (``Host``) beside those of loopback; for what
-        comes through a proxy that keeps the name. Any other name is refused: a web page would have it.
-    :raises ValueError: if ``host`` is not a loopback address, or one of ``allowed_hosts`` is not a name.
-    :raises OSError: if the port cannot be had.
+    :param scenario: anything that :func:`.scenario.load` accepts. Default: no tasks, one account.
+    :param clock: the clock for world time. Default: the real one.
+    :param port: the port to listen on. Default: 0, which means any free port.
+    :param host: the loopback address to listen on. Default: 127.0.0.1.
+    :param allowed_hosts: more names that clients may use in ``Host``, for example behind a proxy that keeps
+        the name. The emulator refuses all other names but those of loopback: otherwise a web page could call
+        it.
+    :raises ValueError: if ``host`` is not a loopback address, or an entry of ``allowed_hosts`` is not a name.
+    :raises OSError: if the port is not free.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class EmulatorServer:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
-                # It calls an answer that was cut short on purpose an error.
+                # Uvicorn logs an error for an answer that was cut on purpose.
                 log_level="critical",
                 # The Date header is the emulated server's.
                 date_header=False,
@@ -82,14 +83,14 @@ class EmulatorServer:
 
     @property
     def connection_uri(self) -> str:
-        """The Airflow connection to this emulator, with the first account, in URI form."""
+        """The Airflow connection to this emulator, with the key of the first account, in URI form."""
         account, quoted = self.world.account, partial(quote, safe="", errors="surrogatepass")
         login, password, host = map(quoted, (account.access_key_id, account.secret_access_key, self.url))
         extra = f"/?session_token={quoted(account.session_token)}" if account.session_token else ""
         return f"qianfan://{login}:{password}@{host}{extra}"
 
     def start(self) -> None:
-        """Serve, and return once the port answers."""
+        """Serve. Return once the port answers."""
         self._thread.start()
         deadline = time.monotonic() + _PATIENCE
         while not self._server.started:
@@ -99,7 +100,7 @@ class EmulatorServer:
             time.sleep(0.002)
 
     def stop(self) -> None:
-        """Stop serving, also requests on their way, and return when the port is free again."""
+        """Stop serving, and end requests on their way. Return when the port is free again."""
         self._server.exit()
         if self._thread.ident is not None:
             self._thread.join(_PATIENCE)
@@ -122,8 +123,8 @@ class _Server(uvicorn.Server):
     """
     Uvicorn without its ticks.
 
-    They cost tenths of a second at the end, which add up over a test run, and wake each of hundreds of idle
-    emulators ten times a second.
+    The ticks cost tenths of a second at the end, which add up over a test run. They also wake each of
+    hundreds of idle emulators ten times a second.
     """
 
     _wake: Callable[[], object] | None = None
@@ -159,8 +160,8 @@ def loopback(host: str) -> str:
     """
     Return the address of a host that only this machine can reach.
 
-    :raises ValueError: if it is another one. The control API is not signed, and plain HTTP belongs on
-        loopback.
+    :raises ValueError: if other machines can reach it. The control API is not signed, and plain HTTP belongs
+        on loopback.
     """
     if host == "localhost":
         return "127.0.0.1"

@@ -22,9 +22,10 @@ _SUFFIX = re.compile(r"[a-z0-9][a-z0-9_-]{0,18}[a-z0-9]")
 
 def create_service(world: World, body: Body) -> Body:
     """
-    Do CreateService: each call makes another one. https://cloud.baidu.com/doc/WENXINWORKSHOP/s/olub6bfdy.
+    Do CreateService: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/olub6bfdy.
 
-    Only on compute units that the account owns; the emulator sells nothing.
+    Each call creates another service. Services run only on compute units that the account owns: the emulator
+    sells nothing.
     """
     name, suffix = required(body, "name", str), required(body, "urlSuffix", str)
     description = optional(body, "description", str) or ""
@@ -141,9 +142,10 @@ def deactivate_service(world: World, body: Body) -> Body | None:
 
 def _deployable(world: World, model_id: str) -> Model | None:
     """
-    Return a version; None if it is not known, which is allowed.
+    Return a version; None if it is unknown, which is allowed.
 
-    :raises ApiError: if it is not ``Ready``, and ``deploy_unready`` of :class:`.behaviour.Behaviour` says so.
+    :raises ApiError: if the version is not ``Ready``, and ``deploy_unready`` of :class:`.behaviour.Behaviour`
+        asks for an error.
     """
     world.produce_models()
     model = world.models.get(model_id)

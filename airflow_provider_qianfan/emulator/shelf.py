@@ -1,4 +1,4 @@
-"""The things of one kind in a world, by id."""
+"""The tasks, model versions or services of a world, by ID."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ class Surroundings(Protocol):
 
 class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
     """
-    All things of one kind, by id. It also holds those whose creation is still to come.
+    All tasks, all model versions or all services of a world, by ID. Those to be created later are on it, too.
 
-    :param make: makes a thing of its id, its specification and the time of its creation.
-    :param kind: what messages call a thing.
-    :param prefix: of invented ids.
-    :param settle: brings the things onto the shelf that have come to be by themselves.
-    :param before_removal: what else has to happen before a thing goes; default: ``settle``.
-    :ivar removed: the ids of what was removed.
+    :param world: the world that the shelf belongs to.
+    :param make: makes a thing from its ID, its specification and the time of its creation.
+    :param kind: the name of a thing in messages.
+    :param prefix: the prefix of invented IDs.
+    :param settle: adds the things that have come to be by themselves. Default: nothing.
+    :param before_removal: called before a thing is removed. Default: ``settle``.
+    :ivar removed: the IDs of removed things.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
 
     def add(self, spec: Spec) -> str:
         """
-        Put the thing of a specification into the world, and return its id; with ``repeat``, the first one's.
+        Add a thing, or several with ``repeat``.
 
-        :raises ValueError: if an id is taken; then nothing is added.
+        :param spec: what to add.
+        :returns: the ID; with ``repeat``, the first one.
+        :raises ValueError: if an ID is taken. Then nothing is added.
         """
         with self._world.lock:
             self._settle()
@@ -79,7 +82,8 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
         """
         Replace the future of a thing.
 
-        :param steps: what is to happen; ``after`` counts from now.
+        :param thing_id: the ID of the thing.
+        :param steps: the new future. ``after`` counts from now, in world seconds.
         :raises KeyError: if there is no such thing.
         """
         with self._world.lock:
@@ -88,8 +92,9 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
 
     def remove(self, thing_id: str) -> None:
         """
-        Remove a thing. If it is a task, the version that it produced stays.
+        Remove a thing. If you remove a task, the version that it produced stays.
 
+        :param thing_id: the ID of the thing.
         :raises KeyError: if there is no such thing.
         """
         with self._world.lock:
@@ -98,7 +103,7 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
             self.removed.add(thing_id)
 
     def existing(self) -> list[Thing]:
-        """Return what has been created by now, in the order of the list action."""
+        """Return everything that has been created by now, in the order of the list action."""
         with self._world.lock:
             self._settle()
             now = self._world.now
@@ -106,15 +111,16 @@ class Shelf(dict[str, Thing], Generic[Spec, Step, Thing]):
             return in_order(created, self._world.behaviour.order)
 
     def listed(self) -> list[Thing]:
-        """Return what the list action knows by now; see ``list_lag`` of :class:`.behaviour.Behaviour`."""
+        """Return all that the list action shows by now; see ``list_lag`` of :class:`.behaviour.Behaviour`."""
         now, lag = self._world.now, self._world.behaviour.list_lag
         return [thing for thing in self.existing() if thing.age(now) >= lag]
 
     def find(self, thing_id: str) -> Thing | None:
         """
-        Return what an action asks for by its id, or None if it is to be answered with a null result.
+        Return the thing that an action asks for; None if the answer should be a null result.
 
-        :raises ApiError: if there is none, unless ``not_found`` of :class:`.behaviour.Behaviour` says so.
+        :raises ApiError: if there is no such thing, and ``not_found`` of :class:`.behaviour.Behaviour` asks
+            for an error.
         """
         with self._world.lock:
             self._settle()

@@ -34,7 +34,7 @@ _FORM = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
     """
-    What a signature covers, as it came over the wire.
+    The parts of a request that a signature covers, as they arrived.
 
     :param path: as sent, percent-encoded or not.
     :param query: as sent, without the question mark.
@@ -47,12 +47,12 @@ class Signed:
     headers: tuple[tuple[str, str], ...]
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that (lower-case) name."""
+        """Return the first header with this lower-case name."""
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
 def access_key_id(authorization: str | None) -> str | None:
-    """Return the access key id that an ``Authorization`` header names, valid or not."""
+    """Return the Access Key ID in an ``Authorization`` header, valid or not."""
     parts = (authorization or "").split("/")
     return parts[1] if len(parts) > 1 and parts[0] == "bce-auth-v1" else None
 
@@ -61,9 +61,10 @@ def verify(request: Signed, accounts: Iterable[Account], now: datetime, toleranc
     """
     Return the account that signed the request.
 
-    :param now: the server's clock.
-    :param tolerance: seconds by which a signature may be from the future; the documentation gives no number.
-    :raises ApiError: with the documented codes.
+    :param now: the time of the server.
+    :param tolerance: seconds by which the time of a signature may lie in the future. The documentation gives
+        no number.
+    :raises ApiError: if the signature is refused. The codes are the documented ones.
     """
     authorization = request.header("authorization")
     if not authorization:
@@ -77,8 +78,8 @@ def verify(request: Signed, accounts: Iterable[Account], now: datetime, toleranc
     account = next((account for account in accounts if account.access_key_id == form["key"]), None)
     if account is None:
         raise _refused(403, "InvalidAccessKeyId", "NotFound, cause: Could not find credential.")
-    # Temporary credentials are documented for Baidu AI Cloud, but not for Qianfan; nor is the code of this
-    # error.
+    # Temporary credentials are documented for Baidu AI Cloud, but not for Qianfan. The code of this error is
+    # not documented, either.
     if account.session_token is not None and not _equal(request.header(_TOKEN_HEADER), account.session_token):
         raise _refused(403, "InvalidAccessKeyId", "NotFound, cause: Could not find the session token.")
     prefix = authorization.strip().rsplit("/", 2)[0]
@@ -102,7 +103,7 @@ def sign(request: Signed, prefix: str, signed: frozenset[str], secret: str) -> s
 
 
 def canonical_request(request: Signed, signed: frozenset[str] = frozenset()) -> str:
-    """Return the text that is signed; the body is not part of it."""
+    """Return the text to sign. It does not include the body."""
     lines = []
     for name, value in ((name.strip().lower(), value.strip()) for name, value in request.headers):
         chosen = name in signed if signed else name in _DEFAULT_SIGNED or name.startswith("x-bce-")
@@ -113,7 +114,7 @@ def canonical_request(request: Signed, signed: frozenset[str] = frozenset()) -> 
 
 
 def canonical_query(query: str) -> str:
-    """Return a query string sorted and encoded for signing; whole ``key=value`` texts are sorted."""
+    """Return a query string, encoded and sorted for signing. Whole ``key=value`` texts are sorted."""
     items = []
     for item in filter(None, query.split("&")):
         key, _, value = item.partition("=")
@@ -129,14 +130,14 @@ def _check_age(stamp: str, expiration: int, now: datetime, tolerance: float) -> 
         raise _refused(
             400, "InvalidHTTPAuthHeader", "The timestamp of the Authorization is invalid."
         ) from error
-    # Compared as numbers: the end of a long expiration may lie beyond what a datetime holds.
+    # Compared as numbers: a datetime may not hold the end of a long expiration.
     age = (now - signed_at).total_seconds()
     if age < -tolerance or age > expiration:
         raise _refused(400, "RequestExpired", f"Request has expired. Timestamp date is {stamp}")
 
 
 def _refused(http_status: int, code: str, message: str) -> ApiError:
-    """Return an error of the identity service, which repeats code and message in headers."""
+    """Return an error of the identity service. It repeats code and message in headers."""
     return ApiError(http_status, code, message, in_headers=True)
 
 
@@ -145,7 +146,7 @@ def _hmac(key: str, text: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    # A secret of a scenario may be any text; one that no client can have only does not match.
+    # A scenario may have any text as a secret. If no client can have it, no signature matches.
     return text.encode("utf-8", "surrogatepass")
 
 

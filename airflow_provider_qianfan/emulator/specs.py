@@ -44,10 +44,10 @@ def seconds_until(moment: float | datetime, now: datetime) -> float:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repeat:
     """
-    Make several tasks out of one entry; ``{n}`` in its texts becomes 0001, 0002, ….
+    Make several tasks from one entry. ``{n}`` in its texts becomes 0001, 0002, ….
 
-    :param count: how many; at most 10,000.
-    :param every: world seconds from one creation to the next; default 60.
+    :param count: how many tasks, at most 10,000.
+    :param every: world seconds from one creation to the next. Default: 60.
     """
 
     count: int
@@ -62,14 +62,15 @@ class Repeat:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnySpec(Patch):
     """
-    What tasks, versions and services have in common; a :class:`Patch` for as long as they are there.
+    What tasks, versions and services have in common. It is a :class:`Patch` that always applies.
 
-    :param id: default: an invented one.
-    :param name: default: the id.
-    :param description: default: none.
-    :param model_set_id: the model set of the version; for a task, of the version it produces.
-    :param created: seconds relative to the moment it is put into the world (mostly negative; what has a
-        positive number appears later), or an ISO 8601 time (naive means UTC).
+    :param id: Default: the emulator invents one.
+    :param name: Default: the ID.
+    :param description: Default: empty.
+    :param model_set_id: the model set of the version. For a task: of the version that the task produces.
+    :param created: world seconds from the moment of adding it, or an ISO 8601 time (UTC unless it has an
+        offset). A negative number means that it is older. With a positive number, it appears later.
+        Default: 0.
     """
 
     id: str | None = None
@@ -97,13 +98,16 @@ class TaskSpec(AnySpec):
     """
     A task of the scenario; see also :class:`AnySpec`.
 
-    :param source_model_id: the model version it compresses.
-    :param config: as given to Create.
-    :param timeline: what happens to it; or instead, for a task that does not change, ``status`` (default:
-        ``running``) with ``model_id`` and ``failed_reason``.
+    :param source_model_id: the model version that the task compresses.
+    :param config: the ``config`` of the request that created the task. Default:
+        ``Quantization`` with ``INT8-PTQ``.
+    :param timeline: what happens to the task. For a task that does not change, give ``status`` instead.
+    :param status: the status of a task that does not change. Default: ``running``.
+    :param model_id: the produced model version of a task that does not change.
+    :param failed_reason: why a task that does not change has failed.
     :param in_list: a patch for the list action only.
     :param in_detail: a patch for the detail action only.
-    :param repeat: make several.
+    :param repeat: make several tasks from this entry.
     """
 
     source_model_id: str = field(kw_only=False)
@@ -160,9 +164,10 @@ class TaskSpec(AnySpec):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedTasks:
     """
-    What becomes of tasks made by CreateModelCompTask.
+    What happens to tasks that CreateModelCompTask creates.
 
-    :param timeline: their steps; ``{n}`` in a ``model_id`` becomes 0001, 0002, ….
+    :param timeline: their steps. ``{n}`` in a ``model_id`` becomes 0001, 0002, …. Default: ``creating``,
+        ``running`` after 2 s, ``succeeded`` after 8 s.
     """
 
     timeline: tuple[TaskStep, ...] = (
@@ -181,13 +186,14 @@ class ModelSpec(AnySpec):
     """
     A model version of the scenario; see also :class:`AnySpec`.
 
-    Those that its tasks produce need no mention.
+    Versions that tasks of the scenario produce appear by themselves.
 
     :param model: the base model.
-    :param source_type: where it comes from.
-    :param source_task_id: the task it comes from; default: none is shown.
-    :param supports_compression: ``isSupportModelComp``.
-    :param timeline: what happens to it; or instead ``status``; default: ``Ready``.
+    :param source_type: where the version comes from. Default: ``Train``.
+    :param source_task_id: the task that the version comes from. Default: the answer names none.
+    :param supports_compression: ``isSupportModelComp``. Default: true.
+    :param timeline: what happens to the version. For a version that does not change, give ``status`` instead.
+    :param status: the status of a version that does not change. Default: ``Ready``.
     """
 
     model: str = BASE_MODEL
@@ -214,13 +220,15 @@ class ServiceSpec(AnySpec):
     """
     An online service of the scenario; see also :class:`AnySpec`.
 
-    :param model_id: the model version it serves at first.
-    :param url_suffix: default: the id.
+    :param model_id: the model version that the service serves at first.
+    :param url_suffix: the end of the service's URL. Default: the ID.
     :param base_model: ``baseModel``.
     :param charge_type: ``chargeType``.
     :param pay_type: ``payType``.
     :param resource_config: ``resourceConfig``.
-    :param timeline: what happens to it; or instead ``run_status``; default: ``Serving``.
+    :param timeline: what happens to the service. For a service that does not change, give ``run_status``
+        instead.
+    :param run_status: the ``runStatus`` of a service that does not change. Default: ``Serving``.
     :param in_list: a patch for the list action only.
     :param in_detail: a patch for the detail action only.
     """
@@ -253,9 +261,9 @@ class ServiceSpec(AnySpec):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedServices:
     """
-    What becomes of services made by CreateService.
+    What happens to services that CreateService creates.
 
-    :param timeline: their steps.
+    :param timeline: their steps. Default: ``New``, ``Deploying`` after 2 s, ``Serving`` after 8 s.
     """
 
     timeline: tuple[ServiceStep, ...] = (

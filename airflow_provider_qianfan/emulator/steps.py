@@ -21,7 +21,7 @@ NO_UPDATE = "None"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
     """
-    Response keys that differ from what the emulator would say.
+    Changes to the keys of an answer.
 
     :param set: keys and values to add or replace.
     :param omit: keys to leave out.
@@ -41,9 +41,9 @@ NO_PATCH = Patch()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyStep(Patch):
     """
-    What the steps of tasks, versions and services have in common; a :class:`Patch` until the next step.
+    What the steps of tasks, versions and services have in common. It is a :class:`Patch` until the next step.
 
-    :param after: world seconds since the creation.
+    :param after: world seconds since the creation. Default: 0.
     """
 
     after: float = 0.0
@@ -52,9 +52,9 @@ class AnyStep(Patch):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStep(AnyStep):
     """
-    A model version's status from some moment on; see also :class:`AnyStep`.
+    The status of a model version from some moment on; see also :class:`AnyStep`.
 
-    :param status: one of the documented ones; ``set: {status: …}`` for any other.
+    :param status: a documented status. For any other, use ``set: {status: …}``.
     """
 
     status: ModelStatus = field(kw_only=False)
@@ -63,13 +63,13 @@ class ModelStep(AnyStep):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStep(AnyStep):
     """
-    A task's status from some moment on; see also :class:`AnyStep`.
+    The status of a task from some moment on; see also :class:`AnyStep`.
 
-    :param status: one of the documented ones; ``set: {status: …}`` for any other.
-    :param model_id: the produced model; only for ``succeeded``.
-    :param model_timeline: what the produced version goes through, ``after`` being world seconds since this
-        step; default: it is ``Ready`` at once. Without meaning if there is a version with that id already.
-    :param failed_reason: only for ``failed``; the detail action shows it.
+    :param status: a documented status. For any other, use ``set: {status: …}``.
+    :param model_id: the produced model version; only for ``succeeded``.
+    :param model_timeline: what happens to the produced version; ``after`` counts from this step. Default: the
+        version is ``Ready`` at once. Ignored if a version with that ID exists already.
+    :param failed_reason: why the task failed; only for ``failed``. The detail action shows it.
     :param in_list: a patch for the list action only.
     :param in_detail: a patch for the detail action only.
     """
@@ -100,12 +100,12 @@ class TaskStep(AnyStep):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStep(AnyStep):
     """
-    What changes about a service at some moment; see also :class:`AnyStep`. What is not given stays.
+    The changes to a service at some moment; see also :class:`AnyStep`. Keys that you leave out stay the same.
 
-    :param run_status: one of the documented ones; ``set: {runStatus: …}`` for any other.
-    :param update_status: ``"None"`` is the only value that is documented.
-    :param model_set_id: the model set it serves.
-    :param model_id: the model version it serves.
+    :param run_status: a documented status. For any other, use ``set: {runStatus: …}``.
+    :param update_status: ``updateStatus``. The documentation names ``"None"`` alone.
+    :param model_set_id: the model set that the service serves.
+    :param model_id: the model version that the service serves.
     :param in_list: a patch for the list action only.
     :param in_detail: a patch for the detail action only.
     """

@@ -1,7 +1,7 @@
 """
-What is on the emulated platform at a moment: tasks, model versions and services, and how it shows them.
+The things on the emulated platform: tasks, model versions and services, and how the platform shows them.
 
-The state of each follows from what its specification says, and from what has happened since.
+The state of a thing follows from its specification, and from what has happened since its creation.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Step = TypeVar("Step", bound=AnyStep)
 
 class Timed(Generic[Spec, Step]):
     """
-    Something whose state follows from its steps and the clock.
+    A thing whose state follows from its steps and the clock.
 
-    :param spec: what it is, without ``repeat``.
-    :param created: when it is created (world time, aware).
+    :param spec: its specification, without ``repeat``.
+    :param created: the time of its creation (world time, aware).
     """
 
     def __init__(self, thing_id: str, spec: Spec, created: datetime) -> None:
@@ -61,30 +61,30 @@ class Timed(Generic[Spec, Step]):
         return (now - self.created).total_seconds()
 
     def past(self, now: datetime) -> tuple[Step, ...]:
-        """Return the steps that have been taken; the first one always has."""
+        """Return the steps up to now. The first step is always among them."""
         age = self.age(now)
         return (self.steps[0], *(step for step in self.steps[1:] if step.after <= age))
 
     def step(self, now: datetime) -> Step:
-        """Return the step that it is at."""
+        """Return the current step."""
         return self.past(now)[-1]
 
     def at(self, step: Step) -> datetime:
-        """Return when it takes, or took, a step."""
+        """Return the time of a step."""
         return shifted(self.created, step.after)
 
     def divert(self, now: datetime, *steps: Step) -> None:
         """
-        Replace what has not happened yet.
+        Replace the future.
 
-        :param steps: the new future; their ``after`` is relative to ``now``.
+        :param steps: the new future. Their ``after`` counts from ``now``.
         """
         age = self.age(now)
         self.steps = self.past(now) + tuple(replace(step, after=age + step.after) for step in steps)
 
     def patched(self, row: dict[str, Any], step: Step, where: Where) -> dict[str, Any]:
         """
-        Return a row as this thing and its step want it.
+        Return a row with the patches of this thing and of its step.
 
         :param where: the action that the row is for.
         """
@@ -95,10 +95,10 @@ class Timed(Generic[Spec, Step]):
 
 
 class Task(Timed[TaskSpec, TaskStep]):
-    """A model compression task; its status follows from its steps and the clock."""
+    """A model compression task. Its status follows from its steps and the clock."""
 
     def finished(self, now: datetime) -> datetime | None:
-        """Return when the task reached the end it is at, or None."""
+        """Return when the task ended; None if it has not ended."""
         end = None
         for step in self.past(now):
             if step.status not in TERMINAL:
@@ -111,7 +111,7 @@ class Task(Timed[TaskSpec, TaskStep]):
         """
         Return the task as the list or the detail action shows it.
 
-        The list has no ``failedReason``; ``modelId`` is there once the task succeeded.
+        The list has no ``failedReason``. ``modelId`` is there once the task has succeeded.
         """
         step = self.step(now)
         row: dict[str, Any] = {
@@ -135,11 +135,11 @@ class Task(Timed[TaskSpec, TaskStep]):
 
 
 class Model(Timed[ModelSpec, ModelStep]):
-    """A model version; its status follows from its steps and the clock."""
+    """A model version. Its status follows from its steps and the clock."""
 
     def row(self, where: Where, now: datetime, behaviour: Behaviour) -> dict[str, Any]:
         """
-        Return the version as DescribeModel shows it; there is a ``description`` only if it has one.
+        Return the version as DescribeModel shows it. An empty ``description`` is left out.
 
         :param where: always ``detail``: no action of the emulator lists versions.
         """
@@ -163,7 +163,7 @@ class Model(Timed[ModelSpec, ModelStep]):
 
 
 class Service(Timed[ServiceSpec, ServiceStep]):
-    """An online service; what it is at a moment is the sum of its steps until then."""
+    """An online service. Its state is the sum of its steps until now."""
 
     def __init__(self, service_id: str, spec: ServiceSpec, created: datetime) -> None:
         super().__init__(service_id, spec, created)
@@ -172,18 +172,18 @@ class Service(Timed[ServiceSpec, ServiceStep]):
 
     @property
     def url_suffix(self) -> str:
-        """The last part of its URL; without one given, the id."""
+        """The last part of the service's URL; the id if none is given."""
         return self.spec.url_suffix or self.id
 
     def state(self, now: datetime) -> ServiceStep:
-        """Return the latest step, with all that still holds of the steps before it."""
+        """Return the latest step, filled with everything from earlier steps that still holds."""
         return reduce(_on_top, self.past(now))
 
     def update(self, now: datetime, model_set_id: str, model_id: str, behaviour: Behaviour) -> None:
         """
-        Begin an update to another version, beside whatever else is to happen to this service.
+        Begin an update to another version. All other future steps of this service stay.
 
-        An update that is on its way is forgotten.
+        An update in progress is forgotten.
         """
         age, state = self.age(now), self.state(now)
         old = ServiceStep(model_set_id=state.model_set_id, model_id=state.model_id)
@@ -215,7 +215,7 @@ class Service(Timed[ServiceSpec, ServiceStep]):
             version_key: state.model_id,
             "name": self.name,
             "description": self.spec.description,
-            # A name that never resolves: nobody is to send it a prompt.
+            # A name that never resolves, so that nobody sends it a prompt.
             "url": f"https://emulated.invalid/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/{self.url_suffix}",
             "endpoint": self.url_suffix,
             "serviceType": SERVICE_TYPE,
@@ -231,13 +231,13 @@ class Service(Timed[ServiceSpec, ServiceStep]):
 
 
 def _on_top(state: ServiceStep, step: ServiceStep) -> ServiceStep:
-    """Return a step with what it leaves open filled from the state before it."""
+    """Fill the gaps of a step from the state before it."""
     return replace(step, **{name: getattr(state, name) for name in _STATE if getattr(step, name) is None})
 
 
 def time_text(moment: datetime, kind: str) -> str | None:
     """
-    Return a time as an answer has it, or None if it does not.
+    Return a time as an answer writes it; None if the answer leaves it out.
 
     :param kind: the ``time_format`` or ``unfinished_time`` of :class:`.behaviour.Behaviour`.
     """

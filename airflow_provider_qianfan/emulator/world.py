@@ -1,4 +1,4 @@
-"""The emulated platform: what is on its shelves, its accounts and its clock. No HTTP here."""
+"""The emulated platform: its tasks, model versions and services, its accounts and its clock. No HTTP here."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Call:
     """
     One request to the platform API, as the emulator saw it.
 
-    :param time: world time.
-    :param path: of the URL.
-    :param action: the ``Action`` of the query, "" without one.
-    :param raw: the body; of a long one, the first 8 KiB.
-    :param status: HTTP status of the answer.
-    :param code: the error code of the answer, if it was the platform's own error.
-    :param access_key_id: of the ``Authorization`` header, not necessarily a valid one; None without one.
+    :param time: the world time of the request.
+    :param path: the path of the URL.
+    :param action: the ``Action`` of the query; empty without one.
+    :param raw: the body; only the first 8 KiB of a longer one.
+    :param status: the HTTP status of the answer.
+    :param code: the error code of the answer; None unless the platform itself answered with an error.
+    :param access_key_id: the Access Key ID in the ``Authorization`` header, valid or not; None without one.
     """
 
     time: datetime
@@ -53,7 +53,7 @@ class Call:
     access_key_id: str | None
 
     def __post_init__(self) -> None:
-        """Keep no more than a part of what is long; a client decides how long it is."""
+        """Keep only a part of long values: the client decides how long they are."""
         object.__setattr__(self, "raw", self.raw[:KEPT_OF_A_CALL])
         object.__setattr__(self, "path", self.path[:_KEPT_OF_A_NAME])
         object.__setattr__(self, "action", self.action[:_KEPT_OF_A_NAME])
@@ -62,7 +62,7 @@ class Call:
 
     @property
     def body(self) -> Any:
-        """The parsed JSON body, or its text if it is not JSON or is cut."""
+        """The parsed JSON body; or its text, if the body is not JSON or was cut."""
         try:
             return read_json(self.raw)
         except ScenarioError:
@@ -71,15 +71,15 @@ class Call:
 
 class World:
     """
-    The emulated platform, and all that whoever runs it can do to it.
+    The emulated platform, and everything that you can do to it.
 
-    ``tasks``, ``models`` and ``services`` are dictionaries by id that can also ``add``, ``change`` and
-    ``remove`` (:class:`.shelf.Shelf`); ``shelves`` has them by these names. ``behaviour``, ``accounts``,
-    ``faults`` and ``stubs`` may be changed at any time. To have a version in ``models`` that a task has just
-    produced, call ``models.existing()`` first.
+    ``tasks``, ``models`` and ``services`` are dictionaries by ID with three more methods: ``add``, ``change``
+    and ``remove`` (:class:`.shelf.Shelf`). ``shelves`` holds the three by these names. You may change
+    ``behaviour``, ``accounts``, ``faults`` and ``stubs`` at any time. ``models`` shows a version that a task
+    has just produced only after you call ``models.existing()``.
 
-    :param scenario: see :func:`.scenario.load`; default: no tasks, one account.
-    :param clock: world time; default: the real one.
+    :param scenario: anything that :func:`.scenario.load` accepts. Default: no tasks, one account.
+    :param clock: the clock for world time. Default: the real one.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class World:
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the beginning of the scenario; the clock goes on, the scenario starts now."""
+        """Start the scenario again. World time goes on: the scenario begins now."""
         with self.lock:
             self.started = self.clock.now()
             self.behaviour: Behaviour = replace(self.scenario.behaviour)
@@ -138,24 +138,29 @@ class World:
 
     def server_time(self, skew: float = 0.0) -> datetime:
         """
-        Return what the server thinks the time is, for signatures and the ``Date`` header.
+        Return the time of the server, for signatures and the ``Date`` header.
 
-        :param skew: seconds by which its clock is ahead.
+        :param skew: seconds by which the server's clock is ahead.
         """
         world = self.behaviour.signature_clock == "world"
         return shifted(self.now if world else datetime.now(UTC), skew)
 
     def advance(self, seconds: float) -> None:
-        """Move world time forward by ``seconds``."""
+        """
+        Move world time forward.
+
+        :param seconds: world seconds.
+        :raises ValueError: if ``seconds`` is negative, or world time would end.
+        """
         self.clock.advance(seconds)
 
     def next_number(self, kind: str) -> str:
-        """Return the number of the next thing of a kind that an action creates: 0001, 0002, …."""
+        """Return the number of the next task or service that a client creates: 0001, 0002, …."""
         self._created[kind] += 1
         return f"{self._created[kind]:04d}"
 
     def produce_models(self) -> None:
-        """Bring the versions into the world that tasks have produced by now."""
+        """Add the model versions that tasks have produced by now."""
         now = self.now
         for task in self.tasks.values():
             source = self.models.get(task.spec.source_model_id)
@@ -176,28 +181,32 @@ class World:
                 self.models[step.model_id] = Model(step.model_id, spec, task.at(step))
 
     def change_behaviour(self, behaviour: Behaviour) -> None:
-        """Take over all switches of another behaviour."""
+        """Take over all settings of another behaviour."""
         for item in fields(Behaviour):
             setattr(self.behaviour, item.name, getattr(behaviour, item.name))
 
     def count(self, action: str) -> int:
-        """Return how many of the last 20,000 calls were of an action, whatever the answer."""
+        """
+        Count the calls of an action among the last 20,000 calls, whatever the answer was.
+
+        :param action: the name of the action, such as ``DescribeModelCompTasks``.
+        """
         return sum(call.action == action for call in list(self.calls))
 
     def record(self, call: Call) -> None:
-        """Add to the call log, and forget the oldest call of a full one."""
+        """Add a call to the call log. If the log is full, forget the oldest call."""
         self.calls.append(call)
         del self.calls[:-CALLS_KEPT]
         if self.on_call is not None:
             self.on_call(call)
 
     def refused(self, method: str, path: str, status: int, why: str) -> None:
-        """Tell of a request that has reached neither API, unescaped; the call log does not keep it."""
+        """Tell of a request that reached neither API, unescaped. The call log does not keep it."""
         if self.on_refusal is not None:
             self.on_refusal(f"{self.now:%H:%M:%S} {method} {path} {status} refused: {why}")
 
     def due_faults(self, action: str) -> list[Fault]:
-        """Count a call and return the faults that strike it."""
+        """Count a call, and return the faults that strike it."""
         with self.lock:
             elapsed = self.elapsed
             return [fault for fault in self.faults if fault.action in ("*", action) and fault.due(elapsed)]

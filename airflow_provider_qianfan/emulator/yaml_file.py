@@ -1,4 +1,4 @@
-"""Read YAML that may be anybody's: plain values only, of a bounded size."""
+"""Read YAML from an untrusted file: plain values only, and of limited size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from airflow_provider_qianfan.emulator.schema import DEEPEST, ScenarioError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Bytes of a scenario file; the longest that comes with the emulator has a thousand.
+#: Bytes of a scenario file. The longest built-in one has about a thousand.
 LONGEST_FILE = 256 * 1024
-#: Values in a scenario, those behind an alias counted each time they are used.
+#: Values in a scenario. Those behind an alias count each time they are used.
 MOST_VALUES = 20_000
 
 
@@ -22,7 +22,7 @@ def read_text(path: str | Path) -> str:
     """
     Return the text of a file.
 
-    :raises OSError, ValueError: if it cannot be read.
+    :raises OSError, ValueError: if the file cannot be read.
     """
     with Path(path).open("rb") as file:
         raw = file.read(LONGEST_FILE + 1)
@@ -33,12 +33,12 @@ def read_text(path: str | Path) -> str:
 
 def parse(text: str) -> Any:
     """
-    Return what a YAML text says.
+    Return the value of a YAML text.
 
-    Aliases may repeat a value. A value that contains itself, and aliases of aliases that grow without bounds
-    ("billion laughs"), are refused before anything is built.
+    Aliases may repeat a value. Two things are refused before anything is built: a value that contains itself,
+    and aliases of aliases that grow without limit ("billion laughs").
 
-    :raises ScenarioError: if it is not YAML, contains itself, or is too large or too deep.
+    :raises ScenarioError: if the text is not YAML, or the value contains itself, or is too large or too deep.
     """
     try:
         return _parsed(text)
@@ -62,7 +62,7 @@ def _parsed(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that gives up on what is too deep at once; PyYAML takes seconds to do so."""
+    """A safe loader that gives up at once if a value is too deep. PyYAML takes seconds for that."""
 
     _depth = 0
 
@@ -88,7 +88,7 @@ def _check_size(root: yaml.Node) -> None:
 
 
 def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield every node as often as it is used."""
+    """Yield each node, as often as it is used."""
     ahead: list[tuple[yaml.Node, tuple[yaml.Node, ...]]] = [(root, ())]
     while ahead:
         node, above = ahead.pop()

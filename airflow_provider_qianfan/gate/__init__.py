@@ -1,5 +1,5 @@
 """
-The decision: which task is meant, and what it means for a wait. Imports ``api``, and no Airflow.
+The decision: which task is meant, and whether a wait goes on. Imports ``api``, and no Airflow.
 
-Never opens a socket, and never changes the platform. Gets the time as a parameter, and yields what to ask.
+Never opens a socket, and never changes the platform. Gets the time as a parameter, and yields requests.
 """

@@ -35,6 +35,9 @@ _FORMS = {
     "service_id": "svco-",
 }
 
+TIMES = frozenset({"created_after", "finished_after"})
+"""The arguments that take a point in time, or a span before the start of the run."""
+
 _CONFIG = "{'strategy': 'Quantization', 'weight': 'INT8-PTQ'}"
 UNITS = "deploymentComputeUnitList"
 _DEPLOYMENT = f"{{'replicasCount': 1, '{UNITS}': [{{'instanceId': 'unit-…', 'deploymentReplicasCount': 1}}]}}"
@@ -59,8 +62,8 @@ def check_literal(argument: str, value: object) -> None:
     """
     if is_rendered_later(value):
         return
-    if argument == "created_after":
-        check_since(argument, value)
+    if argument in TIMES:
+        read_since(argument, value, datetime.now(UTC))
     else:
         check_text(argument, value)
 
@@ -89,18 +92,18 @@ def check_text(argument: str, value: object) -> str:
     """
     if value is not None and not isinstance(value, str):
         raise ValueError(
-            f"{argument}={clean(repr(value))} is not text, but of type {type(value).__name__}. If it comes"
-            " from a template, native rendering (render_template_as_native_obj=True) made that of it: write"
-            " the template so that text comes out. If it comes from an upstream task, let that return text."
+            f"{argument}={clean(repr(value))} is not text, but of type {type(value).__name__}. If a template"
+            " made it, native rendering (render_template_as_native_obj=True) turned its text into that: write"
+            " the template so that it renders to text. If an upstream task made it, return text there."
             f" Or leave {argument} out."
         )
     if value is None or value.strip().lower() in _NOT_A_VALUE:
         raise ValueError(
-            f"{argument}={clean(repr(value))} tells nothing. Pass the value itself, or leave {argument} out;"
-            " if it comes from an upstream task, check what that task returned."
+            f"{argument}={clean(repr(value))} holds no value. Pass a value, or leave {argument} out. If it"
+            " comes from an upstream task, check what that task returned."
         )
     if value != value.strip():
-        raise ValueError(f"{argument}={clean(repr(value))} has blanks around it. Remove them.")
+        raise ValueError(f"{argument}={clean(repr(value))} begins or ends with blanks. Remove them.")
     unfit = UNSTORABLE if argument == "description" else _UNFIT
     if unfit.search(value) or (argument.endswith("_id") and not value.isprintable()):
         raise ValueError(
@@ -111,7 +114,7 @@ def check_text(argument: str, value: object) -> str:
     for other, kind in _KINDS.items():
         if form not in (None, other) and value.startswith(other):
             raise ValueError(
-                f"{argument}={clean(repr(value))} is the id of {kind} ({other}…). Pass that of"
+                f"{argument}={clean(repr(value))} is the id of {kind} ({other}…). Pass the id of"
                 f" {_KINDS[form]} ({form}…)."
             )
     return plain_text(value)
@@ -146,28 +149,16 @@ def check_time(argument: str, value: object) -> datetime:
         raise ValueError(f"{argument}={clean(repr(value))} is out of range.") from None
 
 
-def check_since(argument: str, value: object) -> None:
-    """
-    Check a point in time as :func:`check_time` does, or a span of time before the start of the DAG run.
-
-    :raises ValueError: if it is neither.
-    """
-    if isinstance(value, timedelta):
-        check_seconds(argument, value, 0.0)
-    else:
-        check_time(argument, value)
-
-
 def read_since(argument: str, value: object, run_started: datetime | None) -> datetime:
     """
-    Read what :func:`check_since` checks.
+    Read a point in time as :func:`check_time` does, or a span of time before the start of the DAG run.
 
-    :param run_started: when the DAG run started; None if that is not known.
-    :raises ValueError: if it tells no point in time.
+    :param run_started: when the DAG run started; None if Airflow does not say.
+    :raises ValueError: if the value is neither, or the span tells no point in time.
     """
     if not isinstance(value, timedelta):
         return check_time(argument, value)
-    check_seconds(argument, value, 0.0)
+    check_seconds(argument, value)
     if run_started is None:
         raise ValueError(
             f"{argument}={clean(repr(value))} counts back from the start of the DAG run, and Airflow does not"
@@ -183,11 +174,12 @@ def _how_a_number_came(value: object) -> str:
     if isinstance(value, str) or value is None:
         return ""
     return (
-        " If it comes from a template, native rendering (render_template_as_native_obj=True) made that of it."
+        " If a template made it, native rendering (render_template_as_native_obj=True) turned its text into"
+        " that."
     )
 
 
-def check_seconds(argument: str, value: float | timedelta | None, default: float) -> float:
+def check_seconds(argument: str, value: float | timedelta | None, default: float = 0.0) -> float:
     """
     Read a span of time.
 

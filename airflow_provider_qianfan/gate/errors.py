@@ -1,4 +1,4 @@
-"""Final errors, without Airflow. ``exceptions.py`` has one of the same name that Airflow does not retry."""
+"""Final errors, without Airflow. ``exceptions.py`` has one of each name that Airflow does not retry."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Error = TypeVar("_Error", bound="QianfanGateError")
 
 class QianfanGateError(Exception):
     """
-    The gate stays shut, for good.
+    The gate stays shut for good.
 
-    :class:`airflow_provider_qianfan.exceptions.QianfanGateError` says what its attributes are.
+    :class:`airflow_provider_qianfan.exceptions.QianfanGateError` describes the attributes.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class QianfanTaskFailedError(QianfanGateError):
 
 
 class QianfanTaskAmbiguousError(QianfanGateError):
-    """Several model compression tasks fit, and nothing tells which one is meant."""
+    """Several model compression tasks match, and nothing tells them apart."""
 
 
 class QianfanTaskNotFoundError(QianfanGateError):
-    """The model compression task with the given id is not there, or is not the one described."""
+    """No model compression task has the given ID, or that task does not match the other criteria."""
 
 
 class QianfanTaskExistsError(QianfanGateError):
-    """The model compression task was created before, and ``if_exists="fail"``."""
+    """An earlier try created the model compression task, and ``if_exists="fail"``."""
 
 
 class QianfanResourceFailedError(QianfanGateError):
@@ -64,15 +64,15 @@ class QianfanResourceFailedError(QianfanGateError):
 
 
 class QianfanResourceAmbiguousError(QianfanGateError):
-    """Several services carry the mark of one task, and nothing tells which one is meant."""
+    """Several services carry the mark of one Airflow task, and nothing tells them apart."""
 
 
 class QianfanResourceNotFoundError(QianfanGateError):
-    """The model version or the service with the given id is not there."""
+    """No model version or service has the given ID."""
 
 
 class QianfanResourceExistsError(QianfanGateError):
-    """The service was created before, and ``if_exists="fail"``."""
+    """An earlier try created the service, and ``if_exists="fail"``."""
 
 
 class QianfanModelIdMissingError(QianfanGateError):
@@ -80,11 +80,11 @@ class QianfanModelIdMissingError(QianfanGateError):
 
 
 class QianfanModelUnusableError(QianfanGateError):
-    """The model version cannot be compressed or deployed, and waiting will not help."""
+    """The model version cannot be compressed or deployed, and waiting does not help."""
 
 
 def of_task(task: ModelCompTask) -> dict[str, str | None]:
-    """Return what an error about a task says beside its message."""
+    """Return the attributes of an error about a task."""
     return {
         "model_comp_task_id": task.id,
         "source_model_id": task.source_model_id,

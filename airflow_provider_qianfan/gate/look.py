@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 DETAIL_TRIES = 3
 DETAIL_PAUSE = 2.0
-"""Seconds between two questions for a produced model that is not there yet."""
+"""Seconds between two requests for a produced model that is not there yet."""
 
 Target = Selector | Resource
 
 
 def target_of(event: Mapping[str, Any]) -> object:
-    """Return the target in a trigger's event, as JSON; None if there is none. Once it was ``selector``."""
+    """Return the target in a trigger's event, as JSON; None without one. Its older name was ``selector``."""
     return event.get("target") or event.get("selector")
 
 
 def target_from_json(value: object) -> Target | None:
-    """Read what ``to_json`` of a target wrote, maybe in another version; None unless it is whole."""
+    """Read what ``to_json`` of a target wrote, maybe in another version; None if anything is missing."""
     if isinstance(value, Mapping) and "resource" in value:
         return Resource.from_json(value)
     return Selector.from_json(value)
@@ -45,7 +45,7 @@ def take_look(
     exchange: Exchange, target: Target, memory: Memory, *, settle: float, clock: Callable[[], float]
 ) -> Steps[Verdict]:
     """
-    Look at any target. If a compression task opens the gate and its model has to be ready, look at that, too.
+    Look at a target. If a compression task has succeeded, look at its model, too, if that has to be ready.
 
     :raises QianfanError: if the platform gave no complete answer.
     """
@@ -62,14 +62,14 @@ def take_look(
 
 
 def judge(target: Target, found: Found, memory: Memory, now: float, *, settle: float) -> Verdict | NeedDetail:
-    """Draw the verdict from what was read for many, without asking for more."""
+    """Draw the verdict from a reading for many waits, without another request."""
     if isinstance(target, Selector):
         return decide(found.tasks, target, memory, now, settle=settle, absence=found.absence)
     return decide_resource(found.row, target, memory, now, settle=settle, absence=found.absence)
 
 
 def next_target(target: Target, verdict: Verdict | NeedDetail) -> Resource | None:
-    """Tell what else has to be waited for before the gate may open."""
+    """Return what else has to be ready before the gate may open; None if nothing has."""
     if isinstance(target, Selector) and target.model_ready and isinstance(verdict, Open):
         return Resource(MODEL, verdict.model_id)
     return None
@@ -86,7 +86,7 @@ def look(
     found = yield from read_candidates(exchange, selector)
     confirmed = False
     if memory.forgetful and found.absence is not None:
-        # Nobody remembers whether the task was there before. So one miss does not prove that it is gone.
+        # Nothing is remembered of earlier looks: one miss does not prove that the task is gone.
         for _ in range(DETAIL_TRIES - 1):
             yield Sleep(DETAIL_PAUSE)
             found = yield from read_candidates(exchange, selector)
@@ -106,7 +106,7 @@ def look(
         if isinstance(verdict, NeedDetail):
             details[verdict.task_id] = yield from _detail(exchange, verdict)
         elif isinstance(verdict, Open) and found.pages > 1 and not confirmed:
-            # Pages are no snapshot: a newer task may have moved to one that had been read.
+            # Pages are no snapshot: a newer task may have moved to a page that was already read.
             confirmed = True
             again = yield from read_candidates(exchange, selector)
             tasks = {task.id: task for task in (*found.tasks, *again.tasks)}
@@ -121,7 +121,7 @@ class Found:
     What was read.
 
     :param tasks: model compression tasks.
-    :param pages: how many pages of the list they took.
+    :param pages: how many pages the list had.
     :param absence: what the platform said, if the given id is not there; else None.
     :param row: a resource of another kind.
     """
@@ -133,7 +133,7 @@ class Found:
 
 
 def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:
-    """Read the tasks among which the meant one is. If its id is given, return that one alone."""
+    """Read the tasks that may match. If an id is given, read only that task."""
     pinned = selector.model_comp_task_id
     if pinned is None:
         reading = yield from read_tasks(exchange, selector.source_model_id)
@@ -152,8 +152,8 @@ def read_given(
     """
     Read the task with an id.
 
-    How an unknown id is refused is not documented. So a refusal proves nothing, and the list has the last
-    word.
+    The documentation does not say how the platform refuses an unknown id. So a refusal proves nothing, and
+    the list decides.
 
     :param find_in_list: finds the task in the whole list.
     """
@@ -170,7 +170,7 @@ def read_given(
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:
-    """Ask for one task. If its produced model is missing, ask a few times: it may only be late."""
+    """Ask for one task. If the produced model is missing, ask a few more times: it may only be late."""
     task: ModelCompTask | None = None
     for attempt in range(DETAIL_TRIES if need.required else 1):
         if attempt:

@@ -1,4 +1,4 @@
-"""What one wait remembers between its looks, the limits it keeps, and the lines it writes."""
+"""What a wait remembers between its looks, its limits, and the lines that it logs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HEARTBEAT = 600.0
 """Seconds between two lines while nothing changes."""
 
 ALARM = 300.0
-"""Seconds between two lines while the platform is lost."""
+"""Seconds between two lines while the platform gives no healthy answer."""
 
 DEFAULT_POKE_INTERVAL = 60.0
 """Seconds between two looks."""
 
 DEFAULT_SETTLE = 120.0
-"""Seconds in which a task id that was just given out may still be missing."""
+"""Seconds that the platform may take to show what was just created or changed."""
 
 DEFAULT_MAX_UNHEALTHY = 3600.0
 DEFAULT_AUTH_GRACE = 600.0
@@ -43,7 +43,7 @@ _NOTES_KEPT = 50
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether it can be a time."""
+    """Tell whether a value is a finite number, and so may be a time."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer that no float can hold
@@ -59,11 +59,11 @@ _FITS: dict[str, Callable[[object], bool]] = {
     "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(is_number, value.values())),
     "Health": lambda value: isinstance(value, dict),
 }
-"""What can be meant, by the type of a field."""
+"""Checks of a value, by the type of its field."""
 
 
 class Observer(StrEnum):
-    """Who looks at the platform for a wait. Their networks and their connections may differ."""
+    """Who looks at the platform for a wait. Two observers may have different networks and connections."""
 
     WORKER = "worker"
     TRIGGERER = "triggerer"
@@ -74,13 +74,14 @@ class Health:
     """
     What one observer gets from the platform. All times are seconds since the epoch.
 
-    :param healthy_at: when it last got a complete answer.
+    :param healthy_at: when the observer last got a complete answer.
     :param lost_since: since when it gets no answer; None while it gets answers.
-    :param refused_since: since when its key is refused.
-    :param unusable_since: since when its connection's settings, or its environment's, cannot be used.
-    :param got: where it runs, and its last error.
-    :param excused: whether its time was up while another observer got an answer. Its next failure is final.
-    :param again_at: when it was to look again; None if that is not planned.
+    :param refused_since: since when the platform refuses its key.
+    :param unusable_since: since when the settings of its connection or environment cannot be used.
+    :param got: where the observer runs, and its last error.
+    :param excused: whether the observer's time was up while another one got answers. Its next failure is
+        final.
+    :param again_at: when the observer will look again; None if nothing is planned.
     """
 
     healthy_at: float | None = None
@@ -106,23 +107,24 @@ class Memory:
     """
     The memory of one wait. All times are seconds since the epoch.
 
-    It travels from the worker to the trigger and back as JSON, between versions of this provider that may
-    differ. The JSON has no defaults in it. So defaults must not change, nor those of :class:`Health`.
+    It travels as JSON from the worker to the trigger and back. The two may run different versions of this
+    provider. The JSON leaves out defaults. So never change a default here or in :class:`Health`.
 
-    :param started: when the first look of this try was taken.
+    :param started: when this try first looked.
     :param deadline: when the wait must end; None if another version did not say.
-    :param deadline_is_execution_timeout: which limit the deadline comes from.
-    :param forgetful: whether nothing but ``started`` was remembered from the looks before this one.
+    :param deadline_is_execution_timeout: whether the deadline comes from ``execution_timeout``, not
+        ``timeout``.
+    :param forgetful: whether the looks before this one left nothing but ``started``.
     :param state: what was last seen.
-    :param said: what the last line was about.
+    :param said: the subject of the last line.
     :param selected: the task that counted at the last look.
-    :param last_healthy: when the platform last gave anybody a complete answer; None if it has not yet.
-    :param absent_since: since when no task fits; None while one does.
+    :param last_healthy: when any observer last got a complete answer; None if none has yet.
+    :param absent_since: since when no task matches; None while one does.
     :param worker: what the workers get.
     :param triggerer: what the triggerer gets.
     :param spoke: when the last line was written.
     :param noted: when each warning was last given.
-    :param try_number: of which try it is; None if another version did not say.
+    :param try_number: the number of the try; None if another version did not say.
     """
 
     started: float
@@ -146,7 +148,7 @@ class Memory:
 
     @classmethod
     def from_json(cls, value: object, *, now: float) -> Memory:
-        """Read what :meth:`to_json` wrote, maybe in another version: unknown keys are ignored."""
+        """Read what :meth:`to_json` wrote, maybe in another version. Unknown keys are ignored."""
         known = _known(cls, value)
         for observer in Observer:
             if observer in known:
@@ -154,7 +156,7 @@ class Memory:
         return cls(**{"started": now, **known})
 
     def health_of(self, observer: Observer) -> Health:
-        """Tell what an observer gets."""
+        """Return what an observer gets."""
         return self.worker if observer is Observer.WORKER else self.triggerer
 
     def with_health(self, observer: Observer, health: Health) -> Memory:
@@ -183,7 +185,7 @@ def _changed(now: Memory | Health, before: Memory | Health) -> dict[str, Any]:
 
 
 def _known(cls: type[Memory | Health], value: object) -> dict[str, Any]:
-    """Take what is known here, and can be meant, from what any version wrote."""
+    """Take the known and valid values from what any version wrote."""
     given = value if isinstance(value, Mapping) else {}
     return {
         each.name: given[each.name] for each in fields(cls) if _FITS[str(each.type)](given.get(each.name))
@@ -192,9 +194,9 @@ def _known(cls: type[Memory | Health], value: object) -> dict[str, Any]:
 
 class Run(NamedTuple):
     """
-    One run of an observer, from which its looks are taken.
+    One run of an observer, in which it takes its looks.
 
-    :param began: when it began, in seconds since the epoch.
+    :param began: when the run began, in seconds since the epoch.
     """
 
     observer: Observer
@@ -202,18 +204,17 @@ class Run(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it runs."""
+        """Where the run takes place."""
         return f"the {self.observer} on {_HOST}"
 
 
 class Limits(NamedTuple):
     """
-    How long trouble may last. Each observer has a clock of its own.
+    How long trouble may last. Each observer counts by itself.
 
-    :param max_unhealthy: seconds without one healthy answer; where nothing is remembered, ``timeout`` alone
-        counts.
-    :param auth_grace: seconds for which a key that once worked may be refused, and seconds for which settings
-        that once worked may be unusable; where nothing is remembered, they count from the first look.
+    :param max_unhealthy: seconds without a healthy answer. If nothing is remembered, only ``timeout`` counts.
+    :param auth_grace: seconds for which a key that has worked may be refused, and seconds for which settings
+        that have worked may be unusable. If nothing is remembered, both count from the first look.
     """
 
     max_unhealthy: float = DEFAULT_MAX_UNHEALTHY
@@ -231,10 +232,10 @@ def after_look(
     memory: Memory, verdict: Verdict, now: float, next_look_in: float, observer: Observer
 ) -> tuple[Memory, list[Line]]:
     """
-    Remember a healthy look that left the gate shut or ended the wait, and say what is worth saying.
+    Remember a healthy look, and return the lines that are worth logging.
 
     :param next_look_in: seconds to the next look.
-    :param observer: who took it.
+    :param observer: who took the look.
     """
     memory, lines = _give_notes(memory, verdict.notes, now)
     memory = memory.answered(observer, now)
@@ -259,17 +260,17 @@ def after_failure(
     memory: Memory, error: QianfanError, now: float, limits: Limits, run: Run
 ) -> tuple[Memory, list[Line]]:
     """
-    Remember a look that failed.
+    Remember a failed look.
 
-    ``max_unhealthy`` counts by the observer's own clock. It begins at the observer's last healthy answer, or
-    at the beginning of its run if that is later: a worker that did not look for an hour was not without
-    answers for an hour. A worker that failed, and was not needed again until long after its next look was
-    due, begins anew.
+    ``max_unhealthy`` counts separately for each observer. It counts from the observer's last healthy answer,
+    or from the beginning of its run if that is later: a worker that did not look for an hour was not without
+    answers for an hour. If a worker failed, and is called again long after its next look was due, it begins
+    to count anew.
 
-    :param run: of which the look was a part.
-    :raises QianfanError: if the wait must not go on: the error is about the request, the key was refused or
-        the settings were unusable before they ever worked or for longer than ``auth_grace``, or there was no
-        healthy answer for ``max_unhealthy``.
+    :param run: the run that the look was a part of.
+    :raises QianfanError: if the wait must not go on. Either the error is about the request; or the key was
+        refused, or the settings were unusable, before they ever worked or for longer than ``auth_grace``; or
+        there was no healthy answer for ``max_unhealthy``.
     """
     health = memory.health_of(run.observer)
     if health.again_at is not None and run.began > health.again_at + HEARTBEAT:
@@ -295,7 +296,11 @@ def after_failure(
         ) from None
     answers = _answers(memory, run.observer, now)
     text = f"The platform gave no healthy answer ({answers}); looking again. {error}"
-    return _alarm(memory, "the platform gives no healthy answer", logging.WARNING, text, now)
+    level = logging.WARNING
+    if memory.last_healthy is None and isinstance(error, QianfanTransientError) and not error.sent:
+        text += " No request reached it. Check the connection's host and proxy."
+        level = logging.ERROR
+    return _alarm(memory, "the platform gives no healthy answer", level, text, now)
 
 
 def _to_be_corrected(
@@ -304,7 +309,7 @@ def _to_be_corrected(
     """
     If the wait has worked before, go on for a while, so that somebody can correct the key or the setting.
 
-    :raises QianfanError: if it never worked, or the time for that is over.
+    :raises QianfanError: if the wait never worked, or the time to correct it is over.
     """
     if memory.last_healthy is None and not memory.forgetful:
         raise error
@@ -326,7 +331,7 @@ def reworded(error: QianfanError, text: str) -> QianfanError:
 
 def failure_to_json(error: QianfanError, run: Run) -> dict[str, Any] | None:
     """
-    Say to another observer what a run ended with.
+    Tell another observer the error that a run ended with.
 
     :returns: plain JSON values; None if the error is not about the network, the key or the settings. Then the
         other observer has to look for itself.
@@ -354,10 +359,10 @@ def failure_from_json(value: object) -> QianfanError | None:
 
 def backoff(health: Health, now: float, limits: Limits) -> float:
     """
-    Tell for how many seconds an observer that fails is left alone.
+    Return for how many seconds to leave a failing observer alone; 0 if all is well.
 
-    It is left alone for as long as it has failed so far, for ten minutes at most, and never beyond the time
-    at which the wait fails. 0 if all is well.
+    The time is as long as the observer has failed so far, but at most ten minutes, and never beyond the
+    moment at which the wait fails.
     """
     if health.failing_since is None:
         return 0.0
@@ -375,18 +380,18 @@ def backoff(health: Health, now: float, limits: Limits) -> float:
 
 def interval_after(elapsed: float, shortest: float, longest: float | None) -> float:
     """
-    Tell how many seconds may lie between two looks.
+    Return how many seconds may lie between two looks.
 
     :param elapsed: seconds since the first look.
     :param shortest: seconds; no interval is shorter.
-    :param longest: seconds; up to this, intervals grow: each is as long as all before it together. None: they
-        do not grow.
+    :param longest: seconds. Up to this length, each interval is as long as all before it together. None:
+        intervals do not grow.
     """
     return shortest if longest is None else max(shortest, min(longest, elapsed))
 
 
 def _answers(memory: Memory, observer: Observer, now: float) -> str:
-    """Say when an observer last got a healthy answer, and when anybody did."""
+    """Say when an observer last got a healthy answer, and when any observer did."""
     health = memory.health_of(observer)
     if memory.last_healthy is None or health.healthy_at == memory.last_healthy or health.lost_since is None:
         return _last_answer(memory, now)
@@ -403,7 +408,7 @@ def _last_answer(memory: Memory, now: float) -> str:
 
 
 def timeout_message(memory: Memory, now: float, limit: str) -> str:
-    """Say what was known of the wait when its time was up; ``limit`` is the argument that limits it."""
+    """Say what was known of the wait when its time was up. ``limit`` names the argument that limits it."""
     text = (
         f"Timed out after {duration(now - memory.started)} ({limit}); the gate stays shut."
         f" Last seen: {memory.state or 'nothing'}. Healthy answers: {_last_answer(memory, now)}."

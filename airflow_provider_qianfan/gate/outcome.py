@@ -1,4 +1,4 @@
-"""What the gate concludes from what was read: wait, open, fail, or ask for detail first."""
+"""What the gate concludes from a reading: wait, open, fail, or ask for details first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
 
 _SHOWN = 10
-"""Tasks that one line names."""
+"""How many tasks one line names."""
 
 Details = Mapping[str, ModelCompTask | None]
 
@@ -53,12 +53,12 @@ def decide(
     Draw the verdict from one complete reading.
 
     :param tasks: all tasks that were read, each once.
-    :param selector: which one is meant.
+    :param selector: which task is meant.
     :param memory: what this wait remembers.
     :param now: seconds since the epoch.
-    :param details: answers of the detail action; None for one that told nothing.
+    :param details: answers of the detail action; None for an answer without a task.
     :param settle: seconds for which a given task id may be missing.
-    :param absence: what the platform said of the given task id.
+    :param absence: what the platform said about the given task id.
     """
     details = details or {}
     if selector.model_comp_task_id is not None:
@@ -89,7 +89,7 @@ def decide(
 
 
 def _outcome(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -> Verdict | NeedDetail:
-    """Look up the outcome table for one selected task."""
+    """Draw the verdict for the one selected task."""
     if task.status == SUCCEEDED:
         return _succeeded(task, details, notes)
     if task.status == FAILED:
@@ -145,7 +145,7 @@ def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -
 def _outcome_of_all(
     candidates: Sequence[ModelCompTask], details: Details, notes: tuple[Note, ...]
 ) -> Verdict | NeedDetail:
-    """Each of several might be the newest: open only if it makes no difference which."""
+    """Any of several tasks may be the newest: open only if they all lead to the same model."""
     outcomes = []
     for task in candidates:
         outcome = _outcome(task, details, ())
@@ -168,7 +168,7 @@ def _outcome_of_all(
 
 
 def usable_model_id(task: ModelCompTask) -> bool:
-    """Tell whether the task names a produced model that is not the model it was made from."""
+    """Tell whether the task names a produced model other than its source model."""
     model_id = task.model_id
     return (
         model_id is not None
@@ -223,8 +223,8 @@ def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
 def _ambiguous(why: str, tasks: Sequence[ModelCompTask]) -> QianfanTaskAmbiguousError:
     listed = _list_of(tasks, describe, "; ")
     return QianfanTaskAmbiguousError(
-        f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Say which one"
-        " is meant by model_comp_task_id, or narrow them down by name or created_after.",
+        f"{len(tasks)} model compression tasks {why}: {listed}. The gate stays shut. Pass"
+        " model_comp_task_id, or narrow the choice down by name or created_after.",
         source_model_id=tasks[0].source_model_id,
     )
 

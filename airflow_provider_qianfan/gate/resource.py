@@ -1,4 +1,4 @@
-"""What a wait for a model version or a service concludes from what was read."""
+"""What a wait for a model version or a service concludes from a reading."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def _is_id(value: object) -> TypeGuard[str]:
 @dataclass(frozen=True, slots=True)
 class Resource:
     """
-    The resource that is waited for.
+    The resource to wait for.
 
-    :param kind: what it is.
-    :param id: its id.
-    :param model_id: the model version that it has to serve, if it serves one.
+    :param kind: the kind of the resource.
+    :param id: the id of the resource.
+    :param model_id: the model version that the resource has to serve, if it serves one.
     """
 
     kind: Kind
@@ -40,7 +40,7 @@ class Resource:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Resource | None:
-        """Read what :meth:`to_json` wrote; None unless it is whole."""
+        """Read what :meth:`to_json` wrote; None if anything is missing."""
         kind, given, model_id = KINDS.get(str(value.get("resource"))), value.get("id"), value.get("model_id")
         if kind is None or not _is_id(given):
             return None
@@ -64,9 +64,9 @@ def decide_resource(
     """
     Draw the verdict.
 
-    :param row: what was read; None if it is not there.
-    :param settle: seconds for which it may be missing: it may have been made a moment ago.
-    :param absence: what the platform said of its id.
+    :param row: what was read; None if the resource is not there.
+    :param settle: seconds for which the resource may be missing: it may have been created a moment ago.
+    :param absence: what the platform said about the id.
     """
     if row is None:
         return _absent(wanted, memory, now, settle, absence)
@@ -88,7 +88,7 @@ def decide_resource(
 
 
 def _serving(row: Row, wanted: Resource) -> Verdict:
-    """Tell whether it is the wanted model version that is served, and will be."""
+    """Tell whether the service serves the wanted model version, and no update will change that."""
     if row.model_id != wanted.model_id:
         state = f"{wanted} serves {clean(row.model_id or 'no model', 80)}, not {clean(wanted.model_id, 80)}"
         return Wait(state, selected=row.id)

@@ -1,8 +1,8 @@
 """
 Which task is meant.
 
-The list's order is not documented and its filter may be ignored, so every row is checked here and the newest
-is found by its ``createTime``, never by its place.
+The documentation does not give the order of the list, and the platform may ignore the filter. So the gate
+checks every row, and finds the newest by its ``createTime``, not by its place.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _STATUSES_SHOWN = 10
 @dataclass(frozen=True, slots=True)
 class Selector:
     """
-    What tells the meant task from all others; every given criterion must hold.
+    The criteria for the task that is meant. A task has to meet all that are given.
 
     :param source_model_id: the model version being compressed.
     :param model_comp_task_id: the task itself.
     :param name: the task's name.
-    :param created_after: the task was not created before this, compared at whole seconds.
-    :param if_several: whether two tasks that are under way at once are an error, or the newest of all counts.
-    :param run_started: when the DAG run started; only to warn of a task that is older.
+    :param created_after: the task was created at this time or later, compared in whole seconds.
+    :param if_several: whether two unfinished tasks are an error, or the newest task counts.
+    :param run_started: when the DAG run started, to warn of an older task.
     :param model_ready: whether the produced model version has to be ready, too.
     """
 
@@ -57,7 +57,7 @@ class Selector:
 
     @classmethod
     def from_json(cls, value: object) -> Selector | None:
-        """Read what :meth:`to_json` wrote; None unless it is whole: no criterion may be lost on the way."""
+        """Read what :meth:`to_json` wrote; None if anything is missing: no criterion may get lost."""
         if not isinstance(value, Mapping) or not {*CRITERIA, "if_several", "model_ready"} <= value.keys():
             return None
         if value["source_model_id"] is None and value["model_comp_task_id"] is None:
@@ -83,10 +83,10 @@ class Selector:
         run_started: datetime | None = None,
     ) -> Selector:
         """
-        Make a selector from what a DAG author gave; None is what was left out.
+        Make a selector from the arguments of a DAG author. None means that an argument was left out.
 
         :param run_started: when the DAG run started; None if that is not known.
-        :raises ValueError: if a value cannot be meant.
+        :raises ValueError: if a value is invalid.
         """
 
         def text(argument: str, value: object) -> str | None:
@@ -117,7 +117,7 @@ class Selector:
 
 
 def matches(task: ModelCompTask, selector: Selector) -> bool:
-    """Tell whether ``task`` meets every criterion; what it does not say, it does not meet."""
+    """Tell whether ``task`` meets every criterion. A missing value meets none."""
     return (
         selector.model_comp_task_id in (None, task.id)
         and selector.source_model_id in (None, task.source_model_id)
@@ -127,15 +127,15 @@ def matches(task: ModelCompTask, selector: Selector) -> bool:
 
 
 def _too_old(task: ModelCompTask, limit: datetime) -> bool:
-    """Compare at whole seconds: Qianfan shows no smaller ones."""
+    """Compare in whole seconds: Qianfan shows no fractions."""
     return task.create_time is None or task.create_time.replace(microsecond=0) < limit.replace(microsecond=0)
 
 
 def newest(tasks: Sequence[ModelCompTask]) -> list[ModelCompTask]:
     """
-    Return the tasks of which each might be the newest.
+    Return the tasks that may be the newest.
 
-    That is one, unless several were created at the same instant or some do not say when.
+    There is only one, unless several were created at the same instant or some have no creation time.
     """
     undated = [task for task in tasks if task.create_time is None]
     latest = max((task.create_time for task in tasks if task.create_time), default=None)
@@ -143,7 +143,7 @@ def newest(tasks: Sequence[ModelCompTask]) -> list[ModelCompTask]:
 
 
 def undated(tasks: Iterable[ModelCompTask], selector: Selector) -> list[ModelCompTask]:
-    """Return the tasks that fail ``created_after`` only because they do not say when they were created."""
+    """Return the tasks that fail ``created_after`` only because they have no creation time."""
     if selector.created_after is None:
         return []
     return [task for task in tasks if task.create_time is None and _matches_but_for_time(task, selector)]
@@ -155,9 +155,9 @@ def _matches_but_for_time(task: ModelCompTask, selector: Selector) -> bool:
 
 def describe_seen(tasks: Sequence[ModelCompTask], selector: Selector) -> str:
     """
-    Say what was there instead of the meant task: how many of each status, and what came nearest.
+    Say what the list has instead of the task that is meant: how many of each status, and the nearest misses.
 
-    :param selector: one with a source model.
+    :param selector: a selector with a source model.
     """
     same_source = [task for task in tasks if task.source_model_id == selector.source_model_id]
     if not same_source:

@@ -1,9 +1,9 @@
 """
-One reading of the platform that answers many waits, at the price of the cheaper plan.
+One reading of the platform that answers many waits, at the lower of two prices.
 
-The list can be read source model by source model, or whole. Whole, it is the history of the account; which is
-cheaper is measured. A task that is given by its id is taken from what was read for the others, and asked for
-by itself where it is not in there.
+The list can be read for each source model, or as a whole. The whole list is the history of the account. Which
+way is cheaper is measured. A task with a given id is taken from what was read for the others. If it is not
+there, it is asked for by itself.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
 
 MEASURED_FOR = 3600.0
-"""Seconds for which a count of the whole list's pages is believed while that list is not read."""
+"""Seconds for which the page count of the whole list is trusted without another reading."""
 
 MOST_FAILURES = 2
-"""Requests in a row that a failing platform may cost; the others are not made then."""
+"""Failed requests in a row. After them, a snapshot makes no more requests."""
 
 
 class Query(NamedTuple):
     """
-    What has to be read for one wait: a source model's tasks or, if an id is given, what has that id.
+    What to read for one wait: the tasks of a source model, or the task or resource with an id.
 
     :param source_model_id: the source model.
-    :param given_id: the id of a task, or of a resource of that kind.
-    :param kind: the kind's name; empty for a task.
+    :param given_id: the id of a task, or of a resource of ``kind``.
+    :param kind: the name of the kind; empty for a task.
     """
 
     source_model_id: str | None
@@ -57,7 +57,7 @@ class Query(NamedTuple):
 
     @classmethod
     def of(cls, target: Target) -> Query:
-        """Tell what a wait needs."""
+        """Return what to read for a wait."""
         if not isinstance(target, Selector):
             return cls(None, target.id, target.kind.name)
         if target.model_comp_task_id is not None:
@@ -68,15 +68,15 @@ class Query(NamedTuple):
 @dataclass(slots=True)
 class Costs:
     """
-    How many calls readings take, as far as they have been counted.
+    How many requests each reading takes, as far as that was counted.
 
-    :ivar of_source: pages of a source model's tasks; one, until they have been counted.
-    :ivar whole: pages of the whole list; None while they have not been counted.
-    :ivar whole_at_least: what is known of them even so.
+    :ivar of_source: pages of a source model's tasks; 1 until they have been counted.
+    :ivar whole: pages of the whole list; None until they have been counted.
+    :ivar whole_at_least: the least number of pages that the whole list has.
     :ivar counted_at: when the whole list was counted, in seconds of any one clock.
-    :ivar covered: given tasks that were read with those of a source model.
-    :ivar listed: pages of the lists of other kinds; inf if it is not worthwhile to read one.
-    :ivar filtered: whether the platform lists only the source model's tasks when it is asked to.
+    :ivar covered: given tasks that came with the tasks of a source model.
+    :ivar listed: pages of the lists of other kinds; inf if a list is not worth reading.
+    :ivar filtered: whether the platform filters by source model when it is asked to.
     """
 
     of_source: dict[str, int] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Costs:
     filtered: bool = True
 
     def worthwhile(self, queries: Collection[Query], now: float) -> float:
-        """Tell how many pages of the whole list are worth reading; 0 if it is cheaper to ask one by one."""
+        """Return how many pages of the whole list are worth reading; 0 if single questions are cheaper."""
         if now - self.counted_at > MEASURED_FOR:
             self.whole, self.whole_at_least, self.counted_at = None, 1, now
             self.listed.clear()
@@ -107,16 +107,16 @@ class Costs:
         return self.of_source.get(query.source_model_id or "", 1)
 
     def whole_is_longer(self, than: float) -> None:
-        """Remember that the whole list has more pages; ``inf`` if it cannot be read at all."""
+        """Remember that the whole list has more pages than this; ``inf`` if it cannot be read at all."""
         self.whole, self.whole_at_least = None, than + 1
 
 
 class Snapshot:
     """
-    What was read, and what could not be.
+    What was read, and what could not be read.
 
     :ivar whole: whether the whole list was read.
-    :ivar retry_after: seconds for which the platform wants to be left alone.
+    :ivar retry_after: seconds to leave the platform alone.
     :ivar throttled: whether the platform asked for fewer requests.
     """
 
@@ -129,7 +129,7 @@ class Snapshot:
         self._told: dict[Query, Found | QianfanError] = {}
 
     def answer(self, query: Query) -> Found | QianfanError | None:
-        """Return what was read for a query, or why it could not be; None if it was not read."""
+        """Return what was read for a query, or why reading failed; None if nothing was read for it."""
         if query in self._told:
             return self._told[query]
         if query.given_id is not None:
@@ -139,7 +139,7 @@ class Snapshot:
         return None if tasks is None else Found(tasks)
 
     def add(self, tasks: Iterable[ModelCompTask]) -> None:
-        """Add what a reading of the whole list had."""
+        """Add the tasks of the whole list."""
         self.whole = True
         groups: defaultdict[str, list[ModelCompTask]] = defaultdict(list)
         for task in tasks:
@@ -149,13 +149,13 @@ class Snapshot:
             self._by_source[source] = _in_order(group)
 
     def add_source(self, source_model_id: str, tasks: Iterable[ModelCompTask]) -> None:
-        """Add a source model's tasks."""
+        """Add the tasks of a source model."""
         own = _in_order(task for task in tasks if task.source_model_id == source_model_id)
         self._by_source[source_model_id] = own
         self._tasks.update((task.id, task) for task in own)
 
     def tell(self, query: Query, answer: Found | QianfanError) -> None:
-        """Add what was found for one given id, or why a query could not be read."""
+        """Add what was found for a given id, or why a query could not be read."""
         self._told[query] = answer
 
     def sizes(self) -> dict[str, int]:
@@ -164,7 +164,7 @@ class Snapshot:
 
 
 def _in_order(tasks: Iterable[ModelCompTask]) -> tuple[ModelCompTask, ...]:
-    """Sort, as the platform's order is not documented: equal readings are to be equal."""
+    """Sort, so that equal readings are equal: the platform's order is not documented."""
     return tuple(sorted(tasks, key=lambda task: task.id))
 
 
@@ -172,10 +172,11 @@ def take_snapshot(
     exchange: Exchange, queries: Collection[Query], costs: Costs, now: float
 ) -> Steps[Snapshot]:
     """
-    Read what all ``queries`` need; what goes wrong is in the snapshot.
+    Read what all ``queries`` need. The snapshot also holds the errors.
 
-    An error that is about the key, or of a platform that asks to be left alone or does not answer, ends it:
-    all that has not been read fails with it. Any other error concerns its own query.
+    Some errors end the snapshot: an error about the key, or one of a platform that does not answer or asks
+    for fewer requests. Everything that has not been read then fails with this error. Any other error concerns
+    its own query alone.
 
     :param now: the time, in seconds of the clock of ``costs``.
     """
@@ -188,7 +189,7 @@ def take_snapshot(
         error = yield from reading
         if error is not None and _concerns_all(error):
             return _end(snapshot, queries, error)
-    # Source models first: they may answer for a given task.
+    # Source models first: their tasks may include a given one.
     for query in sorted(queries, key=lambda query: query.given_id is not None):
         if snapshot.answer(query) is not None:
             if query.given_id is not None and not query.kind and not snapshot.whole:
@@ -210,7 +211,7 @@ def take_snapshot(
 def _read_listing(
     exchange: Exchange, kind: Kind, queries: Collection[Query], costs: Costs, snapshot: Snapshot
 ) -> Steps[QianfanError | None]:
-    """Read the list of a kind, if there is one and it has fewer pages than resources are waited for."""
+    """Read the list of a kind if there is one, and if it has fewer pages than resources to read."""
     wanted = {query.given_id: query for query in queries if query.kind == kind.name}
     if kind.listing is None or costs.listed.get(kind.name, 1) >= len(wanted):
         return None
@@ -223,7 +224,7 @@ def _read_listing(
                 if isinstance(row_id, str) and row_id in wanted:
                     rows[row_id] = Row(row_id, json)
     except QianfanError as error:
-        # A key may describe what it may not list: the policies of services differ in that.
+        # The policies of services differ: a key may describe a service, but not list services.
         if isinstance(error, QianfanAuthError) or not _concerns_all(error):
             costs.listed[kind.name] = math.inf
             return None
@@ -240,7 +241,7 @@ def _concerns_all(error: QianfanError) -> bool:
 
 
 def _is_blip(error: QianfanError) -> bool:
-    """Tell whether the next request may fare better."""
+    """Tell whether the next request may succeed."""
     return isinstance(error, QianfanTransientError) and not error.retry_after
 
 
@@ -256,12 +257,12 @@ def _end(snapshot: Snapshot, queries: Iterable[Query], error: QianfanError) -> S
 def _read_whole(
     exchange: Exchange, most_pages: float, costs: Costs, now: float, snapshot: Snapshot
 ) -> Steps[QianfanError | None]:
-    """Read the whole list, if it is not longer than that; return what went wrong."""
+    """Read the whole list, unless it has more pages than allowed. Return the error, if there was one."""
     try:
         reading = yield from read_tasks_within(exchange, most_pages)
     except QianfanError as error:
         if not _concerns_all(error):
-            # Some row or page is not as documented. That need not concern those who are waiting.
+            # A row or page is not as documented. The waits may not need that row.
             costs.whole_is_longer(math.inf)
         return error
     costs.counted_at = now
@@ -289,7 +290,7 @@ def _read_one(exchange: Exchange, query: Query, costs: Costs, now: float, snapsh
     snapshot.add_source(source, reading.tasks)
     costs.of_source[source] = reading.pages
     if costs.filtered and any(task.source_model_id not in (None, source) for task in reading.tasks):
-        # Newer documentation no longer mentions the filter: this was the whole list, and would be each time.
+        # The platform ignored the filter, which newer pages do not document. It would do so each time.
         costs.filtered = False
         error = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
         if error is not None and _concerns_all(error):

@@ -1,4 +1,4 @@
-"""What a look may conclude."""
+"""The verdicts of a look."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.errors import QianfanGateError
 
 HOUR = 3600.0
-"""Seconds: the usual time before a note is given again."""
+"""Seconds: the usual time before a warning is repeated."""
 
 
 class Note(NamedTuple):
-    """A warning to give once in a wait, or again after so many seconds."""
+    """A warning to give once in a wait, or to repeat after ``again_after`` seconds."""
 
     key: str
     text: str
@@ -24,7 +24,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet. ``state`` says what is being waited for."""
+    """Not yet. ``state`` says what the gate waits for."""
 
     state: str
     notes: tuple[Note, ...] = ()
@@ -56,7 +56,7 @@ class Fail:
 
 
 class NeedDetail(NamedTuple):
-    """The list does not tell enough about this task; if not ``required``, only the reason is missing."""
+    """The list does not say enough about this task. Unless ``required``, only the reason is missing."""
 
     task_id: str
     required: bool

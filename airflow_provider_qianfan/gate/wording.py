@@ -1,4 +1,4 @@
-"""How tasks and resources are written in logs and messages."""
+"""How logs and messages write tasks and resources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def name_of(task: ModelCompTask | Row) -> str:
 
 
 def describe(task: ModelCompTask) -> str:
-    """Write what tells a task from its like."""
+    """Write what distinguishes a task from similar ones."""
     created = task.create_time.isoformat() if task.create_time else "at an unknown time"
     config = clean(json.dumps(task.json.get("config"), ensure_ascii=False), 120)
     return f"{name_of(task)}, {clean(task.status, 40) or 'no status'}, created {created}, config {config}"

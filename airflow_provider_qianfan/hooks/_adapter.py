@@ -2,8 +2,8 @@
 The one way to the network: in workers, in triggerers and for the session of a hook. Loads ``requests``.
 
 The connection and the environment decide the route of every request, and all requests keep the same limits.
-Answers are not decoded, redirects are not followed, and cookies are not kept. ``requests`` reads nothing from
-the environment by itself.
+Answers are not decoded, redirects are not followed, and cookies are not kept. ``requests`` itself reads
+nothing from the environment.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.hooks._settings import Settings
 
 _PROXY_REFUSES = frozenset({403, 407})
-"""Answers of a proxy that waiting does not change: it does not let us there, or not without a password."""
+"""Refusals of a proxy that waiting does not change: the way is forbidden, or needs a password."""
 
 
 def _is_not_ours(_record: logging.LogRecord) -> bool:
@@ -51,7 +51,7 @@ class NoAnswerError(requests.ConnectionError):
     """
     No usable answer came.
 
-    :ivar reply: what the exchange is told of it.
+    :ivar reply: the reply for the exchange.
     """
 
     def __init__(self, reply: NoResponse) -> None:
@@ -80,7 +80,7 @@ class Adapter(HTTPAdapter):
         self._given_up = False
 
     def __getstate__(self) -> NoReturn:
-        """Refuse to be pickled: it knows the key."""
+        """Refuse to be pickled: the adapter knows the key."""
         raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
 
     @property
@@ -107,11 +107,11 @@ class Adapter(HTTPAdapter):
         send_by: float | None = None,
     ) -> requests.Response:
         """
-        Send a request that has been signed, and read the whole answer.
+        Send a signed request, and read the whole answer.
 
-        :param timeout: seconds for the answer, or for connecting and for the answer. Default: the
-            connection's.
-        :param send_by: seconds since the epoch; after this the request does not leave.
+        :param timeout: seconds for the answer; or a pair of seconds, for connecting and for the answer.
+            Default: the timeouts of the connection.
+        :param send_by: seconds since the epoch. After this time the request does not leave.
         :raises NoAnswerError: if no usable answer came.
         :raises ValueError: if the request is for another endpoint.
         """
@@ -127,7 +127,7 @@ class Adapter(HTTPAdapter):
                 raise ValueError(
                     f"timeout={clean(repr(timeout))} is not a number of seconds above 0, or two."
                 )
-        outside = sys.exception()  # what the caller is handling has nothing to do with this request
+        outside = sys.exception()  # an error that the caller is handling has nothing to do with this request
         with _sockets.Attempt(
             connecting or self._settings.connect_timeout,
             answering or self._settings.timeout,
@@ -139,7 +139,7 @@ class Adapter(HTTPAdapter):
                 attempt.abort()
             try:
                 return self._exchange(request, attempt)
-            except Exception as error:  # whatever it is: if the request has left, that has to be known
+            except Exception as error:  # any error: the caller has to know whether the request has left
                 reply = self._explain(error, attempt, outside)
             finally:
                 self._attempt = None
@@ -166,19 +166,19 @@ class Adapter(HTTPAdapter):
             raise
         if raw.connection is not None:  # the body was not read to its end
             raw.close()
-        if raw.status < 200:  # the answer is yet to come, and would be taken for the next one's
+        if raw.status < 200:  # the answer is still to come; the next request would take it for its own
             self.close()
         return response
 
     def _connections(self) -> HTTPConnectionPool:
-        """Return the connection, a new one if the CA bundle has been replaced."""
+        """Return the connection. If the CA bundle was replaced, make a new one."""
         bundle = self.route.bundle
         seen: object = None
         if self._settings.endpoint.scheme == "https" and bundle.path is not None:
             check_bundle(bundle)
             seen = bundle.state
         if self._process != os.getpid():
-            # A fork: the connection is the other process's, and closing it would end that, too.
+            # A fork: the connection belongs to the other process. Closing it here ends it there, too.
             self._pool, self._process = None, os.getpid()
         if self._pool is None or seen != self._bundle_seen:
             self.close()
@@ -188,7 +188,7 @@ class Adapter(HTTPAdapter):
     def _explain(
         self, error: Exception, attempt: _sockets.Attempt, outside: BaseException | None
     ) -> NoResponse:
-        """Say what happened; if the request has not left, say also what to do."""
+        """Say what happened. If the request has not left, also say what to do."""
         if isinstance(error, QianfanConfigurationError):
             return NoResponse(str(error), sent=False, permanent=True)
         root = _root(error, outside)
@@ -222,7 +222,7 @@ class Adapter(HTTPAdapter):
         )
 
     def abort(self) -> None:
-        """End the request that is under way, from another thread, and let no other one begin."""
+        """End the current request, from another thread. Let no other request begin."""
         self._given_up = True
         attempt = self._attempt
         if attempt is not None:
@@ -261,7 +261,7 @@ def _make_pool(settings: Settings, route: Route, seen: object) -> HTTPConnection
 
 
 def _response_to(request: requests.PreparedRequest, raw: Any) -> requests.Response:
-    """Make a response, as HTTPAdapter.build_response does, but read no cookies: that may take a second."""
+    """Make a response as HTTPAdapter.build_response does, but read no cookies: that may take a second."""
     response = requests.Response()
     response.status_code, response.reason, response.raw = raw.status, raw.reason, raw
     response.headers = requests.structures.CaseInsensitiveDict(raw.headers)
@@ -274,7 +274,7 @@ def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
     """
     Read a body as it came.
 
-    :raises OSError: if it is encoded, which nobody asked for, or too long.
+    :raises OSError: if the body is too long, or is encoded although nobody asked for that.
     """
     encoding = raw.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
@@ -292,12 +292,12 @@ def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
 
 def _told(root: BaseException) -> str:
     if isinstance(root, HTTPException) and not isinstance(root, OSError):
-        return f"{type(root).__name__}: {str(root).strip()}"  # its text alone is what came
+        return f"{type(root).__name__}: {str(root).strip()}"  # its text alone is only what the server sent
     return str(root)
 
 
 def _root(error: BaseException, outside: BaseException | None) -> BaseException:
-    """Find what was first: the errors around it repeat the URL and addresses of objects."""
+    """Find the first error. The errors around it repeat the URL and addresses of objects."""
     while not isinstance(error, HTTPException):
         inner = error.__cause__ or error.__context__
         if inner is None or inner is outside:
@@ -309,6 +309,6 @@ def _root(error: BaseException, outside: BaseException | None) -> BaseException:
 
 
 def _proxy_status(error: BaseException) -> int | None:
-    """Read the status with which a proxy refused a tunnel out of the only place that has it."""
+    """Read the status with which a proxy refused a tunnel. Only the message has it."""
     words = str(error).partition("Tunnel connection failed: ")[2].split()
     return int(words[0]) if words and words[0].isdigit() else None

@@ -20,7 +20,7 @@ class Driver:
     """
     Carries out the steps of exchanges, one after the other, in one thread at a time.
 
-    :param sleep: pauses for so many seconds.
+    :param sleep: pauses for the given number of seconds.
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], object] = time.sleep) -> None:
@@ -58,7 +58,7 @@ class Driver:
 
 
 def _prepared(request: Request) -> requests.PreparedRequest:
-    """Take a request as it is: it has been checked and signed."""
+    """Take a request unchanged: it has been checked and signed."""
     prepared = requests.PreparedRequest()
     prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
     prepared.headers = requests.structures.CaseInsensitiveDict(

@@ -1,8 +1,8 @@
 """
-The way to the platform: which proxy, and which CA bundle. Read in the same way in every process.
+The route to the platform: which proxy, and which CA bundle. Every process finds it in the same way.
 
-Nothing here opens a socket or a file. A setting that cannot be used raises a
-:class:`.QianfanConfigurationError` that names it: the connection's field, or the environment variable.
+Nothing here opens a socket or a file. If a setting cannot be used, a :class:`.QianfanConfigurationError`
+names it: the field of the connection, or the environment variable.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Endpoint
 
 PROXY_VARIABLES = ("https_proxy", "all_proxy")
-"""In this order, each also in upper case. Lower case wins, as it does for curl and requests."""
+"""In this order. Each may also be in upper case; lower case wins, as it does for curl and requests."""
 
 BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""In this order. The connection's ``verify`` comes before them, and certifi's bundle after them."""
+"""In this order. The connection's ``verify`` comes before them, certifi's bundle after them."""
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SCHEMES = ", ".join(f"{scheme}://" for scheme in _PORTS)
@@ -39,8 +39,9 @@ class Proxy:
     """
     A proxy.
 
-    :param scheme: ``http``, ``https``, ``socks5`` (names are resolved here) or ``socks5h`` (by the proxy).
-    :param setting: where it was found, such as ``HTTPS_PROXY``.
+    :param scheme: ``http``, ``https``, ``socks5`` (this machine resolves names) or ``socks5h`` (the proxy
+        does).
+    :param setting: where the proxy was set, such as ``HTTPS_PROXY``.
     """
 
     scheme: str
@@ -63,10 +64,11 @@ class Proxy:
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """
-    The certificates that are trusted.
+    The trusted certificates.
 
-    :param path: a file, or a folder of certificates; ``SSL_CERT_DIR`` may list several. None: certifi's.
-    :param setting: where it was found, such as ``REQUESTS_CA_BUNDLE``.
+    :param path: a file, or a folder of certificates; ``SSL_CERT_DIR`` may list several folders. None:
+        certifi's.
+    :param setting: where the path was set, such as ``REQUESTS_CA_BUNDLE``.
     """
 
     path: str | None = None
@@ -82,16 +84,16 @@ class Bundle:
 
     @property
     def folders(self) -> list[Path]:
-        """Those of the parts that are folders now."""
+        """The parts that are folders now."""
         return [part for part in self.parts if part.is_dir()]
 
     @property
     def state(self) -> tuple[object, ...]:
         """
-        Something that changes whenever the certificates may have changed.
+        A value that changes whenever the certificates may have changed.
 
-        It covers each file of a folder: one that is rewritten in place leaves the folder as it was. A folder
-        of some 300 files takes a few milliseconds.
+        It covers each file of a folder: rewriting a file in place does not change the folder. A folder of
+        about 300 files takes a few milliseconds.
         """
         files: list[os.DirEntry[str]] = []
         for folder in self.folders:
@@ -106,9 +108,9 @@ class Bundle:
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    The way to an endpoint.
+    The route to an endpoint.
 
-    :param why_direct: why there is no proxy; empty if there is one, or none was set.
+    :param why_direct: why no proxy is used; empty if one is used, or none was set.
     :param tls: whether there are certificates to check.
     """
 
@@ -125,10 +127,10 @@ class Route:
 
 def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: Mapping[str, str]) -> Route:
     """
-    Find the way to an endpoint.
+    Find the route to an endpoint.
 
-    :param proxy: the connection's.
-    :param verify: the connection's: the path of a CA bundle, or True.
+    :param proxy: the ``proxy`` of the connection.
+    :param verify: the ``verify`` of the connection: the path of a CA bundle, or True.
     :param env: the environment.
     :raises QianfanConfigurationError: if a setting cannot be used.
     """
@@ -152,10 +154,10 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
 
 def read_proxy(text: str, setting: str) -> Proxy:
     """
-    Read the URL of a proxy; without a scheme it is an HTTP proxy.
+    Read the URL of a proxy. Without a scheme, it is an HTTP proxy.
 
-    :param setting: where it was found.
-    :raises QianfanConfigurationError: if it cannot be used. The message does not show it: it may hold a
+    :param setting: where the URL was set.
+    :raises QianfanConfigurationError: if the URL cannot be used. The message does not show it: it may hold a
         password.
     """
     url = Secret(text.strip())
@@ -209,7 +211,7 @@ def check_bundle(bundle: Bundle) -> None:
     """
     Check that a bundle is there.
 
-    :raises QianfanConfigurationError: if it is not.
+    :raises QianfanConfigurationError: if it is missing.
     """
     if bundle.path is not None and not any(map(_stamp, bundle.parts)):
         raise QianfanConfigurationError(
@@ -222,9 +224,9 @@ def is_excepted(host: str, port: int, no_proxy: str) -> bool:
     """
     Tell whether ``NO_PROXY`` names a host.
 
-    Its entries are separated by commas or blanks: ``*`` for every host; a host, which stands for all hosts
-    below it, too, with or without a dot in front; an address; a network such as ``10.0.0.0/8``. A host or an
-    address may be followed by a port; an IPv6 address may stand in brackets, and must if it has a port.
+    Commas or blanks separate its entries. An entry is ``*`` for every host; a host, with or without a dot in
+    front, which also covers all hosts below it; an address; or a network such as ``10.0.0.0/8``. A port may
+    follow a host or an address. An IPv6 address may stand in brackets, and must if a port follows.
     """
     return any(_names(entry, host.lower().rstrip("."), port) for entry in no_proxy.replace(",", " ").split())
 

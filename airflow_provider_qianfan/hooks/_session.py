@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 class SigningSession(requests.Session):
     """
-    A session that signs what it sends, to one endpoint only.
+    A session that signs its requests, for one endpoint only.
 
-    Urls may be paths (``/v2/model``). Redirects are not followed: the signature is for one host. Cookies are
-    not kept. The environment, the proxy and the CA bundle count as for every other request of this provider.
+    A URL may be a path (``/v2/model``). The session does not follow redirects, because the signature is for
+    one host, and keeps no cookies. It takes the same route as every other request of this provider.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -40,7 +40,7 @@ class SigningSession(requests.Session):
         self.headers.update({"User-Agent": USER_AGENT, "Accept-Encoding": "identity"})
 
     def __getstate__(self) -> NoReturn:
-        """Refuse to be pickled: it knows the key."""
+        """Refuse to be pickled: the session knows the key."""
         raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
@@ -58,7 +58,7 @@ class SigningSession(requests.Session):
         return super().request(method, self._endpoint + path, *args, **kwargs)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow none, and do not read where it would lead: that may raise anything."""
+        """Follow no redirect, and do not read its target: reading may raise anything."""
 
     def _path_of(self, url: str) -> str:
         if url.startswith(f"{self._endpoint}/"):

@@ -1,4 +1,4 @@
-"""What a connection of type ``qianfan`` says, and what is wrong with it."""
+"""The settings of a connection of type ``qianfan``, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ DEFAULT_TIMEOUT = 30.0
 LONGEST_CONNECT = 10.0
 
 _KEYS_ARE_MADE = (
-    " An Access Key pair is made at https://console.bce.baidu.com/iam/#/iam/accesslist (it is not the"
-    " application API key)."
+    " Create an Access Key at https://console.bce.baidu.com/iam/#/iam/accesslist. The API key of an"
+    " application does not work."
 )
 _EXTRAS = ("proxy", "session_token", "timeout", "verify")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -36,19 +36,19 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 def reread_failed(error: Exception) -> QianfanError:
     """
-    Tell why a connection that once worked cannot be read.
+    Return the error if a connection that once worked cannot be read.
 
     An outage of the secrets backend is transient. A connection that cannot be used is not.
     """
     if isinstance(error, QianfanConfigurationError):
         return error
-    # Only our own message is known to hold no secret: that of a malformed connection URI may quote the
-    # password.
+    # Only our own message certainly holds no secret. The message about a malformed connection URI may quote
+    # the password.
     return QianfanTransientError("Reading the connection again", type(error).__name__, sent=False)
 
 
 def refused_key(error: QianfanAuthError, conn_id: str) -> QianfanAuthError:
-    """Return the error with the connection's name in its message."""
+    """Return the error with the name of the connection in its message."""
     named = copy(error)
     named.args = (f"Connection {conn_id!r} is refused. {error}",)
     return named
@@ -57,9 +57,9 @@ def refused_key(error: QianfanAuthError, conn_id: str) -> QianfanAuthError:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
-    What a connection of type ``qianfan`` says.
+    The settings of a connection of type ``qianfan``.
 
-    :param unknown: the keys of its extra that mean nothing here.
+    :param unknown: the keys of ``extra`` that this provider does not know.
     """
 
     endpoint: Endpoint
@@ -71,10 +71,10 @@ class Settings:
 
     @property
     def warning(self) -> str:
-        """A sentence about what is in the connection in vain; empty if nothing is."""
+        """A sentence about fields that have no effect; empty if there are none."""
         if not self.unknown:
             return ""
-        return f"Extra {', '.join(self.unknown)} means nothing here. The keys are {', '.join(_EXTRAS)}."
+        return f"Ignoring unknown extra: {', '.join(self.unknown)}. Known are {', '.join(_EXTRAS)}."
 
     @property
     def connect_timeout(self) -> float:
@@ -82,7 +82,7 @@ class Settings:
 
     @property
     def secrets(self) -> list[str]:
-        """Everything in it that must not be shown."""
+        """All values that must not be shown."""
         proxy = read_proxy(self.proxy, "").password if self.proxy else None
         found = (self.credentials.secret_access_key, self.credentials.session_token, proxy)
         return [secret for secret in found if secret]
@@ -92,8 +92,8 @@ class Settings:
         """
         Read a connection.
 
-        :raises QianfanConfigurationError: naming everything that is missing or wrong, at once. Not final: the
-            connection may be corrected before the next try.
+        :raises QianfanConfigurationError: if anything is missing or wrong. The message names all of it. Not
+            final: somebody may correct the connection before the next try.
         """
         conn_id, read = connection.conn_id, _read(connection, extra)
         # A traceback that shows local variables would show the secrets in these.
@@ -128,7 +128,7 @@ def _read(connection: Connection, extra: Mapping[str, Any]) -> Settings | list[s
 
 
 def _key(field: str, value: object, problems: list[str]) -> str:
-    """Check a secret without showing it; HTTP libraries quote headers that they refuse, signature and all."""
+    """Check a secret without showing it: HTTP libraries quote headers that they refuse, with signatures."""
     text = value if isinstance(value, str) else ""
     if not text:
         problems.append(f"{field} is missing")
@@ -176,7 +176,7 @@ def _verify(extra: Mapping[str, Any], problems: list[str]) -> bool | str:
     try:
         check_bundle(Bundle(value, "extra verify"))
     except QianfanConfigurationError as error:
-        problems.append(str(error).rstrip("."))
+        problems.append(str(error))
     return value
 
 
@@ -187,5 +187,5 @@ def _proxy(extra: Mapping[str, Any], problems: list[str]) -> Secret | None:
     try:
         read_proxy(value, "extra proxy")
     except QianfanConfigurationError as error:
-        problems.append(str(error).rstrip("."))
+        problems.append(str(error))
     return Secret(value)

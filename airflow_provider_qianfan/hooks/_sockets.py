@@ -1,9 +1,9 @@
 """
 Sockets and connections that end when their request has to end, whatever the other side does.
 
-urllib3 limits each read by itself, so a server that sends a byte every half second never reaches the limit.
-Here every read and write first asks the current :class:`Attempt` how much time is left. Imported only where
-it is needed.
+urllib3 limits each read by itself. So a server that sends a byte every half second never reaches the limit.
+Here every read and write first asks the current :class:`Attempt` how much time is left. This module is
+imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 Address = tuple[Any, ...]
 _EXTRA_BYTES = 256 * 1024
-"""What may come besides the body: headers, interim answers, the framing of chunks."""
+"""Bytes besides the body: headers, interim answers, the framing of chunks."""
 
 _under_way: ContextVar[Attempt | None] = ContextVar("airflow_provider_qianfan_attempt", default=None)
 
 
 def under_way() -> Attempt | None:
-    """Return the attempt that this thread carries out."""
+    """Return the current attempt of this thread."""
     return _under_way.get()
 
 
 class LimitReachedError(OSError):
-    """The time, or the number of bytes, that one request may take is used up."""
+    """A request has used up its time, or its number of bytes."""
 
 
 class Attempt:
@@ -52,11 +52,11 @@ class Attempt:
 
     :param connect_timeout: seconds for finding and reaching the other side, through proxies and TLS.
     :param timeout: seconds for the answer, once the request has begun to leave.
-    :param max_bytes: how long the answer's body may be.
-    :param send_by: seconds since the epoch; after this the request does not leave.
+    :param max_bytes: the longest allowed body of an answer.
+    :param send_by: seconds since the epoch. After this time the request does not leave.
     :param resolve: looks up a name.
     :ivar sent: whether the request may have begun to leave.
-    :ivar doing: what is being done, in words for a message.
+    :ivar doing: the current activity, in words for a message.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Attempt:
 
     def left(self) -> float:
         """
-        Tell how many seconds are left.
+        Return how many seconds are left.
 
-        :raises LimitReachedError: if there are none.
+        :raises LimitReachedError: if none are left.
         """
         left = self._ends_at - time.monotonic()
         if self._aborted.is_set():
@@ -104,16 +104,16 @@ class Attempt:
 
     @property
     def time_is_up(self) -> str:
-        """What to say when the time is up."""
+        """The message if the time is up."""
         if self.sent:
             return f"no complete answer within {self._timeout:g} seconds"
         return f"not done within {self._connect_timeout:g} seconds"
 
     def received(self, count: int) -> None:
         """
-        Count what came.
+        Count received bytes.
 
-        :raises LimitReachedError: if it is more than an answer can be.
+        :raises LimitReachedError: if there are more than an answer may have.
         """
         self._bytes_left -= count
         if self._bytes_left < 0:
@@ -121,9 +121,9 @@ class Attempt:
 
     def leave(self) -> None:
         """
-        Begin to send the request: from now on it counts as sent.
+        Begin to send the request. From now on it counts as sent.
 
-        :raises LimitReachedError: if it must not leave any more.
+        :raises LimitReachedError: if the request must not leave any more.
         """
         if self.sent:
             return
@@ -140,7 +140,7 @@ class Attempt:
         return time.monotonic() >= self._ends_at
 
     def watch(self) -> None:
-        """Have a thread end it in time: for sockets that do not ask, such as those of ``truststore``."""
+        """Have a thread end it in time: some sockets do not ask, such as those of ``truststore``."""
         if self._watching is None:
             self._watching = threading.Timer(max(0.0, self._ends_at - time.monotonic()), self.abort)
             self._watching.daemon = True
@@ -151,12 +151,12 @@ class Attempt:
         self._socket = sock
 
     def abort(self) -> None:
-        """End it at once, from another thread."""
+        """End the attempt at once, from another thread."""
         self._aborted.set()
         sock = self._socket
         if sock is not None:
             with contextlib.suppress(OSError):
-                # Past SSLSocket.shutdown, which would take TLS away from the thread that is reading.
+                # Not SSLSocket.shutdown, which would take TLS away from the thread that is reading.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def connect(
@@ -170,7 +170,7 @@ class Attempt:
         Connect to the first address of a host that answers.
 
         :param make: makes a socket of an address family.
-        :param reach: connects it to an address.
+        :param reach: connects a socket to an address.
         """
         addresses = self.resolve(host, port)
         for index, (family, _, _, _, address) in enumerate(addresses):
@@ -190,7 +190,7 @@ class Attempt:
         raise OSError(f"{host} has no address")
 
     def resolve(self, host: str, port: int) -> Sequence[tuple[int, Any, Any, Any, Address]]:
-        """Look up a name, in a thread: the system's resolver knows no limit."""
+        """Look up a name, in a thread: the system's resolver has no time limit."""
         found: list[Any] = []
 
         def look_up() -> None:
@@ -212,7 +212,7 @@ class Attempt:
 
 
 class _Bounded:
-    """Have a socket ask the attempt under way before each read and write."""
+    """Have a socket ask the current attempt before each read and write."""
 
     def recv_into(self, *args: Any) -> int:
         attempt = self._within_limits()
@@ -264,7 +264,7 @@ def _attempt() -> Attempt:
 
 
 class _Reaching:
-    """What the connections have in common. They say what they do, for the message if it fails."""
+    """What the connections have in common. They note their activity, for the message if it fails."""
 
     socks: Proxy | None = None
 
@@ -272,7 +272,7 @@ class _Reaching:
         try:
             return self._reach()  # type: ignore[no-any-return]
         except OSError as error:
-            # urllib3 takes a bare ECONNRESET for one that came after the request, and reads the answer.
+            # urllib3 believes that a bare ECONNRESET came after the request, and reads the answer.
             raise NewConnectionError(self, str(error)) from error
 
     def _reach(self: Any) -> socket.socket:
@@ -325,7 +325,7 @@ class _TlsConnection(_Reaching, HTTPSConnection):
 
 
 class PlainPool(HTTPConnectionPool):
-    """Connections without TLS, which only lead to this machine."""
+    """Connections without TLS, which lead only to this machine."""
 
     ConnectionCls = _PlainConnection
 
@@ -340,7 +340,7 @@ def socks_pool(proxy: Proxy) -> type[TlsPool]:
     """
     Make a class of connections through a SOCKS proxy.
 
-    :raises QianfanConfigurationError: if the package for it is missing.
+    :raises QianfanConfigurationError: if the package for SOCKS is missing.
     """
     try:
         import socks  # noqa: F401
@@ -374,9 +374,9 @@ def _through_socks(attempt: Attempt, proxy: Proxy, host: str, port: int) -> sock
 @functools.lru_cache(maxsize=8)
 def tls_context(bundle: Bundle, _seen: object = None) -> ssl.SSLContext:
     """
-    Make a TLS context that trusts a bundle. It takes some 20 ms, so it is kept for the next look.
+    Make a TLS context that trusts a bundle. That takes about 20 ms, so the next look uses the same context.
 
-    :param _seen: tells one version of the bundle from another.
+    :param _seen: distinguishes versions of the bundle.
     :raises QianfanConfigurationError: if the bundle cannot be read.
     """
     context = create_urllib3_context()

@@ -33,23 +33,28 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.hooks._driver import Driver
 
 LONGEST_TEST = 8.0
-"""Seconds; somebody sits before the form and waits."""
+"""Seconds. Somebody waits in front of the form."""
 
 _WARNED: set[tuple[str, str]] = set()
-"""What this process has warned of: connections, and what is in them in vain."""
+"""The warnings about unknown fields that this process has given: connection ID and text."""
 
 
 class QianfanHook(BaseHook):
     """
-    Talk to the Baidu AI Cloud Qianfan platform: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/um4uzml11.
+    Talk to the Baidu AI Cloud Qianfan platform.
 
-    Every request is signed with the connection's Access Key (BCE auth v1) immediately before it is sent. What
-    may pass is tried again as ``retry`` says; actions that change something are tried again only if they
-    certainly did not arrive. The connection is read once per hook. ``with QianfanHook() as hook:`` closes it.
+    Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/um4uzml11.
 
-    :param qianfan_conn_id: a connection of type ``qianfan``.
-    :param retry: how often and how patiently a call is tried again. Default: 4 tries, pauses of up to 1, 2
-        and 4 s, ``Retry-After`` obeyed up to 300 s.
+    The hook signs every request with the connection's Access Key (BCE auth v1) immediately before it sends
+    the request. If a request fails for a reason that may pass, the hook tries again as ``retry`` says. It
+    repeats a request that changes something only if the request certainly did not arrive.
+
+    The hook reads the connection once. To close the hook, use ``with QianfanHook() as hook:`` or call
+    :meth:`close`.
+
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``.
+    :param retry: how often and how patiently the hook tries again. Default: 4 tries; pauses of up to 1, 2 and
+        4 seconds; ``Retry-After`` is obeyed up to 300 seconds.
     """
 
     conn_name_attr = "qianfan_conn_id"
@@ -67,7 +72,7 @@ class QianfanHook(BaseHook):
         self._session: requests.Session | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Be pickled without what was read from the connection: it is read again where it is needed."""
+        """Pickle the hook without the connection's values: the copy reads the connection again."""
         return {**self.__dict__, "_settings": None, "_exchange": None, "_driver": None, "_session": None}
 
     def __enter__(self) -> Self:
@@ -81,9 +86,9 @@ class QianfanHook(BaseHook):
     @property
     def settings(self) -> Settings:
         """
-        What the connection says.
+        The settings of the connection.
 
-        :raises QianfanConfigurationError: if it is incomplete, naming everything that is missing or wrong.
+        :raises QianfanConfigurationError: if settings are missing or wrong. The message names all of them.
         """
         if self._settings is None:
             self._settings = Settings.read(*self._read_connection())
@@ -101,7 +106,7 @@ class QianfanHook(BaseHook):
 
     @property
     def exchange(self) -> Exchange:
-        """The rules of talking to this connection's endpoint."""
+        """The rules for talking to this connection's endpoint."""
         if self._exchange is None:
             self._exchange = Exchange(self.settings.endpoint, self.settings.credentials, retry=self._retry)
         return self._exchange
@@ -110,8 +115,8 @@ class QianfanHook(BaseHook):
         """
         Return a session that signs each request, for actions that this hook does not know.
 
-        Urls may be paths: ``post("/v2/model", params={"Action": …}, json={…})``. It verifies TLS, does
-        not follow redirects, and does not try again.
+        A URL may be a path: ``post("/v2/model", params={"Action": …}, json={…})``. The session verifies TLS,
+        does not follow redirects, and does not try again.
         """
         from airflow_provider_qianfan.hooks._session import SigningSession  # loads requests
 
@@ -120,7 +125,7 @@ class QianfanHook(BaseHook):
         return self._session
 
     def close(self) -> None:
-        """Close all connections to the platform. The hook can still be used."""
+        """Close all network connections to the platform. You can still use the hook."""
         if self._driver is not None:
             self._driver.adapter.close()
             self._driver = None
@@ -129,32 +134,36 @@ class QianfanHook(BaseHook):
             self._session = None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask once for one model compression task; tell within seconds whether that worked, and the route."""
+        """
+        Test the connection: ask once, within seconds, for one model compression task.
+
+        :returns: whether that worked, and a message that names the route.
+        """
         from airflow_provider_qianfan.hooks._driver import Driver  # loads requests
 
         way = ""
         try:
-            # Half of it for each of the two parts of a request: reaching the platform, and its answer.
+            # A request has two parts, connecting and the answer. Each gets half of the time.
             settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST / 2))
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
             with Driver(settings) as driver:
                 way = f" Route: {driver.adapter.route}. {settings.warning}".rstrip()
                 driver.run(probe.call(MODEL_PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
-            return False, f"{str(error).rstrip('.')}.{way}"
+            return False, f"{error}{way}"
         except QianfanError as error:
             told = "did not answer as the platform does"
             if isinstance(error, QianfanTransientError) and not error.sent:
                 told = "could not be reached"
             return False, (
-                f"{self.settings.endpoint.url} {told}. {str(error).rstrip('.')}. Check the host (default"
+                f"{self.settings.endpoint.url} {told}. {error} Check the host (default"
                 f" {DEFAULT_ENDPOINT}) and the proxy.{way}"
             )
         told = f"{settings.endpoint.url} accepts the key, and it may read model compression tasks.{way}"
         ahead = probe.server_ahead.total_seconds()
         if ahead:
             late = "behind" if ahead > 0 else "ahead of"
-            unit = 60 if abs(ahead) >= 60 else 1  # the server tells whole seconds, and some time ago
+            unit = 60 if abs(ahead) >= 60 else 1  # the server's Date has whole seconds, and is a moment old
             told += (
                 f" But the clock of this machine is {duration(round(abs(ahead) / unit) * unit)} {late} the"
                 " platform's: correct it."
@@ -163,13 +172,13 @@ class QianfanHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Describe the standard fields of the connection's form to Airflow before 3.2."""
+        """Describe the standard fields of the connection form to Airflow before 3.2."""
         behaviour = _connection_type()["ui-field-behaviour"]
         return {key.replace("-", "_"): value for key, value in behaviour.items()}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Describe the other fields of the connection's form to Airflow before 3.2."""
+        """Describe the other fields of the connection form to Airflow before 3.2."""
         return {
             name: form_field(
                 described["label"],
@@ -192,7 +201,7 @@ class QianfanHook(BaseHook):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Name the connection in an error of the key. Turn a final error into the one that Airflow knows."""
+        """Name the connection in an error about the key. Make a final error one that Airflow knows."""
         try:
             yield
         except QianfanAuthError as error:
@@ -212,12 +221,12 @@ class QianfanHook(BaseHook):
         """
         Call any action of the platform.
 
-        :param path: such as ``/v2/model`` or ``/v2/service``.
-        :param action: such as ``DescribeModel``.
-        :param body: the JSON body.
-        :param repeatable: whether to try again although the platform may have carried the request out.
+        :param path: the path of the action, such as ``/v2/model`` or ``/v2/service``.
+        :param action: the name of the action, such as ``DescribeModel``.
+        :param body: the JSON body. Default: empty.
+        :param repeatable: whether the hook may try again after the platform may have carried out the request.
             Default: only for ``Describe…`` actions.
-        :returns: the whole answer; what is asked for is under ``result``.
+        :returns: the whole answer. The data is under ``result``.
         :raises QianfanError: if no try succeeded.
         """
         return self.run(self.exchange.call(path, action, body, repeatable=repeatable))
@@ -226,21 +235,28 @@ class QianfanHook(BaseHook):
         self, path: str, action: str, rows_key: str, body: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
         """
-        Iterate over the rows of any list action, following its pages as they are needed.
+        Iterate over the rows of any list action. The hook reads each page when it is needed.
 
+        :param path: the path of the action, such as ``/v2/model`` or ``/v2/service``.
+        :param action: the name of the action, such as ``DescribeModelCompTasks``.
         :param rows_key: the key of the rows in ``result``, such as ``modelCompTaskList``.
-        :param body: filters; ``maxKeys`` is 100 unless given.
-        :returns: each row with an ``id`` once, in the platform's order, which is not documented.
-        :raises QianfanProtocolError: if the list does not end, or the answer has another list in its place.
+        :param body: filters. ``maxKeys`` is 100 unless you set it.
+        :returns: the rows in the platform's order, which is not documented. A row with an ``id`` comes once.
+        :raises QianfanProtocolError: if the list does not end, or the answer has no such list.
+        :raises QianfanError: if no try succeeded.
         """
         yield from self._unseen(Scan(self.exchange, path, action, rows_key, body))
 
     def iter_model_comp_tasks(self, source_model_id: str | None = None) -> Iterator[ModelCompTask]:
         """
-        Iterate over model compression tasks, following the pages as they are needed.
+        Iterate over model compression tasks. The hook reads each page when it is needed.
 
-        :param source_model_id: only those of this model version (``amv-…``), checked here as well.
+        Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq. The hook applies the filter
+        itself, too: the platform may ignore it.
+
+        :param source_model_id: match only tasks that compress this model version, ``amv-…``.
         :returns: each task once, in the platform's order, which is not documented.
+        :raises QianfanError: if no try succeeded.
         """
         for row in self._unseen(model_compression.scan_tasks(self.exchange, source_model_id)):
             task = ModelCompTask.parse(row)
@@ -260,20 +276,28 @@ class QianfanHook(BaseHook):
 
     def list_model_comp_tasks(self, source_model_id: str | None = None) -> list[ModelCompTask]:
         """
-        Read the whole list of model compression tasks: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
+        Read the whole list of model compression tasks.
 
-        :param source_model_id: only those of this model version (``amv-…``), checked here as well.
-        :returns: each task once, as it was read last.
+        Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq. The hook applies the filter
+        itself, too: the platform may ignore it.
+
+        :param source_model_id: match only tasks that compress this model version, ``amv-…``.
+        :returns: each task once. If a task was read twice, the later reading counts.
+        :raises QianfanError: if no try succeeded.
         """
         reading = self.run(model_compression.read_tasks(self.exchange, source_model_id))
         return [task for task in reading.tasks if source_model_id in (None, task.source_model_id)]
 
     def get_model_comp_task(self, model_comp_task_id: str) -> ModelCompTask | None:
         """
-        Ask for one model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi.
+        Ask for one model compression task.
 
-        :param model_comp_task_id: the task, ``amva-…``.
+        Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi.
+
+        :param model_comp_task_id: the model compression task, ``amva-…``.
         :returns: the task; None if the platform answers without one.
+        :raises ValueError: if a required text is empty.
+        :raises QianfanError: if no try succeeded.
         """
         return self.run(
             model_compression.read_task(self.exchange, _required("model_comp_task_id", model_comp_task_id))
@@ -289,18 +313,23 @@ class QianfanHook(BaseHook):
         description: str | None = None,
     ) -> str:
         """
-        Create a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
+        Create a model compression task.
 
-        It is not sent again once it may have arrived: the action has no idempotency key, and a second task
-        costs money.
+        Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
 
-        :param name: the task's name.
+        The hook does not repeat a request that may have arrived: the action has no idempotency key, and a
+        second task costs money.
+
+        :param name: name of the new task.
         :param source_model_id: the model version to compress, ``amv-…``.
-        :param model_set_id: the model that will own the produced version, ``am-…``.
-        :param config: such as ``{"strategy": "Quantization", "weight": "INT8-PTQ"}``.
-        :param description: free text.
-        :returns: the task's id, ``amva-…``.
-        :raises QianfanTransientError: also if the answer was lost; look for the task before creating another.
+        :param model_set_id: the model set that will own the produced model version, ``am-…``.
+        :param config: how to compress, such as ``{"strategy": "Quantization", "weight": "INT8-PTQ"}``.
+        :param description: free text. Default: none.
+        :returns: the ID of the task, ``amva-…``.
+        :raises ValueError: if a required text is empty.
+        :raises QianfanTransientError: if no answer came. The request may have arrived: look for the task
+            before you create another.
+        :raises QianfanError: if the platform refuses the request.
         """
         body = {
             "name": _required("name", name),
@@ -313,19 +342,26 @@ class QianfanHook(BaseHook):
 
     def cancel_model_comp_task(self, model_comp_task_id: str) -> None:
         """
-        Stop a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
+        Stop a model compression task. The task becomes ``stopping``, then ``stopped``.
 
-        :param model_comp_task_id: the task, ``amva-…``. It becomes ``stopping``, then ``stopped``.
+        Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
+
+        :param model_comp_task_id: the model compression task, ``amva-…``.
+        :raises ValueError: if a required text is empty.
+        :raises QianfanError: if no try succeeded.
         """
         self._change(model_compression.CANCEL, model_comp_task_id)
 
     def delete_model_comp_task(self, model_comp_task_id: str) -> None:
         """
-        Delete a model compression task: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/Slxcndblq.
+        Delete a model compression task.
 
-        What this does to the model it produced is not documented.
+        Platform page: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/Slxcndblq. The page does not say what
+        becomes of the model version that the task produced.
 
-        :param model_comp_task_id: the task, ``amva-…``.
+        :param model_comp_task_id: the model compression task, ``amva-…``.
+        :raises ValueError: if a required text is empty.
+        :raises QianfanError: if no try succeeded.
         """
         self._change(model_compression.DELETE, model_comp_task_id)
 
@@ -335,10 +371,14 @@ class QianfanHook(BaseHook):
 
     def get_service(self, service_id: str) -> dict[str, Any] | None:
         """
-        Ask for one service: https://cloud.baidu.com/doc/qianfan/s/Kmh4sv4c7.
+        Ask for one service.
+
+        Platform page: https://cloud.baidu.com/doc/qianfan/s/Kmh4sv4c7.
 
         :param service_id: the service, ``svco-…``.
-        :returns: the platform's own object; None if it answers without one.
+        :returns: the service as the platform describes it; None if the platform answers without one.
+        :raises ValueError: if a required text is empty.
+        :raises QianfanError: if no try succeeded.
         """
         from airflow_provider_qianfan.api.resource import SERVICE, read_resource
 
@@ -357,21 +397,27 @@ class QianfanHook(BaseHook):
         protocol_version: int | None = None,
     ) -> str:
         """
-        Create a service on compute units that the account owns: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
+        Create a service on compute units that the account owns.
 
-        It is not sent again once it may have arrived: the action has no idempotency key.
+        Platform page: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
 
-        :param name: 2 to 20 characters.
-        :param url_suffix: the end of its URL: 2 to 20 of a-z, 0-9, _ and -, and none of the last two at its
-            ends.
-        :param model_set_id: the model of the version, ``am-…``.
-        :param model_id: the model version that it serves, ``amv-…``.
-        :param deployment_config: the platform's ``deploymentConfig``.
-        :param description: free text, at most 500 characters.
-        :param protocol_version: 1 or 2. Default: the platform's, 1.
-        :returns: the service's id, ``svco-…``.
-        :raises QianfanTransientError: also if the answer was lost; look for the service before creating
-            another.
+        The hook does not repeat a request that may have arrived: the action has no idempotency key.
+
+        :param name: name of the new service, 2 to 20 characters.
+        :param url_suffix: the end of the service's URL, 2 to 20 of the characters a-z, 0-9, _ and -. The
+            first and the last are letters or digits.
+        :param model_set_id: the model set that the model version belongs to, ``am-…``.
+        :param model_id: the model version to serve, ``amv-…``.
+        :param deployment_config: the platform's ``deploymentConfig``. ``deploymentComputeUnitList`` names the
+            compute units.
+        :param description: free text, at most 500 characters. Default: none.
+        :param protocol_version: 1 or 2. Default: the platform's own, which is 1.
+        :returns: the ID of the service, ``svco-…``.
+        :raises ValueError: if a required text is empty, or ``name``, ``url_suffix`` or ``description`` is not
+            allowed.
+        :raises QianfanTransientError: if no answer came. The request may have arrived: look for the service
+            before you create another.
+        :raises QianfanError: if the platform refuses the request.
         """
         body = {
             "modelSetId": _required("model_set_id", model_set_id),
@@ -386,14 +432,19 @@ class QianfanHook(BaseHook):
 
     def modify_service(self, service_id: str, *, model_set_id: str, model_id: str) -> None:
         """
-        Have a service updated to another model version: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
+        Have a service updated to another model version.
 
-        It is not sent again once it may have arrived. The update takes its time: see :meth:`get_service`.
+        Platform page: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
+
+        The hook does not repeat a request that may have arrived. The update takes some time: watch it with
+        :meth:`get_service`.
 
         :param service_id: the service, ``svco-…``.
-        :param model_set_id: the model of the version, ``am-…``.
-        :param model_id: the model version that it is to serve, ``amv-…``.
-        :raises QianfanError: also if the platform answers that it did not do it.
+        :param model_set_id: the model set that the model version belongs to, ``am-…``.
+        :param model_id: the model version to serve, ``amv-…``.
+        :raises ValueError: if a required text is empty.
+        :raises QianfanError: if the platform refuses the request, or answers that it did not update the
+            service.
         """
         _required("service_id", service_id)
         _required("model_set_id", model_set_id)
@@ -402,7 +453,7 @@ class QianfanHook(BaseHook):
 
 
 def _connection_type() -> dict[str, Any]:
-    """Return what Airflow 3.2 and newer draw the connection's form from."""
+    """Return what Airflow 3.2 and newer draw the connection form from."""
     from airflow_provider_qianfan.get_provider_info import get_provider_info
 
     info: Any = get_provider_info()
@@ -411,7 +462,7 @@ def _connection_type() -> dict[str, Any]:
 
 
 def _required(argument: str, value: str) -> str:
-    # The documentation calls some ids optional that cannot be.
+    # The documentation calls some ids optional, but the actions mean nothing without them.
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{argument} is empty: {clean(value)!r}")
     return value

@@ -1,5 +1,6 @@
 """
-What DAG authors list, create, cancel and deploy with. Imports ``sensors`` and below.
+Operators to list, create, cancel and deploy. Imports ``sensors`` and below.
 
-Never waits for a compression or a service by itself: a sensor does. Only cancelling waits, in the worker.
+A sensor waits for a compression or a service; an operator does not. Only the cancelling operator waits, in
+the worker.
 """

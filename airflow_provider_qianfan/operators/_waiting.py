@@ -1,4 +1,4 @@
-"""An operator that can wait for what it began, as a sensor does."""
+"""An operator that can wait, as a sensor does, for what it has started."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from airflow_provider_qianfan.gate.memory import (
     DEFAULT_POKE_INTERVAL,
     DEFAULT_SETTLE,
 )
+from airflow_provider_qianfan.links import QianfanConsoleLink
 
 
 class WaitingOperator(Arguments, ReasoningOperator):
     """
-    Begin something and, if asked to, wait for it by means of the sensor that waits for such a thing.
+    Start something. If ``wait_for_completion`` is set, wait for it with the sensor that is made for it.
 
     The operators made from this say what the parameters mean.
     """
 
     ui_color = "#cfe8d5"
+    operator_extra_links = (QianfanConsoleLink(),)
 
     def __init__(
         self,
@@ -48,18 +50,18 @@ class WaitingOperator(Arguments, ReasoningOperator):
             deferrable = wait_for_completion and configured
         self.deferrable = deferrable
         self.poke_interval = check_seconds("poke_interval", poke_interval, DEFAULT_POKE_INTERVAL)
-        self.timeout = None if timeout is None else check_seconds("timeout", timeout, 0.0)
+        self.timeout = None if timeout is None else check_seconds("timeout", timeout)
         self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy, DEFAULT_MAX_UNHEALTHY)
         self.auth_grace = check_seconds("auth_grace", auth_grace, DEFAULT_AUTH_GRACE)
         self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
 
     def _if_it_waits(self, argument: str, value: bool | None, why: str, arguments: dict[str, Any]) -> Any:
         """
-        Return what is asked for of the wait; False if there is none, and it is only inherited.
+        Return an argument of the wait; False if the task does not wait and only inherits the argument.
 
-        :param why: it makes no sense without a wait.
-        :param arguments: further ones of ``__init__``.
-        :raises ValueError: if there is no wait, and it is written on the task.
+        :param why: why the argument needs a wait.
+        :param arguments: further arguments of ``__init__``.
+        :raises ValueError: if the task does not wait, but sets the argument itself.
         """
         if not value or self.wait_for_completion:
             return value
@@ -68,7 +70,7 @@ class WaitingOperator(Arguments, ReasoningOperator):
         return False
 
     def _for_the_sensor(self) -> dict[str, Any]:
-        """Say what the sensor that waits has in common with this operator."""
+        """Return the arguments that the waiting sensor shares with this operator."""
         more: dict[str, Any] = {} if self.timeout is None else {"timeout": self.timeout}
         return {
             "task_id": self.task_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,7 @@ from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
 from airflow_provider_qianfan.api.json_values import plain_text, read_if_text
 from airflow_provider_qianfan.api.model_compression import (
+    FAILED,
     FINISHED,
     STATUSES,
     STOPPED,
@@ -20,13 +22,20 @@ from airflow_provider_qianfan.api.model_compression import (
     ModelCompTask,
 )
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.exceptions import QianfanTaskFailedError, QianfanTaskNotFoundError
+from airflow_provider_qianfan.exceptions import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanRateLimitError,
+    QianfanTaskFailedError,
+    QianfanTaskNotFoundError,
+)
 from airflow_provider_qianfan.gate.arguments import (
     IfExists,
     check_config,
     check_if_exists,
     check_seconds,
     is_rendered_later,
+    read_since,
 )
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import Selector, matches
@@ -48,29 +57,39 @@ _OLDEST = datetime.min.replace(tzinfo=UTC)
 
 class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
     """
-    List model compression tasks, newest first: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
+    List model compression tasks, newest first.
 
-    Reads the whole list, as the platform's order is not documented and it has no filters but the source
-    model's. Pushes a list of the tasks as the platform describes them (``id``, ``name``, ``status``,
-    ``sourceModelId``, ``modelId``, …); an empty list is a success.
+    Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
 
-    :param source_model_id: only tasks of this model version, ``amv-…`` (templated).
-    :param statuses: only tasks with one of these statuses: ``creating``, ``running``, ``succeeded``,
+    The operator reads the whole list, because the platform does not document the order and filters by source
+    model alone. ``return_value`` is a list of the tasks as the platform describes them (``id``, ``name``,
+    ``status``, ``sourceModelId``, ``modelId``, …). An empty list is a success.
+
+    :param source_model_id: match only tasks that compress this model version, ``amv-…`` (templated).
+    :param statuses: match only tasks with one of these statuses: ``creating``, ``running``, ``succeeded``,
         ``failed``, ``stopping``, ``stopped``. Default: any (templated).
-    :param name: only tasks of exactly this name (templated).
-    :param created_after: only tasks not created before this: a timedelta before the start of the DAG run; or
-        ISO 8601 text, a date or a datetime, UTC if it has no offset. Compared at whole seconds. Tasks that do
-        not say when they were created are left out (templated).
-    :param limit: return the newest so many, default 100: the list is history, and an XCom is not the place
-        for all of it. None for all.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanError: if the platform refuses or gives no answer.
+    :param name: match only tasks with exactly this name (templated).
+    :param created_after: match only tasks created at this time or later: a timedelta before the start of the
+        DAG run, or ISO 8601 text, a date or a datetime (UTC unless it has an offset). Fractions of a second
+        do not count. Tasks without a creation time do not match (templated).
+    :param finished_after: match only tasks that finished at this time or later, in the same forms as
+        ``created_after``. Tasks without a finish time do not match (templated).
+    :param failure_reasons: whether to ask the platform why each returned task failed, which costs one more
+        request for each failed task. The reason is ``failedReason`` in the task, and the last column of the
+        table in the log. Default: False.
+    :param limit: return at most this many tasks, the newest ones. Default: 100, because a long list does not
+        belong in an XCom. None: all.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
+        (templated).
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer. Airflow
+        retries the task as its ``retries`` say.
     """
 
-    _TEXTS = (*FILTERS, "qianfan_conn_id")
+    _TEXTS = (*FILTERS, "finished_after", "qianfan_conn_id")
     _STRUCTURES = ("statuses",)
-    _OPTIONAL = FILTERS
+    _OPTIONAL = (*FILTERS, "finished_after")
     template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     ui_color = "#e3ecfc"
     operator_extra_links = (QianfanConsoleLink(),)
@@ -86,6 +105,8 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         statuses: Sequence[str] | None = None,
         name: str | None = None,
         created_after: str | date | datetime | timedelta | None = None,
+        finished_after: str | date | datetime | timedelta | None = None,
+        failure_reasons: bool = False,
         limit: int | None = 100,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
@@ -95,6 +116,8 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         self.statuses = statuses if statuses is None else _check_statuses(statuses)
         self.name = name
         self.created_after = created_after
+        self.finished_after = finished_after
+        self.failure_reasons = failure_reasons
         self.limit = limit
         self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
@@ -114,93 +137,132 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
         selector = Selector.check(
             **{argument: getattr(self, argument) for argument in FILTERS}, run_started=started
         )
+        finished_after = None
+        if self.finished_after is not None:
+            finished_after = read_since("finished_after", self.finished_after, started).replace(microsecond=0)
         statuses = None if self.statuses is None else _check_statuses(self.statuses, rendered=True)
         with QianfanHook(self.qianfan_conn_id) as hook:
             tasks = hook.list_model_comp_tasks(selector.source_model_id)
-        found = [
-            task
-            for task in tasks
-            if matches(task, selector) and (statuses is None or task.status in statuses)
-        ]
-        found.sort(key=lambda task: task.create_time or _OLDEST, reverse=True)
-        kept = found[: self.limit]
+            found = [
+                task
+                for task in tasks
+                if matches(task, selector)
+                and (statuses is None or task.status in statuses)
+                and (finished_after is None or (task.finish_time and task.finish_time >= finished_after))
+            ]
+            found.sort(key=lambda task: task.create_time or _OLDEST, reverse=True)
+            kept = found[: self.limit]
+            if self.failure_reasons:
+                kept = [self._with_reason(hook, task) for task in kept]
         self.log.info("%d of %d model compression tasks fit.\n%s", len(found), len(tasks), _table(kept))
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
         return [plain(dict(task.json)) for task in kept]
 
+    def _with_reason(self, hook: QianfanHook, task: ModelCompTask) -> ModelCompTask:
+        if task.status != FAILED or task.failed_reason:
+            return task
+        try:
+            detail = hook.get_model_comp_task(task.id)
+        except (QianfanAuthError, QianfanRateLimitError):
+            raise
+        except QianfanAPIError as error:  # somebody may have deleted the task since the list was read
+            self.log.warning("The platform does not say why %s failed. %s", clean(task.id), error)
+            return task
+        reason = detail and detail.failed_reason
+        return (
+            replace(task, failed_reason=reason, json={**task.json, "failedReason": reason})
+            if reason
+            else task
+        )
+
 
 class QianfanCreateModelCompTaskOperator(WaitingOperator):
     """
-    Create a model compression task, once: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
+    Create a model compression task, once.
 
-    The platform has no idempotency key, so a mark is put behind the description, ``… [airflow:<16 hex>]``,
-    made from the dag id, the run id, the task id, the map index and ``nonce``. It is the same in each try,
-    and after a clear. Before a task is created, one of the same source model with this mark is looked for,
-    and adopted. If the answer to the creation is lost, or an earlier try may have sent one, it is looked for
-    during ``settle``. So there will be one task, if it becomes visible in the list within that time. Each
-    sending of the request comes after a look and a note, leaves within seconds of both or not at all, and
-    expires within ``settle``.
+    Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlxcnb2ji.
 
-    A cleared task adopts the compression of its run, also one that failed or was stopped. To create another,
-    trigger another run, or change ``nonce`` and clear, or delete the compression on the platform and clear.
+    The platform has no idempotency keys. So the operator appends a mark to the description: ``[airflow:<16
+    hex digits>]``. The mark is made from the DAG ID, the run ID, the task ID, the map index and ``nonce``. It
+    is the same in every try, and after a clear.
 
-    The source model has to be ``Ready`` and to support compression. What the platform does not say of that,
-    and what the key may not see, is warned about and left for the platform to refuse.
+    Before it creates a task, the operator looks for one with this mark and source model. If it finds one, it
+    adopts it. If the answer to a request was lost, or if an earlier try may have sent a request, the operator
+    looks for the task until ``settle`` is over. So there is one task, if the platform lists a new task within
+    ``settle``. Before each request, the operator looks again and, on Airflow 3.3 and newer, leaves a note for
+    the next try. The request then leaves within seconds or not at all, and expires within ``settle``.
 
-    XComs: ``model_comp_task_id``, as soon as it is known; ``return_value``, the same. With
-    ``wait_for_completion`` what :class:`.QianfanModelCompTaskSensor` pushes: ``return_value`` and
-    ``modelId``, the produced model, if the task succeeded; ``model_comp_task``, the task as the platform
-    described it.
+    The platform does not document how long a description may be. If it cut the mark off, the operator could
+    not find a task whose answer was lost.
 
-    :param name: the task's name (templated).
+    If you clear this Airflow task, it adopts the compression again, even one that failed or was stopped. To
+    create another compression, trigger another run; or change ``nonce`` and clear; or delete the compression
+    on the platform and clear.
+
+    The source model has to be ``Ready`` and to support compression. If the platform does not say so, or if
+    the key may not see the source model, the operator warns and lets the platform decide.
+
+    With ``wait_for_completion`` the operator then waits until the compression has ended, and pushes and
+    raises what :class:`.QianfanModelCompTaskSensor` does. ``wait_for_model_ready``, ``cancel_on_kill`` and
+    ``deferrable=True`` need ``wait_for_completion``.
+
+    With ``cancel_on_kill`` the compression is cancelled if the worker is stopped or ``execution_timeout`` is
+    over. While the task is deferred, the compression is cancelled if a user ends the task (Airflow 3.3 and
+    newer), but not if a user clears it. Leave ``cancel_on_kill`` off if your workers are stopped for other
+    reasons: the next try then adopts the compression.
+
+    XComs: ``model_comp_task_id`` is pushed as soon as it is known, and is also the ``return_value``. With
+    ``wait_for_completion``, ``return_value`` and ``modelId`` are the produced model version, and
+    ``model_comp_task`` is the task as the platform described it.
+
+    :param name: name of the new task (templated).
     :param source_model_id: the model version to compress, ``amv-…`` (templated).
-    :param model_set_id: the model that will own the produced version, ``am-…`` (templated).
-    :param config: how to compress: ``strategy`` is ``Quantization`` or ``Sparsity``; the first needs
-        ``weight``, such as ``INT8-PTQ``. Anything else in it is passed on as it is (templated).
-    :param description: free text; the mark comes after it. How long it may be is not documented: if the
-        platform cut the mark off, a task whose answer was lost could not be found (templated).
-    :param nonce: text that tells one creation from another in the same task of the same run; another value,
-        and a cleared task creates anew. Also for Airflows that share an account and a DAG. Must not change
-        from try to try (templated).
-    :param if_exists: what to do if an earlier try has created the task: ``"adopt"`` it (default), or
-        ``"fail"``.
-    :param settle: seconds in which a task that was created may still be missing in the list, default 120.
-    :param wait_for_completion: wait for the end of the compression, as the sensor does, rather than end when
-        it has been created (default).
-    :param wait_for_model_ready: wait for the produced model version to be ``Ready``, too. Needs
-        ``wait_for_completion``. Default: the success of the task is enough.
-    :param cancel_on_kill: cancel the compression if this task is killed while it waits: its worker is
-        stopped, or ``execution_timeout`` is over; or a user ends it while it is deferred (Airflow 3.3 and
-        newer; not if it is cleared). Default False: a worker may be stopped for reasons of its own, and the
-        next try then adopts the compression.
-    :param deferrable: wait in a triggerer. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two looks, default 60.
-    :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each, for ``auth_grace``, too.
-    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
-        unusable, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanModelUnusableError: the source model was not made, or does not support compression. Final.
-    :raises QianfanTaskExistsError: ``if_exists="fail"``. Final.
-    :raises QianfanTaskAmbiguousError: several tasks carry the mark. Final.
-    :raises QianfanError: for now: also if the source model is not ready yet, or if it is not known whether
-        the task was created. Retried as ``retries`` say.
-
-    With ``wait_for_completion`` it also raises what :class:`.QianfanModelCompTaskSensor` raises.
+    :param model_set_id: the model set that will own the produced model version, ``am-…`` (templated).
+    :param config: how to compress. ``strategy`` is ``Quantization`` or ``Sparsity``. ``Quantization`` needs
+        ``weight``, such as ``INT8-PTQ``. Other keys are passed on unchanged (templated).
+    :param description: free text; the mark is appended to it (templated).
+    :param nonce: text that goes into the mark. If you change it and clear this Airflow task, the task creates
+        anew. If several Airflows run the same DAG with the same account, give each its own. It must not
+        change from try to try (templated).
+    :param if_exists: how to treat a task or service that an earlier try has created: ``"adopt"`` (default)
+        continues with it, ``"fail"`` ends with an error.
+    :param wait_for_model_ready: also wait until the produced model version is ``Ready``. Default: False.
+    :param cancel_on_kill: cancel the compression if this Airflow task is killed while it waits. Default:
+        False.
+    :param settle: seconds that the platform may take to show what was just created or changed. Default: 120.
+    :param wait_for_completion: wait until the platform has finished. Default: False; the operator ends as
+        soon as the platform has accepted the request.
+    :param deferrable: wait in the triggerer instead of in a worker. Default: Airflow's ``[operators]
+        default_deferrable``.
+    :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
+    :param timeout: seconds that one try waits. In a deferred wait, ``execution_timeout`` ends the try, too,
+        if it is shorter. Default: Airflow's ``[sensors] default_timeout`` (7 days).
+    :param max_unhealthy: seconds that a wait goes on without a healthy answer from the platform. Default:
+        3600. In a deferred wait, the worker and the triggerer count separately.
+    :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
+        proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
+        triggerer count separately.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
+        (templated).
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanModelUnusableError: if the source model failed, or does not support compression. Final.
+    :raises QianfanTaskExistsError: if ``if_exists="fail"`` and an earlier try has created the task. Final.
+    :raises QianfanTaskAmbiguousError: if several tasks carry the mark. Final.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer; if the
+        source model is not ready yet; or if nobody knows whether the task was created. Airflow retries the
+        task as its ``retries`` say.
     """
 
     _TEXTS = ("name", "source_model_id", "model_set_id", "description", "nonce", "qianfan_conn_id")
     _STRUCTURES = ("config",)
     template_fields: Sequence[str] = (*_TEXTS, *_STRUCTURES)
     template_fields_renderers = {"config": "json"}  # noqa: RUF012  Airflow's own form
-    operator_extra_links = (QianfanConsoleLink(),)
     _OPTIONAL = ("description", "nonce")
 
     model_comp_task_id: str | None = None
-    """Once it is known; the link shows it."""
+    """Set once it is known, for the link to the console."""
 
     _killable: tuple[QianfanHook, str] | None = None
 
@@ -253,7 +315,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         self._check_literals()
 
     def _wanted(self, context: Context) -> NewTask:
-        """Make what is wanted from the rendered values."""
+        """Make the new task from the rendered values."""
         from airflow_provider_qianfan.changes.compression import NewTask
         from airflow_provider_qianfan.changes.journal import fingerprint
 
@@ -269,7 +331,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         )
 
     def execute(self, context: Context) -> Any:
-        """Create the task, or adopt it, and wait for its end if that is asked for."""
+        """Create the task, or adopt it. Wait for its end if ``wait_for_completion`` is set."""
         # These load what a DAG file's parse need not.
         from airflow_provider_qianfan.changes.journal import Journal, Ports
         from airflow_provider_qianfan.changes.once import create_once
@@ -296,7 +358,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         return self._wait(wait)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
-        """Resume after a deferral, as the sensor does. Creates nothing."""
+        """Resume after a deferral, as the sensor does. Create nothing."""
         from airflow_provider_qianfan.gate.look import target_of
 
         event = event if isinstance(event, Mapping) else {}
@@ -309,7 +371,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         return self._wait(lambda: sensor.execute_complete(context, event))
 
     def _look_up(self, context: Context) -> Selector:
-        """Find the task that was created before a deferral, of which the event has lost the id."""
+        """Find the task that was created before a deferral, if the event has lost its id."""
         from airflow_provider_qianfan.changes.once import find_ours
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
@@ -326,7 +388,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         return Selector(source, found.id, model_ready=self.wait_for_model_ready)
 
     def _sensor(self, task_id: str, source_model_id: str | None) -> QianfanModelCompTaskSensor:
-        """Make the sensor that waits for the task; it says, pushes and raises what it always does."""
+        """Make the sensor that waits for the task. Its lines, XComs and errors are the usual ones."""
         from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
         if self.cancel_on_kill:
@@ -354,7 +416,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""
         from airflow_provider_qianfan.api.exchange import RetryPolicy
 
-        # on_kill() had better find this module loaded.
+        # Loaded now, because on_kill() runs in a signal handler.
         from airflow_provider_qianfan.changes.cancellation import KILL_PATIENCE
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
@@ -390,7 +452,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
                 self._prepare_kill(pushed)
 
     def on_kill(self) -> None:
-        """Cancel the task if its id is known, and that is asked for."""
+        """Cancel the task if ``cancel_on_kill`` is set and the id is known."""
         if self._killable is None:
             return
         hook, task_id = self._killable
@@ -400,7 +462,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
             task = hook.run(cancel_unfinished(hook.exchange, task_id))
         except Exception:
-            # This runs in the middle of whatever was running.
+            # A signal handler interrupts any code: nothing may be raised here.
             shown = clean(task_id, 80)
             self.log.exception("%s could not be cancelled. Look at it in the Qianfan console.", shown)
         else:
@@ -409,24 +471,32 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
 class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
     """
-    Cancel a model compression task: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
+    Cancel a model compression task.
 
-    It becomes ``stopping``, then ``stopped``. One that has finished is left as it is, with a warning: this
-    is a success, as there is nothing to cancel.
+    Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
 
-    XCom: ``model_comp_task``, the task as the platform described it last. If it cannot be pushed,
-    the log warns, and this task still succeeds.
+    The task becomes ``stopping``, then ``stopped``. If the task has already finished, the operator warns and
+    succeeds: there is nothing to cancel.
 
-    :param model_comp_task_id: the task, ``amva-…`` (templated).
-    :param wait_for_completion: wait, in the worker, until the task has ended, rather than until the platform
-        has taken the order (default). It may have succeeded or failed meanwhile: see the XCom.
-    :param poke_interval: seconds between two looks, default 10.
-    :param timeout: seconds to wait, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanTaskNotFoundError: there is no such task. Final.
-    :raises QianfanError: the platform refuses, gives no answer, or the task has not ended in time. Retried as
-        ``retries`` say; a task that is being cancelled is not cancelled again.
+    With ``wait_for_completion`` the operator waits, in the worker, until the task has ended. The task may
+    still succeed or fail before it stops: see the XCom.
+
+    XCom: ``model_comp_task`` is the task as the platform last described it. If the XCom cannot be pushed, the
+    operator warns and succeeds.
+
+    :param model_comp_task_id: the model compression task, ``amva-…`` (templated).
+    :param wait_for_completion: wait until the platform has finished. Default: False; the operator ends as
+        soon as the platform has accepted the request.
+    :param poke_interval: seconds between two looks. Default: 10.
+    :param timeout: seconds that one try waits. Default: 600.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
+        (templated).
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanTaskNotFoundError: if there is no such task. Final.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer; or if
+        the task has not ended when ``timeout`` is over. Airflow retries the task as its ``retries`` say. A
+        retry does not cancel again if the task is already being cancelled.
     """
 
     _TEXTS = ("model_comp_task_id", "qianfan_conn_id")
@@ -481,11 +551,11 @@ class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
 
 def _check_statuses(statuses: Any, *, rendered: bool = False) -> Any:
     """
-    Check ``statuses``, as far as they are known before templates are rendered.
+    Check ``statuses``. Before templates are rendered, check only what is already known.
 
     :param statuses: a sequence or a set, also one that Airflow reads item by item, or JSON text of a list.
-    :param rendered: whether they have been.
-    :returns: a list of them, unless a template stands for the whole.
+    :param rendered: whether the templates have been rendered.
+    :returns: a list of statuses; or the template, if one stands for the whole.
     """
     if not rendered and is_rendered_later(statuses):
         return statuses
@@ -502,11 +572,15 @@ def _check_statuses(statuses: Any, *, rendered: bool = False) -> Any:
 
 
 def _table(tasks: Sequence[ModelCompTask]) -> str:
-    rows = [("ID", "STATUS", "CREATED", "SOURCE MODEL", "PRODUCED MODEL", "NAME")]
+    rows: list[tuple[str, ...]] = [
+        ("ID", "STATUS", "CREATED", "SOURCE MODEL", "PRODUCED MODEL", "NAME", "FAILED BECAUSE")
+    ]
     for task in tasks[:_ROWS_SHOWN]:
         created = task.create_time.strftime("%Y-%m-%d %H:%M:%SZ") if task.create_time else "-"
         values = (task.id, task.status, created, task.source_model_id, task.model_id, task.name)
-        rows.append(tuple(clean(value or "-", 40) for value in values))  # type: ignore[arg-type]
+        rows.append((*(clean(value or "-", 40) for value in values), clean(task.failed_reason or "-", 200)))
+    if not any(task.failed_reason for task in tasks[:_ROWS_SHOWN]):
+        rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join(lines + [f"… and {len(tasks) - _ROWS_SHOWN} more"] * (len(tasks) > _ROWS_SHOWN))

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 
 class _DeployingOperator(WaitingOperator):
-    """Ask the platform for a deployment and, if that is asked for, wait for it as the sensor does."""
+    """Ask the platform for a deployment. With ``wait_for_completion``, wait for it as the sensor does."""
 
     def _checked_model_id(self, model_id: object) -> str:
-        """Refuse what is pulled from a task that pushed nothing, such as a gate that was skipped."""
+        """Refuse the value of an upstream task that pushed nothing, such as a gate that was skipped."""
         try:
             return check_text("model_id", model_id)
         except ValueError as error:
@@ -71,14 +71,14 @@ class _DeployingOperator(WaitingOperator):
             return sensor.execute(context)
 
     def _sensor(self, service_id: str, model_id: str) -> QianfanServiceSensor:
-        """Make the sensor that waits for the service; it says, pushes and raises what it always does."""
+        """Make the sensor that waits for the service. Its lines, XComs and errors are the usual ones."""
         from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
         return QianfanServiceSensor(service_id=service_id, model_id=model_id, **self._for_the_sensor())
 
 
 def _waited_for(event: object) -> tuple[str, str] | None:
-    """Read the ids of the service and its model version out of a trigger's event, if they are in it."""
+    """Read the ids of the service and the model version from a trigger's event; None without them."""
     from airflow_provider_qianfan.api.resource import SERVICE
     from airflow_provider_qianfan.gate.look import target_of
     from airflow_provider_qianfan.gate.resource import Resource
@@ -92,46 +92,58 @@ def _waited_for(event: object) -> tuple[str, str] | None:
 
 class QianfanModifyServiceOperator(_DeployingOperator):
     """
-    Update a service to another model version: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
+    Update a service to another model version.
 
-    The service is looked at first. If it serves that version already, nothing is sent, and the task succeeds.
-    If the answer to the update is lost, or an earlier try may have asked for it, the service is looked at
-    during ``settle``; the update is asked for again only if nothing of it has shown by then.
-    A process that stood still, and may have been replaced by its next try, asks for nothing.
+    Platform page: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
 
-    While an update is in progress, the platform does not say to which version. If this task has asked for it,
-    it is not asked for again. If somebody else has, and the service shows another version than
-    ``model_id``, the platform is asked, and decides; if it shows ``model_id``, the task fails, and its next
-    try looks again.
+    The operator looks at the service first. If the service already serves the model version, the operator
+    sends nothing and succeeds. If the answer to the update was lost, or if an earlier try may have sent the
+    update, the operator watches the service until ``settle`` is over. It sends the update again only if the
+    service shows no sign of the update by then. A process that was suspended, and may have been replaced by
+    its next try, sends nothing.
 
-    XComs: ``previous_model_id`` and ``previous_model_set_id``, what the service served before this task, for
-    a task that rolls back; ``return_value``, which is ``model_id``. With ``wait_for_completion`` what
-    :class:`.QianfanServiceSensor` pushes, too: ``modelId`` and ``service``. Before Airflow 3.3, a later try
-    that finds the version served pushes no previous one: nothing tells it what the first has found.
+    While an update is in progress, the platform does not say to which model version. If this task sent the
+    update, the operator does not send it again. If somebody else sent it, the version that the service shows
+    decides. If the service shows another version than ``model_id``, the operator sends its update, and the
+    platform accepts or refuses it. If the service shows ``model_id``, the task fails, and its next try looks
+    again.
+
+    With ``wait_for_completion`` the operator then waits until the service serves the model version, and
+    pushes and raises what :class:`.QianfanServiceSensor` does. ``deferrable=True`` needs
+    ``wait_for_completion``.
+
+    XComs: ``previous_model_id`` and ``previous_model_set_id`` are what the service served before this task;
+    use them to roll back. ``return_value`` is ``model_id``. With ``wait_for_completion``, ``modelId`` is the
+    model version, and ``service`` is the service as the platform described it. Before Airflow 3.3, a later
+    try that finds the update already done pushes no ``previous_…``: Airflow keeps no note of what the first
+    try found.
 
     :param service_id: the service, ``svco-…`` (templated).
-    :param model_id: the model version that it is to serve, ``amv-…`` (templated). None and what an empty XCom
-        renders to are refused.
-    :param model_set_id: the model of that version, ``am-…``. Default: the platform is asked for it, and the
-        version has to be ``Ready`` (templated).
-    :param settle: seconds in which an update that was asked for may not show yet, default 120.
-    :param wait_for_completion: wait until the service serves the version, as the sensor does, rather than end
-        when the platform has taken the order (default).
-    :param deferrable: wait in a triggerer. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two looks, default 60.
-    :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each, for ``auth_grace``, too.
-    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
-        unusable, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanGateError: the answer has no such service or version, the version was not made, or the
-        service has it and failed or was stopped. Final.
-    :raises QianfanError: for now: also if it is not known whether the update was asked for, or if another one
-        is in progress. Retried as ``retries`` say.
-
-    With ``wait_for_completion`` it also raises what :class:`.QianfanServiceSensor` raises.
+    :param model_id: the model version to serve, ``amv-…`` (templated).
+    :param model_set_id: the model set that the model version belongs to, ``am-…``. Default: the operator asks
+        the platform, and the model version has to be ``Ready`` (templated).
+    :param settle: seconds that the platform may take to show what was just created or changed. Default: 120.
+    :param wait_for_completion: wait until the platform has finished. Default: False; the operator ends as
+        soon as the platform has accepted the request.
+    :param deferrable: wait in the triggerer instead of in a worker. Default: Airflow's ``[operators]
+        default_deferrable``.
+    :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
+    :param timeout: seconds that one try waits. In a deferred wait, ``execution_timeout`` ends the try, too,
+        if it is shorter. Default: Airflow's ``[sensors] default_timeout`` (7 days).
+    :param max_unhealthy: seconds that a wait goes on without a healthy answer from the platform. Default:
+        3600. In a deferred wait, the worker and the triggerer count separately.
+    :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
+        proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
+        triggerer count separately.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
+        (templated).
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanGateError: if the platform has no such service or model version; or if the model version
+        failed; or if the service has the model version, but failed or was stopped. Final.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer; if
+        another update is in progress; or if nobody knows whether the update was sent. Airflow retries the
+        task as its ``retries`` say.
     """
 
     _TEXTS = ("service_id", "model_id", "model_set_id", "qianfan_conn_id")
@@ -171,7 +183,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         self._check_literals()
 
     def execute(self, context: Context) -> Any:
-        """Have the service updated, and wait for it if that is asked for."""
+        """Have the service updated. Wait for it if ``wait_for_completion`` is set."""
         # These load what a DAG file's parse need not.
         from airflow_provider_qianfan.changes.journal import Journal
         from airflow_provider_qianfan.changes.update import Swap, swap_once
@@ -195,7 +207,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         return self._wait(context, service_id, model_id)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
-        """Resume after a deferral, as the sensor does. Asks for no update."""
+        """Resume after a deferral, as the sensor does. Send no update."""
         service_id, model_id = _waited_for(event) or (
             check_text("service_id", self.service_id),
             self._checked_model_id(self.model_id),
@@ -205,57 +217,72 @@ class QianfanModifyServiceOperator(_DeployingOperator):
 
 class QianfanCreateServiceOperator(_DeployingOperator):
     """
-    Create a service of a model version, once: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
+    Create a service that serves a model version, once.
 
-    Only on compute units that the account owns (``deploymentConfig``). The other form of the action, with
-    ``resourceConfig`` and ``billing``, buys resources, and is refused.
+    Platform page: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/olub6bfdy.
 
-    The platform has no idempotency key, so a mark is put behind the description, ``… [airflow:<16 hex>]``,
-    made from the dag id, the run id, the task id, the map index and ``nonce``. It is the same in each try,
-    and after a clear. Before a service is created, one of the same name with this mark is looked for, and
-    adopted. If the answer to the creation is lost, or an earlier try may have sent one, it is looked for
-    during ``settle``. So there will be one service, if it becomes visible in the list within that time. Each
-    sending of the request comes after a look and a note, leaves within seconds of both or not at all, and
-    expires within ``settle``.
+    The service runs on compute units that the account already owns (``deploymentConfig``). The other form of
+    the action, with ``resourceConfig`` and ``billing``, buys resources. The operator rejects that form.
 
-    XComs: ``service_id``, as soon as it is known; ``return_value``, the same. With ``wait_for_completion``
-    what :class:`.QianfanServiceSensor` pushes: ``return_value`` and ``modelId``, the model version, once it
-    is served; ``service``, the service as the platform described it.
+    The platform has no idempotency keys. So the operator appends a mark to the description: ``[airflow:<16
+    hex digits>]``. The mark is made from the DAG ID, the run ID, the task ID, the map index and ``nonce``. It
+    is the same in every try, and after a clear.
 
-    :param name: the service's name, 2 to 20 characters (templated).
-    :param url_suffix: the end of its URL: 2 to 20 of a-z, 0-9, _ and -, and none of the last two at its ends
+    Before it creates a service, the operator looks for one with this mark and name. If it finds one, it
+    adopts it. If the answer to a request was lost, or if an earlier try may have sent a request, the operator
+    looks for the service until ``settle`` is over. So there is one service, if the platform lists a new
+    service within ``settle``. Before each request, the operator looks again and, on Airflow 3.3 and newer,
+    leaves a note for the next try. The request then leaves within seconds or not at all, and expires within
+    ``settle``.
+
+    The description and the mark together may have 500 characters.
+
+    With ``wait_for_completion`` the operator then waits until the service serves the model version, and
+    pushes and raises what :class:`.QianfanServiceSensor` does. ``deferrable=True`` needs
+    ``wait_for_completion``.
+
+    XComs: ``service_id`` is pushed as soon as it is known, and is also the ``return_value``. With
+    ``wait_for_completion``, ``return_value`` and ``modelId`` are the model version, and ``service`` is the
+    service as the platform described it.
+
+    :param name: name of the new service, 2 to 20 characters (templated).
+    :param url_suffix: the end of the service's URL, 2 to 20 of the characters a-z, 0-9, _ and -. The first
+        and the last are letters or digits (templated).
+    :param model_id: the model version to serve, ``amv-…`` (templated).
+    :param deployment_config: the platform's ``deploymentConfig``. ``deploymentComputeUnitList`` names the
+        compute units. Other keys are passed on unchanged (templated).
+    :param model_set_id: the model set that the model version belongs to, ``am-…``. Default: the operator asks
+        the platform, and the model version has to be ``Ready`` (templated).
+    :param description: free text; the mark is appended to it (templated).
+    :param protocol_version: 1 or 2. Default: the platform's own, which is 1.
+    :param nonce: text that goes into the mark. If you change it and clear this Airflow task, the task creates
+        anew. If several Airflows run the same DAG with the same account, give each its own. It must not
+        change from try to try (templated).
+    :param if_exists: how to treat a task or service that an earlier try has created: ``"adopt"`` (default)
+        continues with it, ``"fail"`` ends with an error.
+    :param settle: seconds that the platform may take to show what was just created or changed. Default: 120.
+    :param wait_for_completion: wait until the platform has finished. Default: False; the operator ends as
+        soon as the platform has accepted the request.
+    :param deferrable: wait in the triggerer instead of in a worker. Default: Airflow's ``[operators]
+        default_deferrable``.
+    :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
+    :param timeout: seconds that one try waits. In a deferred wait, ``execution_timeout`` ends the try, too,
+        if it is shorter. Default: Airflow's ``[sensors] default_timeout`` (7 days).
+    :param max_unhealthy: seconds that a wait goes on without a healthy answer from the platform. Default:
+        3600. In a deferred wait, the worker and the triggerer count separately.
+    :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
+        proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
+        triggerer count separately.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
         (templated).
-    :param model_id: the model version that it serves, ``amv-…`` (templated). None and what an empty XCom
-        renders to are refused.
-    :param deployment_config: the platform's ``deploymentConfig``: ``deploymentComputeUnitList`` names the
-        compute units. Anything else in it is passed on as it is (templated).
-    :param model_set_id: the model of that version, ``am-…``. Default: the platform is asked for it, and the
-        version has to be ``Ready`` (templated).
-    :param description: free text; the mark comes after it, and both have at most 500 characters (templated).
-    :param protocol_version: 1 or 2. Default: the platform's, 1.
-    :param nonce: text that tells one creation from another in the same task of the same run; another value,
-        and a cleared task creates anew. Must not change from try to try (templated).
-    :param if_exists: what to do if an earlier try has created the service: ``"adopt"`` it (default), or
-        ``"fail"``.
-    :param settle: seconds in which a service that was created may still be missing in the list, default 120.
-    :param wait_for_completion: wait until the service serves the version, as the sensor does, rather than end
-        when it has been created (default).
-    :param deferrable: wait in a triggerer. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between two looks, default 60.
-    :param timeout: seconds that one try waits, default ``[sensors] default_timeout`` (7 days).
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each, for ``auth_grace``, too.
-    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
-        unusable, default 600.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanResourceExistsError: ``if_exists="fail"``. Final.
-    :raises QianfanResourceAmbiguousError: several services carry the mark. Final.
-    :raises QianfanGateError: there is no such version, or it was not made. Final.
-    :raises QianfanError: for now: also if it is not known whether the service was created. Retried as
-        ``retries`` say.
-
-    With ``wait_for_completion`` it also raises what :class:`.QianfanServiceSensor` raises.
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanResourceExistsError: if ``if_exists="fail"`` and an earlier try has created the service.
+        Final.
+    :raises QianfanResourceAmbiguousError: if several services carry the mark. Final.
+    :raises QianfanGateError: if there is no such model version, or the model version failed. Final.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer; or if
+        nobody knows whether the service was created. Airflow retries the task as its ``retries`` say.
     """
 
     _TEXTS = ("name", "url_suffix", "model_id", "model_set_id", "description", "nonce", "qianfan_conn_id")
@@ -318,7 +345,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
             raise ValueError(f"protocol_version={clean(repr(protocol_version))} is neither 1 nor 2.")
 
     def execute(self, context: Context) -> Any:
-        """Create the service, or adopt it, and wait for it if that is asked for."""
+        """Create the service, or adopt it. Wait for it if ``wait_for_completion`` is set."""
         # These load what a DAG file's parse need not.
         from airflow_provider_qianfan.changes.journal import Journal, fingerprint
         from airflow_provider_qianfan.changes.once import create_once
@@ -349,7 +376,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         return self._wait(context, service_id, model_id)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
-        """Resume after a deferral, as the sensor does. Creates nothing."""
+        """Resume after a deferral, as the sensor does. Create nothing."""
         waited_for = _waited_for(event)
         if waited_for is None:
             ti = context["ti"]

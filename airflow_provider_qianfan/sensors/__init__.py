@@ -1,5 +1,5 @@
 """
-Gates: what DAG authors wait with. Imports ``triggers`` and below, most of it only when a task runs.
+Gates: the sensors of a DAG. Imports ``triggers`` and below, most of it only when a task runs.
 
 Never opens on an event: a sensor looks for itself.
 """

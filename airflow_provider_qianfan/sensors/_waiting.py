@@ -46,6 +46,7 @@ from airflow_provider_qianfan.gate.memory import (
     timeout_message,
 )
 from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
+from airflow_provider_qianfan.links import QianfanConsoleLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,23 +61,23 @@ _RESCHEDULE_LAG = 15.0
 _DAY = 86400.0
 
 _LONGEST_INTERVAL = timedelta(hours=1)
-"""Of a deferrable wait whose author did not ask for both ``exponential_backoff`` and a deferral."""
+"""The limit if a wait is deferrable with ``exponential_backoff``, and the task did not ask for both."""
 
 _LONGEST_WAIT = 100 * 365 * _DAY
-"""Seconds; Airflow cannot write down much later times, such as ``timedelta.max`` from now."""
+"""Seconds. Airflow cannot store much later times, such as ``timedelta.max`` from now."""
 
 BACKSTOP = 600.0
-"""Seconds after the deadline at which Airflow itself ends a deferral that no trigger has ended."""
+"""Seconds after the deadline at which Airflow ends a deferral that no trigger has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
     """
-    What an opened gate says and pushes.
+    What an opened gate logs and pushes.
 
-    :param line: for the log.
+    :param line: the line for the log.
     :param value: the task's return value.
-    :param xcoms: more XComs, by key, in the order of their pushing: what others act on comes last.
+    :param xcoms: more XComs, by key, in the order in which they are pushed: other tasks act on the last one.
     """
 
     line: str
@@ -86,23 +87,16 @@ class Opening:
 
 class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     """
-    Wait for the platform. The classes made from this say what they wait for, and what they push.
+    Wait for the platform.
 
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
-        default_deferrable``, unless ``mode="reschedule"`` is given.
-    :param settle: seconds for which what is given by its id may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each. ``mode="reschedule"`` keeps no memory between two looks:
-        there ``timeout`` alone counts.
-    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
-        proxy or CA bundle may be unusable, default 600. If deferrable, the worker and the triggerer have a
-        clock each. ``mode="reschedule"`` counts from the first look.
+    The classes made from this say what they wait for, what they push, and what the parameters mean.
     """
 
     ui_color = "#d7e3fc"
+    operator_extra_links = (QianfanConsoleLink(),)
+
     described_as: ClassVar[str]
-    """The XCom key of what the platform said about it, also if it failed."""
+    """The XCom key of the platform's description, which is pushed even if the wait fails."""
 
     def __init__(
         self,
@@ -123,11 +117,11 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     @abstractmethod
     def _target(self, context: Context) -> Target:
-        """Say what is waited for, from the rendered values."""
+        """Return the target of the wait, from the rendered values."""
 
     @abstractmethod
     def _opening(self, verdict: Open) -> Opening:
-        """Say what an opened gate tells."""
+        """Return what an opened gate logs and pushes."""
 
     def _trigger(self, **arguments: Any) -> QianfanTrigger:
         from airflow_provider_qianfan.triggers.waiting import QianfanTrigger  # loads the hook
@@ -136,10 +130,10 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def _choose_deferrable(self, deferrable: bool | None, arguments: Mapping[str, Any]) -> bool:
         """
-        Choose how to wait. What is written on the task counts; what is inherited gives way to it.
+        Choose how to wait. Values that are written on the task win over inherited ones.
 
-        :param arguments: further ones of ``__init__``.
-        :raises ValueError: if what is written contradicts itself.
+        :param arguments: further arguments of ``__init__``.
+        :raises ValueError: if the written values contradict each other.
         """
         written = {
             name: not self._is_inherited(name, value, arguments)
@@ -181,10 +175,10 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     _wait: _Wait | None = None
     _resuming = False
     _context: Context | None = None
-    """What ``execute`` was called with last: a subclass may hand a copy to ``execute`` or ``poke``."""
+    """The context of the last ``execute``: a subclass may hand a copy to ``execute`` or ``poke``."""
 
     def execute(self, context: Context) -> Any:
-        """Wait as every sensor of Airflow's does."""
+        """Wait as Airflow's own sensors do."""
         self._context = context
         if self._resuming and self._wait is not None:
             self._wait.context, self._resuming = context, False
@@ -198,14 +192,14 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
             raise AirflowTaskTimeout(told) from None
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Take one look: the same in every mode, and on the resume of a deferral."""
+        """Take one look. It is the same in every mode, and after a deferral."""
         try:
             return self._take_a_look(context)
         except AirflowTaskTimeout as timeout:
             raise _ExecutionTimeoutError(str(timeout)) from None
         except Exception as error:
             verdict = isinstance(error, QianfanGateError | AirflowSensorTimeout)
-            if self.never_fail or (self.soft_fail and verdict):  # of which Airflow does not tell the reason
+            if self.never_fail or (self.soft_fail and verdict):  # Airflow does not log the reason of a skip
                 self.log.warning(
                     "The gate stays shut, and this task is skipped. %s: %s", type(error).__name__, error
                 )
@@ -255,7 +249,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         from airflow_provider_qianfan.gate.look import target_from_json, target_of
 
         event = event if isinstance(event, Mapping) else {}
-        # As in the other modes a wait keeps the values it began with; templates have been rendered again.
+        # Templates have been rendered again. A wait keeps the values it began with, as in the other modes.
         target = target_from_json(target_of(event)) or self._target(context)
         if isinstance(conn_id := event.get("qianfan_conn_id"), str):
             self.qianfan_conn_id = conn_id
@@ -283,8 +277,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         wait = _Wait(context, self._target(context), self._with_deadline(memory), run)
         if first is not None:
             wait.memory = self._with_deadline(Memory(started=first.timestamp(), forgetful=True))
-            # Nobody remembers when the last line was written. So one is, when ten minutes have been completed
-            # since the last look, which was an interval ago, and some seconds that the scheduler took.
+            # Nothing remembers when the last line was written. So write one if a multiple of ten minutes has
+            # passed since the last look. That was one interval ago, plus the seconds that the scheduler took.
             elapsed = now - wait.memory.started
             before = max(0.0, elapsed - self.poke_interval - _RESCHEDULE_LAG)
             wait.quiet = elapsed // HEARTBEAT == before // HEARTBEAT
@@ -316,13 +310,13 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         return verdict
 
     def _connect(self, wait: _Wait) -> QianfanHook:
-        """Read the connection, for each look again: its key may have been rotated."""
+        """Read the connection again for each look: its key may have been rotated."""
         from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, RetryPolicy
         from airflow_provider_qianfan.hooks._settings import reread_failed
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        # Only poke mode sleeps through a long Retry-After. It holds a worker slot, so its last look ends with
-        # its time. In the other modes the last look may still outlast a blip.
+        # Only poke mode sleeps through a long Retry-After. It holds a worker slot, so its last look ends at
+        # the deadline. In the other modes, the last look may take longer, to survive a blip.
         poking = not self.deferrable and not self.reschedule
         left = min(max(wait.memory.expired_at - time.time(), 0.0 if poking else LONGEST_PAUSE), _DAY)
         retry = RetryPolicy(
@@ -340,7 +334,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def _after_failure(self, wait: _Wait, error: QianfanError) -> float:
         """
-        Tell for how many seconds the platform wants to be left alone after a look that failed.
+        Return for how many seconds to leave the platform alone after a failed look.
 
         :raises QianfanError: if the wait must not go on.
         """
@@ -350,19 +344,19 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         except QianfanError as final:
             lines = self._unless_silent(final)
         self._say(lines, quiet=wait.quiet)
-        # A worker that is blind would be started again and again by a triggerer that sees.
+        # If only the triggerer gets answers, it would start the worker again and again.
         again = backoff(wait.memory.worker, now, limits) if wait.resumed and self.deferrable else 0.0
         return max(retry_after(error), again)
 
     def _heed(self, wait: _Wait, failure: QianfanError, met: QianfanError | None) -> None:
         """
-        End a wait for which the triggerer gets no answers, although the platform's task may be well.
+        End a wait whose triggerer gets no answers, although the task on the platform may be well.
 
-        If the worker gets an answer, the triggerer may try once more, one time only: it may have recovered.
+        If the worker gets answers, the triggerer may try once more, but only once: it may have recovered.
 
-        :param failure: what the triggerer's time was up with.
-        :param met: what the worker's own look met; None if it was healthy.
-        :raises QianfanError: ``failure``, and what the worker met.
+        :param failure: the error that ended the triggerer's run.
+        :param met: the error of the worker's own look; None if the look was healthy.
+        :raises QianfanError: ``failure``, with what the worker got.
         """
         health, told = wait.memory.triggerer, f"{failure}".rstrip(".")
         if met is None and not health.excused:
@@ -381,7 +375,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
-        # The XComs are what the gate is there for: it stays shut if they cannot be pushed.
+        # The XComs are the purpose of the gate: if they cannot be pushed, it stays shut.
         for key, value in opening.xcoms.items():
             push(context, key, value)
         self.log.info("%s", opening.line)
@@ -398,7 +392,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
             return
         if not wait.memory.deadline_is_execution_timeout:
             raise AirflowSensorTimeout(timeout_message(wait.memory, now, "timeout"))
-        if wait.resumed:  # before, the task is running, and Airflow enforces it
+        if wait.resumed:  # before a deferral, Airflow itself enforces it on the running task
             raise _ExecutionTimeoutError
 
     def _defer(self, wait: _Wait, pause: float) -> NoReturn:
@@ -435,7 +429,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
 @dataclass(slots=True)
 class _Wait:
-    """One run of ``execute``: what lasts from look to look."""
+    """One run of ``execute``, and what lasts from look to look."""
 
     context: Context
     target: Target
@@ -449,13 +443,13 @@ class _Wait:
 
 class _ExecutionTimeoutError(BaseException):
     """
-    Carry an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would make it a skip.
+    Carry an ``AirflowTaskTimeout`` past Airflow's sensor, where ``soft_fail`` would turn it into a skip.
 
-    Airflow would skip only if the time is up during a look, and not while the sensor sleeps.
+    Airflow would skip only if the time ran out during a look, and not while the sensor sleeps.
     """
 
 
 def _first_start(context: Context) -> float:
-    """Tell when this try began: Airflow keeps that over deferrals, whatever an event has lost."""
+    """Return when this try began. Airflow keeps that over deferrals, even if an event lost it."""
     began = getattr(context["ti"], "start_date", None)
     return min(time.time(), began.timestamp()) if isinstance(began, datetime) else time.time()

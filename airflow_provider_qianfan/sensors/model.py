@@ -20,26 +20,43 @@ if TYPE_CHECKING:
 
 class QianfanModelSensor(QianfanSensor):
     """
-    Wait until a model version is ``Ready``: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a.
+    Wait until a model version is ``Ready``.
 
-    XComs: ``return_value`` and ``modelId``, the model version, once it is ready; ``model``, what the platform
-    said about it, also if it failed.
+    Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/Plw02jx3a.
 
-    :param model_id: the model version, ``amv-…`` (templated). One that is not there for ``settle`` seconds is
-        an error.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
-        default_deferrable``, unless ``mode="reschedule"`` is given.
-    :param settle: seconds for which the model version may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each, for ``auth_grace``, too.
-    :param auth_grace: seconds for which a key that has worked may be refused, or its proxy or CA bundle be
-        unusable, default 600.
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanGateError: the model version failed, or is not there. Final; skipped under ``soft_fail``.
-    :raises QianfanError: the platform refuses the request or the key, or gives no healthy answer. Retried as
-        ``retries`` say, and not skipped under ``soft_fail``.
-    :raises AirflowSensorTimeout: the time is up.
+    If the platform does not show the model version within ``settle``, the sensor fails.
+
+    Choose ``mode="reschedule"`` or ``deferrable=True``, not both. With ``mode="reschedule"`` the sensor
+    remembers nothing between two looks. Then ``max_unhealthy`` has no effect, and ``auth_grace`` counts from
+    the first look. On Airflow 2.11, ``timeout`` then counts from the first try.
+
+    XComs: ``return_value`` and ``modelId`` are the model version. ``model`` is the model version as the
+    platform described it; the sensor pushes it also if the model version failed.
+
+    :param model_id: the model version to wait for, ``amv-…`` (templated).
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
+        (templated).
+    :param deferrable: wait in the triggerer instead of in a worker. Default: Airflow's ``[operators]
+        default_deferrable``.
+    :param settle: seconds that the platform may take to show what was just created or changed. Default: 120.
+    :param max_unhealthy: seconds that a wait goes on without a healthy answer from the platform. Default:
+        3600. In a deferred wait, the worker and the triggerer count separately.
+    :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
+        proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
+        triggerer count separately.
+    :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
+    :param exponential_backoff: lengthen the interval as the wait goes on, up to ``max_wait``.
+        ``deferrable=True`` requires ``max_wait``. Default: False.
+    :param timeout: seconds that one try waits. In a deferred wait, ``execution_timeout`` ends the try, too,
+        if it is shorter. Default: Airflow's ``[sensors] default_timeout`` (7 days).
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanGateError: if the model version failed or is missing. Final; skipped under ``soft_fail``.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer. Airflow
+        retries the task as its ``retries`` say; ``soft_fail`` does not skip it.
+    :raises AirflowSensorTimeout: if ``timeout`` is over. Final; skipped under ``soft_fail``.
+    :raises AirflowTaskTimeout: if ``execution_timeout`` is over. Airflow retries the task as its ``retries``
+        say.
     """
 
     _TEXTS = ("model_id", "qianfan_conn_id")

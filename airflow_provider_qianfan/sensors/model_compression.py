@@ -14,7 +14,6 @@ from airflow_provider_qianfan.gate.arguments import check_if_several
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.gate.selection import CRITERIA, Selector
 from airflow_provider_qianfan.gate.wording import name_of
-from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
 if TYPE_CHECKING:
@@ -27,54 +26,62 @@ if TYPE_CHECKING:
 
 class QianfanModelCompTaskSensor(QianfanSensor):
     """
-    Wait until a model compression task has succeeded, and push the model it produced.
+    Wait until a model compression task has succeeded, and push the model version that it produced.
 
-    Rests on https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq. Which task is meant is safest told by
-    ``model_comp_task_id``, then by a ``name`` of this run, then by ``source_model_id`` with
-    ``created_after``. Every criterion that is given must hold. Of several tasks that fit, the newest counts.
+    Platform pages: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq (list),
+    https://cloud.baidu.com/doc/WENXINWORKSHOP/s/ylxcncgpi (one task).
 
-    XComs: ``return_value`` and ``modelId``, the produced model, if the task succeeded; ``model_comp_task``,
-    the task as the platform described it, also if it failed or was stopped.
+    Say which task you mean. The safest way is ``model_comp_task_id``. The next best is a ``name`` that only
+    this run uses, then ``source_model_id`` with ``created_after``. A task has to match every criterion that
+    you give. If several tasks match, the newest counts. If you give ``model_comp_task_id``, and the platform
+    does not show that task within ``settle``, the sensor fails.
 
-    :param source_model_id: the model version being compressed, ``amv-…`` (templated).
-    :param model_comp_task_id: the task, ``amva-…`` (templated). One that is not there for ``settle`` seconds
-        is an error.
-    :param name: the task's name (templated).
-    :param created_after: the task was not created before this: a timedelta before the start of the DAG run;
-        or ISO 8601 text, a date or a datetime, UTC if it has no offset. Compared at whole seconds
+    Choose ``mode="reschedule"`` or ``deferrable=True``, not both. With ``mode="reschedule"`` the sensor
+    remembers nothing between two looks. Then ``max_unhealthy`` has no effect, and ``auth_grace`` counts from
+    the first look. On Airflow 2.11, ``timeout`` then counts from the first try.
+
+    XComs: ``return_value`` and ``modelId`` are the produced model version. ``model_comp_task`` is the task as
+    the platform described it; the sensor pushes it also if the task failed or was stopped.
+
+    :param source_model_id: match only tasks that compress this model version, ``amv-…`` (templated).
+    :param model_comp_task_id: the model compression task, ``amva-…`` (templated).
+    :param name: match only tasks with exactly this name (templated).
+    :param created_after: match only tasks created at this time or later: a timedelta before the start of the
+        DAG run, or ISO 8601 text, a date or a datetime (UTC unless it has an offset). Fractions of a second
+        do not count. Tasks without a creation time do not match (templated).
+    :param if_several: what to do if several matching tasks are ``creating`` or ``running`` at the same time:
+        ``"fail"`` (default), or ``"newest"`` to warn and take the newest.
+    :param wait_for_model_ready: also wait until the produced model version is ``Ready``. Default: False.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
         (templated).
-    :param if_several: what to do if several tasks that fit are ``creating`` or ``running`` at once:
-        ``"fail"`` (default), or ``"newest"``, to let the newest count and warn.
-    :param wait_for_model_ready: whether the produced model version has to be ``Ready``, too, before the gate
-        opens. Default: the success of the task is enough.
-    :param qianfan_conn_id: a connection of type ``qianfan`` (templated).
-    :param deferrable: wait in a triggerer rather than in a worker. Default: ``[operators]
-        default_deferrable``, unless ``mode="reschedule"`` is given.
-    :param settle: seconds for which a given task id may be missing, default 120.
-    :param max_unhealthy: seconds without one healthy answer of the platform, default 3600. If deferrable, the
-        worker and the triggerer have a clock each, for ``auth_grace``, too.
-        ``mode="reschedule"`` keeps no memory between two looks and knows ``timeout`` only.
-    :param auth_grace: seconds for which a key that has worked may be refused (it may be rotated), or its
-        proxy or CA bundle be unusable, default 600; ``mode="reschedule"`` counts them from the first look.
-    :param poke_interval: seconds between two looks, default 60. Baidu's own SDK takes 15; at least 1 if
-        deferrable.
-    :param exponential_backoff: each interval is as long as all before it together, up to ``max_wait``, which
-        has to be given if deferrable. Default: all intervals are ``poke_interval``.
-    :param timeout: seconds for one try, default ``[sensors] default_timeout`` (7 days). Deferrable: the wait
-        also ends at ``execution_timeout``, which Airflow 3 does not enforce on a deferred task.
-    :raises ValueError: at parse for literal values, at start for rendered ones, if they cannot be meant.
-    :raises QianfanGateError: the task failed, was stopped, cannot be told from others, or is not there.
-        Final; skipped under ``soft_fail``.
-    :raises QianfanError: the platform refuses the request or the key, or gives no healthy answer. Retried as
-        ``retries`` say, and not skipped under ``soft_fail``.
-    :raises AirflowSensorTimeout: the time is up.
+    :param deferrable: wait in the triggerer instead of in a worker. Default: Airflow's ``[operators]
+        default_deferrable``.
+    :param settle: seconds that the platform may take to show what was just created or changed. Default: 120.
+    :param max_unhealthy: seconds that a wait goes on without a healthy answer from the platform. Default:
+        3600. In a deferred wait, the worker and the triggerer count separately.
+    :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
+        proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
+        triggerer count separately.
+    :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
+    :param exponential_backoff: lengthen the interval as the wait goes on, up to ``max_wait``.
+        ``deferrable=True`` requires ``max_wait``. Default: False.
+    :param timeout: seconds that one try waits. In a deferred wait, ``execution_timeout`` ends the try, too,
+        if it is shorter. Default: Airflow's ``[sensors] default_timeout`` (7 days).
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
+        are checked when the DAG file is parsed, templated values when the task starts.
+    :raises QianfanGateError: if the task failed, was stopped, is missing, or cannot be told apart from other
+        tasks. Final; skipped under ``soft_fail``.
+    :raises QianfanError: if the platform refuses the request or the key, or gives no healthy answer. Airflow
+        retries the task as its ``retries`` say; ``soft_fail`` does not skip it.
+    :raises AirflowSensorTimeout: if ``timeout`` is over. Final; skipped under ``soft_fail``.
+    :raises AirflowTaskTimeout: if ``execution_timeout`` is over. Airflow retries the task as its ``retries``
+        say.
     """
 
     _TEXTS = (*CRITERIA, "qianfan_conn_id")
     _OPTIONAL = CRITERIA
     template_fields: Sequence[str] = _TEXTS
     described_as = "model_comp_task"
-    operator_extra_links = (QianfanConsoleLink(),)
 
     _cancel_on_kill = False
     """Cancel the compression if a user ends the deferred task: only for the task that created it."""
@@ -111,7 +118,7 @@ class QianfanModelCompTaskSensor(QianfanSensor):
         self.wait_for_model_ready = wait_for_model_ready
         if source_model_id is None and model_comp_task_id is None:
             raise ValueError(
-                "Give source_model_id or model_comp_task_id: nothing else tells which task is meant."
+                "Pass source_model_id or model_comp_task_id: without one of them, no task can be chosen."
             )
         self._check_literals()
 

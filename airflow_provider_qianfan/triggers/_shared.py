@@ -1,8 +1,9 @@
 """
 One poll for all waits of a triggerer.
 
-All waits of an event loop whose connections say the same share an account: one thread that asks, one request
-budget and one snapshot per interval. It lives as long as somebody waits, and leaves nothing behind.
+All waits of an event loop whose connections are the same share an account: one thread for requests, one
+request budget, and one snapshot per interval. The account lives as long as somebody waits, and leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_SHORTEST_INTERVAL = 1.0
-"""Seconds between the beginnings of two snapshots."""
+"""Seconds from the beginning of one snapshot to the beginning of the next."""
 
 FRESH = 5.0
-"""Seconds for which what a connection says is not asked for again."""
+"""Seconds for which a connection is not read again."""
 
 GATHER = 0.1
-"""Seconds by which a snapshot is early, so that those who are due at the same time come together."""
+"""Seconds by which a snapshot may be early, so that waits that are due at about the same time share it."""
 
 SPREAD = 0.1
-"""The part of an interval over which those are spread that one snapshot calls."""
+"""If one snapshot calls several waits, they are spread over this part of an interval."""
 
 _SLICE = 10.0
-"""Waits that are woken before other work of the event loop gets its turn; they take some 0.1 ms each."""
+"""Waits to wake before other work of the event loop gets its turn. Waking one takes about 0.1 ms."""
 
 _TOLD, _LOOKS_AT = 0.05, 0.01
 """What a wait that is told and not woken counts for, and what each task that a woken one looks at."""
@@ -58,9 +59,9 @@ class Subscription:
     """
     One wait's share of an account.
 
-    :param account: which one.
-    :param query: what has to be read.
-    :param interval: tells, in seconds, how old an answer may get.
+    :param account: the account.
+    :param query: what to read.
+    :param interval: returns, in seconds, how old an answer may get.
     :param due: when the first answer is due, in the event loop's time.
     :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
     """
@@ -77,9 +78,9 @@ class Subscription:
 
     async def answer(self, wake_at: float) -> Found | QianfanError:
         """
-        Wait for an answer that is not the last one again.
+        Wait for an answer that differs from the last one.
 
-        :param wake_at: when to return all the same, in seconds since the epoch.
+        :param wake_at: when to return even without one, in seconds since the epoch.
         :raises Exception: if reading failed for another reason than the platform.
         """
         self._wake_at = wake_at
@@ -90,13 +91,13 @@ class Subscription:
         if isinstance(answer, Found):
             return answer
         error = answer or RuntimeError("woken without an answer")
-        error.__traceback__ = None  # others are told of the same one, and each would add its own
+        error.__traceback__ = None  # other waits raise the same object, and each would add its own traceback
         if isinstance(error, QianfanError):
             return error
         raise error
 
     def tell(self, answer: Found | Exception, now: float) -> bool:
-        """Take an answer; return whether it is worth waking the wait for it."""
+        """Take an answer. Return whether it is worth waking the wait."""
         if isinstance(answer, Found):
             self.healthy_at = now
             if answer is self._seen and answer.absence is None and now < self._wake_at:
@@ -109,7 +110,7 @@ class Subscription:
 
     @property
     def spread(self) -> float:
-        """Seconds over which the waits that were called by the same snapshot should resume."""
+        """Seconds over which to spread the waits that the same snapshot called."""
         return min(self.account.called / self.account.rate, SPREAD * self.interval())
 
     def ask_for(self, query: Query) -> None:
@@ -120,12 +121,12 @@ class Subscription:
         self.account.hurry(self.due)
 
     async def leave(self) -> None:
-        """End it. The last to leave an account closes it."""
+        """End the subscription. The last one to leave an account closes it."""
         await self.account.leave(self)
 
 
 class Account:
-    """One endpoint and key, as seen from one event loop: it polls for all that wait for it."""
+    """One endpoint and key, as seen from one event loop. It polls for all its waits."""
 
     def __init__(self, shared: _Shared, settings: Settings) -> None:
         self.settings = settings
@@ -149,7 +150,7 @@ class Account:
         self._not_before = -math.inf
         self._slow_since = -math.inf
         self._joined = asyncio.Event()
-        # In a context of its own: its lines are about no task in particular.
+        # In a context of its own: its log lines belong to no single task.
         self._polling = self._loop.create_task(self._poll(), context=Context(), name="qianfan-account")
 
     def join(self, query: Query, interval: Callable[[], float], due: float) -> Subscription:
@@ -160,7 +161,7 @@ class Account:
         return subscription
 
     def hurry(self, due: float) -> None:
-        """Take the next snapshot by then."""
+        """Take the next snapshot by this time."""
         if due < self._next_due:
             self._next_due = due
             self._joined.set()
@@ -185,14 +186,14 @@ class Account:
             try:
                 await self._take_round()
             except Exception as error:
-                log.exception("Polling failed; all who wait look for themselves.")
+                log.exception("Polling failed. Each wait looks for itself.")
                 for wait in self._waits:
                     wait.tell(error, time.time())
 
     async def _take_round(self) -> None:
         began, spent = self._loop.time(), self._budget.spent
         self._not_before = began + self._floor
-        # No later snapshot would be in time for those who are due before the next.
+        # Waits that are due before the next snapshot join this one: no later one would be in time.
         horizon = began + min(wait.interval() for wait in self._waits)
         queries = {wait.query for wait in self._waits if wait.due < horizon}
         steps = take_snapshot(self._exchange, queries, self._costs, began)
@@ -213,7 +214,7 @@ class Account:
                 continue
 
     async def _tell_all(self, snapshot: Snapshot, began: float) -> int:
-        """Tell all whom it concerns, and return how many there were."""
+        """Tell all waits that the snapshot concerns. Return how many there were."""
         now, told, answers = time.time(), 0, dict[Query, Found | QianfanError | None]()
         self.called, work = 0, 0.0
         for wait in list(self._waits):
@@ -267,7 +268,7 @@ class _Shared:
         self._connections: dict[str, tuple[float, asyncio.Task[Settings]]] = {}
 
     async def settings(self, conn_id: str, fresher_than: float) -> Settings:
-        """Read a connection: once for all who ask at the same time."""
+        """Read a connection: once for all that ask at the same time."""
         now = asyncio.get_running_loop().time()
         begun, reading = self._connections.get(conn_id, (-math.inf, None))
         if reading is None or begun < max(fresher_than, now - FRESH) or _failed(reading):
@@ -276,7 +277,7 @@ class _Shared:
         return await asyncio.shield(reading)
 
     def release(self) -> None:
-        """Let one go; with the last, everything goes."""
+        """Release one account. With the last one, everything goes."""
         self.users -= 1
         if not self.users:
             for _, reading in self._connections.values():
@@ -299,12 +300,13 @@ async def join(
     """
     Wait for answers together with all others that have the same endpoint and key.
 
-    :param conn_id: a connection of type ``qianfan``.
-    :param query: what has to be read.
-    :param interval: tells, in seconds, how old an answer may get.
+    :param conn_id: ID of a connection of type ``qianfan``.
+    :param query: what to read.
+    :param interval: returns, in seconds, how old an answer may get.
     :param due_in: seconds until the first answer is due.
-    :param fresher_than: what the connection said before this, in the event loop's time, does not count.
-    :raises Exception: whatever reading the connection raises.
+    :param fresher_than: a reading of the connection from before this, in the event loop's time, does not
+        count.
+    :raises Exception: if reading the connection fails.
     """
     loop = asyncio.get_running_loop()
     due, shared = loop.time() + due_in, _of_loop.setdefault(loop, _Shared())
@@ -328,7 +330,7 @@ def _failed(reading: asyncio.Task[Settings]) -> bool:
 
 
 def _option(name: str, default: float, least: float) -> float:
-    """Read an option; one that cannot be meant is no reason to stop waiting."""
+    """Read an option. An invalid one is no reason to stop waiting."""
     text = conf.get("qianfan", name, fallback=str(default))
     try:
         value = float(text)

@@ -1,7 +1,7 @@
 """
-A thread in which an account's requests are carried out, so that no event loop ever waits for one.
+A thread for the requests of an account, so that no event loop waits for a request.
 
-Loads ``requests`` with the triggers, before anybody waits: in a thread beside them it would hold them up.
+The triggers load ``requests`` before anybody waits: if a thread loaded it later, the waits would be held up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DriverThread:
     """
     Carries out steps one after the other, in a daemon thread that nothing ever waits for.
 
-    Cancelling :meth:`run` returns at once. :meth:`stop` ends the request that is under way, too.
+    Cancelling :meth:`run` returns at once. :meth:`stop` also ends the current request.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,7 +38,7 @@ class DriverThread:
         threading.Thread(target=self._serve, name="qianfan-account", daemon=True).start()
 
     async def run(self, steps: Steps[T]) -> T:
-        """Carry out ``steps``; parsing what comes is part of them."""
+        """Carry out ``steps``. They include the parsing of answers."""
         done: asyncio.Future[T] = self._loop.create_future()
         self._work.put((steps, done))
         return await done

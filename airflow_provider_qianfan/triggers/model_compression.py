@@ -1,4 +1,4 @@
-"""The trigger that watches a model compression task for a deferred sensor, or operator."""
+"""The trigger that watches a model compression task for a deferred sensor or operator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"}
 
 class QianfanModelCompTaskTrigger(QianfanTrigger):
     """
-    Watch a model compression task, and say when it is worth a look.
+    Watch a model compression task, and say when a look is worthwhile.
 
-    :param cancel_on_kill: cancel the compression if a user ends the deferred task (Airflow 3.3 and newer).
-    :param arguments: those of :class:`.QianfanTrigger`.
+    If ``cancel_on_kill`` is set, and a user ends the deferred task, the trigger cancels the compression
+    (Airflow 3.3 and newer): https://cloud.baidu.com/doc/WENXINWORKSHOP/s/llxcncxsd.
+
+    :param cancel_on_kill: cancel the compression if this Airflow task is killed while it waits. Default:
+        False.
+    :param arguments: the parameters of :class:`.QianfanTrigger`.
     """
 
     def __init__(self, *, cancel_on_kill: bool = False, **arguments: Any) -> None:
@@ -31,16 +35,16 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and what the trigger is made from again."""
+        """Return the class path, and the arguments that make the trigger again."""
         path, arguments = super().serialize()
         return path, {**arguments, "cancel_on_kill": self.cancel_on_kill}
 
     async def on_kill(self) -> None:
         """
-        Cancel the compression if that is asked for, and a user has ended the task.
+        Cancel the compression if ``cancel_on_kill`` is set and a user has ended the task.
 
-        Airflow 3.3 also calls this when the task is cleared, of which the next try takes the compression
-        over; and when another triggerer has taken this trigger over, and maybe has resumed the task.
+        Airflow 3.3 also calls this in two other cases. If the task was cleared, its next try takes the
+        compression over. If another triggerer has taken this trigger over, it may have resumed the task.
         """
         given = self.target if isinstance(self.target, Mapping) else {}
         task_id = given.get("model_comp_task_id")

@@ -41,51 +41,58 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SHORTEST_INTERVAL = 1.0
-"""Seconds; watching more often would help nobody."""
+"""Seconds. Nobody gains from more looks."""
 
 EXECUTOR_LAG = 20.0
 """
 Seconds after the deferral in which no triggerer calls the sensor. The scheduler first has to hear that the
-worker which deferred has ended. Until then it takes a task that resumes for one that was killed, and fails
-its try (https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3.3.2 and before).
+worker which deferred has ended. If a task resumes before that, the scheduler takes it for a killed one and
+fails its try (https://github.com/apache/airflow/issues/67287, 71580, 72716; Airflow 3.3.2 and before).
 """
 
 _MOVED = 60.0
-"""Seconds after the deferral; a run that begins later is taken for one that moved here."""
+"""
+Seconds. If a run begins later than this after the deferral, the wait has moved here from another triggerer.
+"""
 
 _PATIENCE = 60.0
-"""The longest delay, in seconds, of a deadline's event: ten minutes after it, Airflow ends the deferral."""
+"""
+The longest delay, in seconds, of an event about the deadline. Airflow ends the deferral ten minutes after it.
+"""
 
 
 class QianfanTrigger(BaseTrigger):
     """
-    Watch what a deferred sensor waits for, and say when it is worth a look.
+    Watch the platform for a deferred sensor, and say when a look is worthwhile.
 
     Within a triggerer, all triggers whose connections have the same endpoint and key share one client, one
     request budget, and one reading of the platform per interval.
 
-    Its event comes no sooner than 20 seconds after the deferral, even if the deadline comes sooner. If a task
-    resumes sooner, Airflow may take it for one that was killed.
+    The trigger decides nothing. Its one event says "look again", and the sensor looks for itself. The event
+    comes at the earliest 20 seconds after the deferral, even if the deadline comes sooner: if a task resumes
+    before that, Airflow may take it for a killed one.
 
-    The trigger decides nothing: its one event says "look again", and the sensor looks for itself. The sensor
-    may be of an older or newer version. So the trigger ignores keyword arguments that it does not know, and
-    all that it knows have defaults. It also takes ``target`` and ``next_look_at`` by their older names,
-    ``selector`` and ``next_look``.
+    The sensor may be of an older or newer version. So the trigger ignores keyword arguments that it does not
+    know, and all that it knows have defaults. It also accepts ``target`` and ``next_look_at`` under their
+    older names, ``selector`` and ``next_look``.
 
-    :param qianfan_conn_id: a connection of type ``qianfan``.
-    :param target: what is waited for, as JSON.
-    :param memory: what the wait remembers, its deadline among it, as JSON.
-    :param poke_interval: seconds, at least 1; the longest time between two answers, unless intervals grow.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``.
+    :param target: the task or resource to wait for, as JSON.
+    :param memory: the memory of the wait, with its deadline, as JSON.
+    :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
     :param next_look_at: when to look first, in seconds since the epoch. Default: after one interval.
-    :param settle: seconds for which what is given by its id may be missing.
-    :param max_unhealthy: after so many seconds without a healthy answer in this triggerer, the sensor is
-        called.
-    :param auth_grace: if the key is refused, or the settings cannot be used, the sensor is called after so
-        many seconds.
-    :param longest_interval: seconds; up to this, intervals grow with the wait. Default: they do not grow.
-    :param deferred_at: when the sensor deferred, in seconds since the epoch. Default: when it is run first.
-    :param called_in_vain: whether the sensor was called before, and found that the wait goes on. It is not
-        called again before ``next_look_at``.
+    :param settle: seconds that the platform may take to show what was just created or changed. Default: 120.
+    :param max_unhealthy: seconds that a wait goes on without a healthy answer from the platform. Default:
+        3600. In a deferred wait, the worker and the triggerer count separately.
+    :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
+        proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
+        triggerer count separately.
+    :param longest_interval: seconds. Intervals grow with the wait up to this length. Default: intervals do
+        not grow.
+    :param deferred_at: when the sensor deferred, in seconds since the epoch. Default: when the trigger first
+        runs.
+    :param called_in_vain: whether the sensor was called before and found that the wait goes on. If so, the
+        trigger does not call it again before ``next_look_at``.
     """
 
     def __init__(
@@ -118,20 +125,20 @@ class QianfanTrigger(BaseTrigger):
         self.called_in_vain = called_in_vain
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and what the trigger is made from again."""
+        """Return the class path, and the arguments that make the trigger again."""
         names = QianfanTrigger.__init__.__kwdefaults__ or ()  # all that it knows have defaults
         arguments = {name: getattr(self, name) for name in names}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch until a look is worthwhile or the deadline is there, then yield one event."""
+        """Watch until a look is worthwhile or the deadline is reached. Then yield one event."""
         watching, failed, memory = None, None, self.memory
         try:
             watching = _Watching(self)
             why = await watching.until_a_look_is_worthwhile()
             failed = watching.failed and failure_to_json(watching.failed, watching.run)
         except Exception:
-            # Whatever it is, a failed trigger would fail the task: let the sensor look for itself.
+            # Any error: a failed trigger would fail the task. Let the sensor look for itself.
             self.log.exception("Watching failed; the sensor looks for itself.")
             why = "watching failed"
             await (asyncio.sleep(EXECUTOR_LAG) if watching is None else watching.until_it_is_safe())
@@ -150,10 +157,10 @@ class QianfanTrigger(BaseTrigger):
 
 def _sendable(value: Any) -> Any:
     """
-    Return what an event may carry; None for what it may not, so that the sensor goes by its own arguments.
+    Return a value that an event may carry; None for any other, so that the sensor goes by its own arguments.
 
-    A triggerer cannot encode a lone surrogate, and dies of it, with all its waits. Another version
-    may have let one in.
+    A triggerer cannot encode a lone surrogate. It would die of one, with all its waits. Another version may
+    have let one in.
     """
     try:
         json.dumps(value, ensure_ascii=False).encode()
@@ -164,10 +171,10 @@ def _sendable(value: Any) -> Any:
 
 class _Watching:
     """
-    One run of the trigger: what lasts from answer to answer.
+    One run of the trigger, and what lasts from answer to answer.
 
-    Thousands of them wait in one process, so that only what the wait needs is kept while it waits: what it
-    takes to judge an answer is gone before the next one is waited for.
+    Thousands of runs wait in one process. So a waiting run keeps only what the wait needs. It drops what it
+    needs to judge an answer before it waits for the next one.
     """
 
     __slots__ = ("_memory", "_not_before", "_shortest", "_subscription", "_trigger", "failed", "run")
@@ -184,11 +191,11 @@ class _Watching:
         since = trigger.deferred_at
         deferred_for = max(0.0, now - since) if is_number(since) else 0.0
         if deferred_for >= _MOVED or not self._memory.triggerer.excused:
-            # What is remembered is the deferral's: since then this wait may have been healthy elsewhere.
+            # The memory is from the deferral. Since then, another triggerer may have had answers.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
         until = trigger.next_look_at if trigger.called_in_vain else None
         held_for, left = until - now if is_number(until) else 0.0, self._memory.expired_at - now
-        # A deadline that is over by this clock alone is not told at once, again and again.
+        # If only this machine's clock says that the deadline is over, do not call the sensor again and again.
         held_for = min(held_for, left) if left > 0 else min(max(held_for, self._shortest), _PATIENCE)
         in_triggerer = trigger.trigger_id is not None  # dag.test() runs it without one: no executor
         lag = EXECUTOR_LAG - deferred_for if in_triggerer else 0.0
@@ -202,7 +209,7 @@ class _Watching:
         return self._memory
 
     async def until_a_look_is_worthwhile(self) -> str:
-        """Watch, and tell why it ended."""
+        """Watch. Return why the watching ended."""
         left = self._memory.expired_at - time.time()
         if left <= 0:
             await self.until_it_is_safe()
@@ -223,7 +230,7 @@ class _Watching:
             await self._leave()
 
     async def until_it_is_safe(self) -> None:
-        """Wait until the sensor may be called: by its deadline, but not while the executor holds the task."""
+        """Wait until the sensor may be called: not while the executor still holds the task."""
         await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
 
     async def _watch(self) -> str:
@@ -233,7 +240,7 @@ class _Watching:
         if target is None:
             await asyncio.sleep(due_in)
             return "what is meant is not known here"
-        if due_in <= self._shortest:  # and not because the platform wants to be left alone
+        if due_in <= self._shortest:  # and not because the platform asked to be left alone
             due_in *= 1 - SPREAD * random.random()  # noqa: S311  those who begin together elsewhere part
         while True:
             try:
@@ -269,7 +276,7 @@ class _Watching:
         return self._subscription
 
     def _go_on(self, answer: Found, target: Target) -> Target | None:
-        """Tell what to go on waiting for; None if a look is worthwhile."""
+        """Return the target to go on waiting for; None if a look is worthwhile."""
         memory, now = self.memory, time.time()
         verdict = judge(target, answer, memory, now, settle=self._trigger.settle)
         more = next_target(target, verdict)
@@ -295,7 +302,7 @@ class _Watching:
         return None
 
     async def _step_aside(self) -> None:
-        """Resume a little later than others whom the same snapshot calls: each of them takes a look."""
+        """Wait for a random time: one snapshot may call many sensors, and each of them looks."""
         spread = self._subscription.spread if self._subscription is not None else 0.0
         await self._leave()
         await self.until_it_is_safe()

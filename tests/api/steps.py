@@ -1,4 +1,4 @@
-"""Drive steps by hand: answers are values, and sleeping is noted."""
+"""Drive steps by hand: answers are plain values, and pauses are only noted."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def test_an_error_says_what_happened() -> None:
         http_status=400,
     )
 
-    assert str(error) == r"DescribeModelCompTasks: HTTP 400 InappropriateJSON: no\nway (request id r-1)"
+    assert str(error) == r"DescribeModelCompTasks: HTTP 400 InappropriateJSON: no\nway (request id r-1)."
 
 
 @pytest.mark.parametrize("path", ["/v2/model", "/v2/service"])

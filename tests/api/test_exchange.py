@@ -201,7 +201,7 @@ def test_the_legacy_rate_limit_is_one(code: object) -> None:
     drive = call(*[answer({"error_code": code, "error_msg": "limit", "log_id": "l-1"})] * 4)
 
     assert isinstance(drive.error, QianfanRateLimitError)
-    assert str(drive.error) == f"{ACTION}: HTTP 200 18: limit (request id l-1)"
+    assert str(drive.error) == f"{ACTION}: HTTP 200 18: limit (request id l-1)."
 
 
 ABSURD = [

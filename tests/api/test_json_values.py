@@ -1,4 +1,4 @@
-"""What JSON can hold, and how it is said what it cannot."""
+"""Values that JSON can hold, and the messages about those that it cannot."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_page_with_more_rows_than_the_caller_asked_for() -> None:
     drive = read(rows_page("a", "b", "c"), body={"maxKeys": 2})
 
     assert type(drive.error) is QianfanProtocolError
-    assert str(drive.error) == "List: the page has 3 rows, more than were asked for (maxKeys 2)"
+    assert str(drive.error) == "List: the page has 3 rows, more than were asked for (maxKeys 2)."
 
 
 def test_a_list_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_another_list_is_not_taken_for_none() -> None:
     """Or a wrong key would find nothing, and say nothing."""
     other = answer({"result": {"rowList": [], "list": [], "pageInfo": {"isTruncated": False}}})
 
-    assert str(read(other).error) == "List: there is no rows, but there is: list, rowList"
+    assert str(read(other).error) == "List: there is no rows, but there is: list, rowList."
 
 
 def test_what_was_kept_is_dropped_when_the_list_is_read_again() -> None:

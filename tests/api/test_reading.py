@@ -261,7 +261,7 @@ def test_an_unreadable_answer_is_tried_again_and_named() -> None:
     assert str(drive.error) == (
         "DescribeModelCompTasks: HTTP 200 with an unreadable answer: result.modelCompTaskList[3].id holds a"
         " control character (U+0007) (application/json, 81 bytes): "
-        r'{"result": {"modelCompTaskList": [{}, {}, {}, {"id": "amva-4", "id": "\u0007"}]}}'
+        r'{"result": {"modelCompTaskList": [{}, {}, {}, {"id": "amva-4", "id": "\u0007"}]}}.'
     )
 
 

@@ -1,4 +1,4 @@
-"""A browser before a real Airflow, and the emulator behind it."""
+"""A browser in front of a real Airflow, with the emulator behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the platform answers about the service and the model version that most of these tests have."""
+"""The platform's answers about the service and the model version of these tests."""
 
 from __future__ import annotations
 

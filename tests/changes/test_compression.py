@@ -1,4 +1,4 @@
-"""One task for each creation: what is looked for, when, and what is sent."""
+"""One task for each creation: what the operator looks for, when, and what it sends."""
 
 from __future__ import annotations
 
@@ -546,7 +546,7 @@ def test_what_shows_before_it_is_sent_again_is_adopted() -> None:
 @pytest.mark.parametrize("stored", [True, False], ids=["notes are kept", "before Airflow 3.3"])
 @pytest.mark.parametrize("jumps", [True, False], ids=["it was suspended", "it is always late"])
 def test_a_machine_whose_clock_was_suspended_with_it(jumps: bool, stored: bool) -> None:
-    """Its own clock tells nothing; the platform's, compared with the answer before, does."""
+    """Its own clock holds no value; the platform's, compared with the answer before, does."""
     assert isinstance(READY, Response)
     date = format_datetime(AHEAD if not jumps else datetime.now(UTC), usegmt=True)
     ready = replace(READY, headers={**READY.headers, "date": date})

@@ -1,9 +1,9 @@
 """
 Once means once: every sequence of mishaps, in virtual time.
 
-A small platform and a small Airflow share one clock that nobody waits for. What goes wrong is told as a
-sequence of mishaps; each strikes the next sending of the request, whoever sends it. When it has been done,
-nothing must be sent any more, so that from then on a sequence goes on only with what needs no sending.
+A small platform and a small Airflow share one clock that nobody waits for. A sequence lists mishaps. Each one
+strikes the next sending of the request, whoever sends it. Once the request has been carried out, nothing must
+be sent any more. From then on, a sequence only continues with mishaps that need no sending.
 """
 
 from __future__ import annotations

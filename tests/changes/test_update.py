@@ -1,4 +1,4 @@
-"""A version deployed once: what is looked at, when, what is sent, and what is written down."""
+"""A version deployed once: what the operator looks at, when, what it sends, and what it notes."""
 
 from __future__ import annotations
 
@@ -435,7 +435,7 @@ def test_what_is_asked_for_again_is_looked_at_again() -> None:
 @pytest.mark.parametrize("stored", [True, False], ids=["notes are kept", "before Airflow 3.3"])
 @pytest.mark.parametrize("jumps", [True, False], ids=["it was suspended", "it is always late"])
 def test_a_machine_whose_clock_was_suspended_with_it(jumps: bool, stored: bool) -> None:
-    """Its own clock tells nothing; the platform's, compared with the answer before, does."""
+    """Its own clock holds no value; the platform's, compared with the answer before, does."""
     late = format_datetime(AHEAD if not jumps else datetime.now(UTC), usegmt=True)
     row = service(OLD)
     assert isinstance(row, Response)
@@ -607,7 +607,9 @@ def test_a_lost_answer_that_cannot_be_looked_for(looks: list[Reply], slept: floa
     drive = Update(service(OLD), page(502), *looks)
 
     assert type(drive.error) is QianfanTransientError
-    told = f"it is not known whether .* Nor could it be looked for. .* before you clear this task. .*{told}"
+    told = (
+        f"it is not known whether .* The search for it failed, too. .* before you clear this task. .*{told}"
+    )
     assert re.search(told, str(drive.error))
     assert "HTTP 502" in str(drive.error.__cause__)
     assert sum(drive.slept) == slept

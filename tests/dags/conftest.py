@@ -1,4 +1,4 @@
-"""The DAGs to copy, as they are in dags/."""
+"""The example DAGs, as they are in dags/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every DAG to copy."""
+"""What holds for every example DAG."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_its_gate_waits_cheaply_for_a_task_of_this_run(load_dag: Callable[[str],
 
 
 @every_dag
-def test_the_readme_lists_it(file: Path) -> None:
-    assert f"](dags/{file.name})" in (ROOT / "README.md").read_text()
+def test_the_page_of_dags_lists_it(file: Path) -> None:
+    assert f"](../dags/{file.name})" in (ROOT / "docs" / "dags.md").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
-"""The report, of tasks of every kind."""
+"""The report, for tasks of every kind."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ def test_it_reports_tasks_of_every_kind(emulator: EmulatorServer, report: Callab
     finished(world, "amva-naive", good, created=-HOUR, set={"createTime": "2026-01-01T00:00:00"})
     finished(world, "amva-backwards", good, created=-HOUR, set={"finishTime": "2001-01-01T00:00:00Z"})
     failed = TaskStep(status="failed", after=HOUR + 1.0)
-    finished(world, "amva-failed-late", failed, created=-24.5 * HOUR, name="压缩")
+    why = replace(failed, failed_reason="the calibration data set is empty")
+    finished(world, "amva-failed-late", why, created=-24.5 * HOUR, name="压缩")
     finished(world, "amva-failed-before", failed, created=-26 * HOUR)
     finished(world, "amva-failed-no-finish", failed, created=-2 * HOUR, omit=("finishTime",))
     finished(world, "amva-failed-old", failed, created=-48 * HOUR, omit=("finishTime",))
@@ -74,9 +76,9 @@ def test_it_reports_tasks_of_every_kind(emulator: EmulatorServer, report: Callab
     day_ago = datetime.now(UTC) - timedelta(hours=24)
     assert abs(datetime.fromisoformat(f"{since}Z") - day_ago) < timedelta(minutes=5)
     assert sorted(listed.splitlines()) == [
-        "- amva-failed-late '压缩', of amv-1",
-        "- amva-failed-no-finish 'amva-failed-no-finish', of amv-1",
-        "- amva-failed-when 'amva-failed-when', of amv-1",
+        "- amva-failed-late '压缩', of amv-1: the calibration data set is empty",
+        "- amva-failed-no-finish 'amva-failed-no-finish', of amv-1: the platform gives no reason",
+        "- amva-failed-when 'amva-failed-when', of amv-1: the platform gives no reason",
     ]
 
 

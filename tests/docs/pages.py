@@ -10,12 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")]))
 
+_GENERATED = re.compile(r"<!-- (\S+): made by make pages -->.*?<!-- end of \1 -->", re.DOTALL)
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; one with a directive, such as ``{include}``, is none."""
+    """A fenced block that is written by hand; one with a directive, such as ``{include}``, is none."""
 
     page: str
     line: int
@@ -28,7 +29,8 @@ class Block:
 
 @cache
 def blocks(page: Path) -> tuple[Block, ...]:
-    text = page.read_text(encoding="utf-8")
+    # What a script copies into a page is tested where it comes from.
+    text = _GENERATED.sub(lambda part: "\n" * part[0].count("\n"), page.read_text(encoding="utf-8"))
     return tuple(
         Block(
             str(page.relative_to(ROOT)),

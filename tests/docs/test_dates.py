@@ -1,4 +1,4 @@
-"""No sample needs a logical date: an Airflow 3 run that was triggered without one has no ``ds`` either."""
+"""No sample needs a logical date: an Airflow 3 run triggered without one has no ``ds`` either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of docs/proxy.md, row by row; its messages are those that tests/faults meets on real sockets."""
+"""The rules of docs/proxy.md, row by row. Its messages are those that tests/faults meets on real sockets."""
 
 from __future__ import annotations
 

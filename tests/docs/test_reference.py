@@ -1,4 +1,4 @@
-"""The page of the API lists what is public, and the promise of the releases is that page."""
+"""The API page lists everything public, and it is what a release promises."""
 
 from __future__ import annotations
 

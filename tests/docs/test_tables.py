@@ -1,7 +1,10 @@
-"""The tables that a page of the documentation has for itself."""
+"""The tables that only a page of the documentation has."""
 
 from __future__ import annotations
 
+import ast
+import re
+from itertools import takewhile
 from typing import get_args
 
 import pytest
@@ -19,7 +22,9 @@ from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.memory import Limits, Memory, Observer, Run, after_failure
 from tests.api.steps import Drive, answer, error, page
-from tests.docs.pages import ROOT, code_spans, rows
+from tests.docs.pages import ROOT, code_spans, prose, rows
+
+AIRFLOWS_WORDS = {"Bad Request", "The conn_id", "isn't defined", "cannot map over XCom with custom key"}
 
 CODES = [row for row in rows(ROOT / "docs" / "troubleshooting.md") if row[0].isdigit()]
 
@@ -48,6 +53,37 @@ def test_error_codes_are_all_there() -> None:
     from airflow_provider_qianfan.api.errors import _ADVICE
 
     assert set(_ADVICE) <= {row[1].strip("`") for row in CODES}
+
+
+def test_the_lines_of_the_log_are_what_the_code_says() -> None:
+    told = [
+        span
+        for page, headings in (
+            ("troubleshooting.md", "the log says"),
+            ("operation.md", "the line begins with"),
+        )
+        for span in quoted(page, headings)
+    ]
+    pieces = {piece.strip() for span in told for piece in re.split(r"…|\d+ (?:seconds)?", span)} - {""}
+    literals = {
+        node.value
+        for file in (ROOT / "airflow_provider_qianfan").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+    unknown = {piece for piece in pieces if not any(piece in literal for literal in literals)}
+
+    assert len(told) > 15
+    assert unknown == AIRFLOWS_WORDS
+
+
+def quoted(page: str, heading: str) -> list[str]:
+    """Return what the first column of a table quotes."""
+    lines = [line.strip() for line in prose(ROOT / "docs" / page)]
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |")) + 2
+    table = takewhile(lambda line: line.startswith("|"), lines[start:])
+    return [span for row in table for span in code_spans(row.strip("|").split("|")[0])]
 
 
 def test_the_actions_of_the_emulator() -> None:

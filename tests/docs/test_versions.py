@@ -1,4 +1,4 @@
-"""What the documentation and the workflow say of the supported Airflows is what the matrix says."""
+"""The workflow names the same Airflows as the matrix."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ import pytest
 import yaml
 
 from tests.docs.pages import ROOT
-
-
-def test_the_tables_are_those_of_the_last_run() -> None:
-    matrix = runpy.run_path(str(ROOT / "scripts" / "matrix.py"))
-    results = json.loads(matrix["RESULTS"].read_text(encoding="utf-8"))
-    text = matrix["PAGE"].read_text(encoding="utf-8")
-
-    tables = {"features": matrix["features"](), "matrix": matrix["matrix"](results)}
-
-    assert matrix["page"](text, tables) == text
 
 
 def test_the_workflow_has_each_session() -> None:

@@ -1,4 +1,4 @@
-"""A client just good enough to talk to the emulator; it shares nothing with the provider's."""
+"""A client just good enough for the emulator. It shares nothing with the provider's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the emulator answers, answers properly, and goes on."""
+"""Whatever a client sends, the emulator answers properly and goes on."""
 
 from __future__ import annotations
 

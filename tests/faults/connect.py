@@ -1,4 +1,4 @@
-"""Proxies that lead somewhere else: an HTTP proxy with CONNECT, and a SOCKS 5 proxy, on loopback ports."""
+"""Proxies that lead somewhere else: an HTTP proxy with CONNECT and a SOCKS 5 proxy, on loopback ports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-One try to create a compression or to swap a service, as an operator makes it, in this process or in another.
+One try to create a compression or to update a service, as an operator makes it, in this process or another.
 
-``python -m tests.faults.once`` takes the arguments as JSON. With ``stop`` it stops itself with SIGSTOP as
+``python -m tests.faults.once`` takes the arguments as JSON. With ``stop``, it stops itself with SIGSTOP as
 soon as the note of the sending is kept.
 """
 

@@ -1,4 +1,4 @@
-"""A TCP proxy for faults below HTTP: what a server that speaks HTTP correctly cannot do to its clients."""
+"""A TCP proxy for faults below HTTP, which a correct HTTP server cannot cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that says what it likes, byte by byte, and only then is what it should be."""
+"""A server that sends any bytes first, and only then behaves properly."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
-The environment on real sockets: which proxy is asked, which bundle counts, which error is told.
+The environment on real sockets: which proxy is used, which bundle counts, which error is reported.
 
-In a worker and in a triggerer, and the same in both. ``--tables`` prints the rows.
+A worker and a triggerer have to behave the same. ``--tables`` prints the rows.
 """
 
 from __future__ import annotations

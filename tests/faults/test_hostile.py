@@ -1,5 +1,5 @@
 """
-Whatever the other side says, and however slowly: a named error, in time, in little memory, and no stall.
+Whatever the other side sends, and however slowly: a named error, in time, in little memory, and no stall.
 
 In a worker and in a triggerer. ``--tables`` prints the rows: input, process, error, seconds, MiB, and the
 longest stall of the event loop in milliseconds.

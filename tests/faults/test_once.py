@@ -1,7 +1,7 @@
 """
 Once means once, on real sockets: through a CONNECT proxy and TLS, and with processes that stop and die.
 
-All sequences of mishaps are in ``tests/gate/test_once.py``, in virtual time.
+All sequences of mishaps are in ``tests/changes/test_once.py``, in virtual time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of what a DAG author gave."""
+"""Checks of the arguments that a DAG author gives."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from airflow_provider_qianfan.gate.arguments import (
     check_seconds,
     check_text,
     check_time,
+    read_since,
 )
 from airflow_provider_qianfan.gate.selection import Selector
 from tests.gate.tasks import BEIJING, NOON, SOURCE
@@ -44,12 +45,16 @@ def test_what_is_no_id(value: object) -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "told"),
     [
-        ("source_model_id", "am-1", "is the id of a model set (am-…). Pass that of a model version (amv-…)."),
+        (
+            "source_model_id",
+            "am-1",
+            "is the id of a model set (am-…). Pass the id of a model version (amv-…).",
+        ),
         ("source_model_id", "amva-1", "is the id of a model compression task (amva-…)."),
         ("model_id", "svco-1", "is the id of a service (svco-…)."),
-        ("model_set_id", "amv-1", "is the id of a model version (amv-…). Pass that of a model set (am-…)."),
-        ("model_comp_task_id", "amv-1", "Pass that of a model compression task (amva-…)."),
-        ("service_id", "amv-1", "Pass that of a service (svco-…)."),
+        ("model_set_id", "amv-1", "is the id of a model version (amv-…). Pass the id of a model set (am-…)."),
+        ("model_comp_task_id", "amv-1", "Pass the id of a model compression task (amva-…)."),
+        ("service_id", "amv-1", "Pass the id of a service (svco-…)."),
     ],
 )
 def test_an_id_of_something_else(argument: str, value: str, told: str) -> None:
@@ -65,7 +70,7 @@ def test_an_id_of_its_own_or_of_no_known_form(value: str) -> None:
 
 
 def test_an_id_with_blanks_around_it() -> None:
-    with pytest.raises(ValueError, match="source_model_id='amv-1 ' has blanks"):
+    with pytest.raises(ValueError, match="source_model_id='amv-1 ' begins or ends with blanks"):
         check_text("source_model_id", "amv-1 ")
 
 
@@ -134,7 +139,7 @@ def test_check_time(value: object, instant: datetime) -> None:
             (value, "or pass a date, a datetime, or a timedelta before the run's start.")
             for value in ("", "None", "12:00", "yesterday", None)
         ],
-        *[(value, "made that of it.") for value in (1700000000, ["2026-01-31"])],
+        *[(value, "turned its text into that.") for value in (1700000000, ["2026-01-31"])],
     ],
 )
 def test_what_is_no_time(value: object, last: str) -> None:
@@ -154,14 +159,21 @@ def test_a_span_counts_back_from_the_start_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("span", "started", "told"),
     [
-        (timedelta(hours=24), None, "Airflow does not say when that was. Pass a time instead."),
-        (timedelta(seconds=-1), NOON, "from 0 up"),
-        (timedelta.max, NOON, "is out of range"),
+        (timedelta(hours=24), None, "counts back .* Airflow does not say when that was. Pass a time .*"),
+        (timedelta(seconds=-1), NOON, "is not a number of seconds, or a timedelta, from 0 up."),
+        (timedelta.max, NOON, "is out of range."),
     ],
 )
 def test_a_span_that_tells_no_time(span: timedelta, started: datetime | None, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=rf"^created_after={re.escape(repr(span))} {told}$"):
         Selector.check(source_model_id=SOURCE, created_after=span, run_started=started)
+    if started is not None:
+        with pytest.raises(ValueError, match=rf"^created_after={re.escape(repr(span))} {told}$"):
+            check_literal("created_after", span)
+
+
+def test_a_span_of_no_time() -> None:
+    assert read_since("created_after", timedelta(0), NOON) == NOON
 
 
 def test_a_time_out_of_range() -> None:
@@ -338,7 +350,7 @@ def test_configs(config: Any) -> None:
         ({}, "strategy is one of Quantization, Sparsity"),
         ({"strategy": "quantization"}, "config={'strategy': 'quantization'}: strategy is one of"),
         ({"strategy": "Quantization"}, "config={'strategy': 'Quantization'}: Quantization needs a weight"),
-        ({"strategy": "Quantization", "weight": ""}, r"^config\['weight'\]='' tells nothing"),
+        ({"strategy": "Quantization", "weight": ""}, r"^config\['weight'\]='' holds no value"),
         ({"strategy": "Quantization", "weight": 8}, "is not text, but of type int"),
         ({"strategy": "Sparsity", "ratio": Decimal("0.5")}, r"config\['ratio'\] is a Decimal, which JSON"),
         ({"strategy": "{{ x }}", "since": date(2026, 1, 1)}, r"config\['since'\] is a date, .*isoformat"),

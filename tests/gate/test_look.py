@@ -168,7 +168,7 @@ def test_an_id_that_cannot_be_asked_for_is_no_verdict(reply: Reply, kind: type[E
     [
         (
             error(404, "NoSuchKey"),
-            " The platform said: DescribeModelCompTask: HTTP 404 NoSuchKey (request id r-1)",
+            " The platform said: DescribeModelCompTask: HTTP 404 NoSuchKey (request id r-1).",
         ),
         (detail(None), ""),
     ],

@@ -181,8 +181,24 @@ def test_a_lost_platform_is_told_at_once_and_every_five_minutes() -> None:
     assert [after for after, _ in told] == [60, 360, 660]
     assert told[1][1] == (
         "The platform gave no healthy answer (the last one was 6 minutes ago); looking again."
-        " DescribeModelCompTasks: HTTP 503"
+        " DescribeModelCompTasks: HTTP 503."
     )
+
+
+@pytest.mark.parametrize(
+    ("memory", "sent", "level"),
+    [
+        (Memory(NOW), False, logging.ERROR),
+        (Memory(NOW), True, logging.WARNING),  # it got there, so the settings are right
+        (HEALTHY, False, logging.WARNING),
+    ],
+)
+def test_a_platform_that_was_never_reached_is_an_error(memory: Memory, sent: bool, level: int) -> None:
+    refused = QianfanTransientError("Describe", "connection refused", sent=sent)
+    _, (line,) = after_failure(memory, refused, NOW + 1, LIMITS, Run(Observer.WORKER, NOW))
+
+    assert line.level == level
+    assert line.text.endswith("Check the connection's host and proxy.") == (level == logging.ERROR)
 
 
 @pytest.mark.parametrize("error", [LOST, QianfanRateLimitError("Describe", code="Busy", http_status=429)])
@@ -427,7 +443,7 @@ def test_the_timeout_tells_the_last_state_and_the_last_healthy_answer() -> None:
     assert timeout_message(memory, NOW + 7200, "timeout") == (
         "Timed out after 1 day 2 hours (timeout); the gate stays shut. Last seen: amva-1 is running."
         " Healthy answers: the last one was 2 hours ago."
-        f" None for 2 hours in {HERE}: DescribeModelCompTasks: HTTP 503"
+        f" None for 2 hours in {HERE}: DescribeModelCompTasks: HTTP 503."
     )
     assert timeout_message(Memory(NOW), NOW + 60, "execution_timeout") == (
         "Timed out after 1 minute (execution_timeout); the gate stays shut. Last seen: nothing."

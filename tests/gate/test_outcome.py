@@ -645,7 +645,7 @@ def test_an_ambiguous_selection_tells_the_tasks_apart() -> None:
         ' 2026-01-31T12:00:00+00:00, config {"strategy": "Quantization"};'
         " amva-2 ('other'), running, created"
         ' 2026-01-31T12:00:05+00:00, config {"strategy": "Quantization"}. The gate stays shut.'
-        " Say which one is meant by model_comp_task_id, or narrow them down by name or created_after."
+        " Pass model_comp_task_id, or narrow the choice down by name or created_after."
     )
 
 
@@ -675,4 +675,4 @@ def test_an_ambiguous_selection_names_ten(number: int) -> None:
     told = str(verdict.error)
     assert told.startswith(f"{number} model")
     assert re.findall(r"amva-\d+", told) == [f"amva-{n}" for n in range(10)]
-    assert ("}; …. The gate stays shut. Say" in told) is (number > 10)
+    assert ("}; …. The gate stays shut. Pass" in told) is (number > 10)

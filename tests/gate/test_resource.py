@@ -263,11 +263,11 @@ LEFT = "is not there; failing unless it appears within 40 seconds."
     [
         (
             error(404, "NoSuchKey"),
-            " The platform said: DescribeService: HTTP 404 NoSuchKey (request id r-1)",
+            " The platform said: DescribeService: HTTP 404 NoSuchKey (request id r-1).",
         ),
         (
             error(400, "InappropriateJSON"),
-            " The platform said: DescribeService: HTTP 400 InappropriateJSON (request id r-1)",
+            " The platform said: DescribeService: HTTP 400 InappropriateJSON (request id r-1).",
         ),
         (answer({"result": None}), ""),
         (answer({"result": {}}), ""),

@@ -1,4 +1,4 @@
-"""The driver against real sockets, in a worker and in a triggerer: both tell the same of what goes wrong."""
+"""The driver against real sockets, in a worker and in a triggerer: both report the same errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Airflow says of a connection that it does not find: the words of docs/troubleshooting.md."""
+"""Airflow's messages about a missing connection, which docs/troubleshooting.md quotes."""
 
 from __future__ import annotations
 

@@ -421,7 +421,7 @@ def test_extras_that_mean_nothing_are_named(
         QianfanHook, "log", SimpleNamespace(warning=lambda text, *values: warnings.append(text % values))
     )
     uri = f"{emulator.connection_uri}?time_out=5&timeout=5&extra__qianfan__verify=x&proxies=p"
-    told = "Extra time_out, proxies means nothing here. The keys are proxy, session_token, timeout, verify."
+    told = "Ignoring unknown extra: time_out, proxies. Known are proxy, session_token, timeout, verify."
 
     for _ in range(2):
         connect(uri).list_model_comp_tasks()

@@ -92,7 +92,7 @@ def test_a_proxy_that_cannot_be_used(text: str) -> None:
     assert "hu3" not in str(failure.value)
 
 
-def test_a_proxys_password_is_not_shown() -> None:
+def test_the_password_of_a_proxy_is_not_shown() -> None:
     proxy = read_proxy("http://us%40er:p%C3%A9%3Ass@proxy:3128", "HTTPS_PROXY")
 
     assert (proxy.username, proxy.password) == ("us@er", "pé:ss")

@@ -1,4 +1,4 @@
-"""The session of get_conn(): what is signed is what is sent, byte for byte, and to nobody else."""
+"""The session of get_conn(): it sends what it signed, byte for byte, and to nobody else."""
 
 from __future__ import annotations
 

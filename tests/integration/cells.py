@@ -1,8 +1,8 @@
 """
-The cells of the parity table: what the platform does, and what the gate must make of it.
+The cells of the parity table: what the platform does, and how the gate must react.
 
-Read by the test, which plays the platform, and by the DAG file, which waits for it. Each cell has an emulator
-and a connection of its own. Its tasks and faults begin when the first look has been taken, so that all wait.
+The test reads them to play the platform, and the DAG file reads them to wait for it. Each cell has its own
+emulator and connection. Its tasks and faults begin after the first look, so that every gate waits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real Airflow for the whole session, in which all DAGs of the suite run at once."""
+"""A real Airflow for the whole session. All DAGs of the suite run in it at once."""
 
 from __future__ import annotations
 

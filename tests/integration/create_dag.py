@@ -1,4 +1,6 @@
-"""The DAGs of the creations: one whose workers are killed, each at another moment, and one that users end."""
+"""
+The DAGs of the creations: in one, workers are killed at different moments; in the other, users end tasks.
+"""
 
 from __future__ import annotations
 

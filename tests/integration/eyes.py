@@ -1,7 +1,7 @@
 """
-The cases of two observers, a worker and a triggerer, one of which may see what the other does not.
+The cases of two observers, a worker and a triggerer. One may see what the other does not.
 
-Read by the test, which plays the platform, and by the DAG file, which waits for it.
+The test reads them to play the platform, and the DAG file reads them to wait for it.
 """
 
 from __future__ import annotations

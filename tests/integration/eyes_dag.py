@@ -1,4 +1,4 @@
-"""The DAGs of two observers that do not see the same, and of a triggerer that dies."""
+"""The DAGs of two observers that see different things, and of a triggerer that dies."""
 
 from __future__ import annotations
 

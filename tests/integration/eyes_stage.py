@@ -1,4 +1,4 @@
-"""What the gates of two observers meet: a platform that each of them reaches by a way of its own."""
+"""The platform of two observers: each reaches it by its own route."""
 
 from __future__ import annotations
 

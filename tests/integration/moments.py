@@ -1,4 +1,4 @@
-"""When the worker of a creation is killed, and how users end one."""
+"""The moments at which a creation's worker is killed, and the ways in which users end a creation."""
 
 from __future__ import annotations
 

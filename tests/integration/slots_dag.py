@@ -1,7 +1,7 @@
 """
-The DAG of the freed slots: in each mode a sensor, and a task that needs the slot which the sensor holds.
+The DAG of the freed slots. For each mode it has a sensor, and a task that needs the sensor's slot.
 
-The platform wants to be left alone for 300 seconds.
+The platform asks to be left alone for 300 seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One compression for each creation, wherever its worker is killed, on real services."""
+"""One compression for each creation, at whatever moment its worker is killed, on real services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two observers that do not see the same, and a triggerer that dies, on real services."""
+"""Two observers that see different things, and a triggerer that dies, on real services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A platform that wants to be left alone for long, on real services: no worker slot is held for that."""
+"""A platform that asks to be left alone for long, on real services: no gate holds a worker slot meanwhile."""
 
 from __future__ import annotations
 

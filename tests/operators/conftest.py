@@ -1,4 +1,4 @@
-"""What operators keep from try to try."""
+"""The values that operators keep from try to try."""
 
 from __future__ import annotations
 

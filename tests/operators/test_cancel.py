@@ -158,8 +158,8 @@ def test_a_key_that_may_only_read(world: World, cancel: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"model_comp_task_id": ""}, "model_comp_task_id='' tells nothing"),
-        ({"model_comp_task_id": "None"}, "tells nothing"),
+        ({"model_comp_task_id": ""}, "model_comp_task_id='' holds no value"),
+        ({"model_comp_task_id": "None"}, "holds no value"),
         ({"poke_interval": -1}, "poke_interval=-1"),
         ({"timeout": "1h"}, "timeout='1h'"),
         ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
@@ -175,5 +175,5 @@ def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str)
 def test_a_bad_rendered_value_is_refused_at_start(world: World, cancel: Any) -> None:
     outcome = cancel(model_comp_task_id="{{ ti.xcom_pull('nobody') }}")
 
-    assert "model_comp_task_id='None' tells nothing" in str(outcome.error)
+    assert "model_comp_task_id='None' holds no value" in str(outcome.error)
     assert world.calls == []

@@ -650,13 +650,13 @@ def test_the_wait_logs_as_the_gate_does(cancel_on_kill: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"name": ""}, "name='' tells nothing"),
-        ({"source_model_id": "None"}, "source_model_id='None' tells nothing"),
-        ({"model_set_id": " "}, "tells nothing"),
+        ({"name": ""}, "name='' holds no value"),
+        ({"source_model_id": "None"}, "source_model_id='None' holds no value"),
+        ({"model_set_id": " "}, "holds no value"),
         ({"config": {"strategy": "Quantization"}}, "weight"),
         ({"config": {"strategy": "Pruning"}}, "strategy is one of Quantization, Sparsity"),
         ({"description": 1}, "description=1 is not text"),
-        ({"nonce": ""}, "nonce='' tells nothing"),
+        ({"nonce": ""}, "nonce='' holds no value"),
         ({"if_exists": "create"}, "neither 'adopt' nor 'fail'"),
         ({"settle": -1}, "settle=-1"),
         ({"poke_interval": "1m"}, "poke_interval='1m'"),
@@ -677,11 +677,11 @@ def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"name": "{{ none }}"}, "name='None' tells nothing"),
-        ({"source_model_id": "{{ '' }}"}, "source_model_id='' tells nothing"),
+        ({"name": "{{ none }}"}, "name='None' holds no value"),
+        ({"source_model_id": "{{ '' }}"}, "source_model_id='' holds no value"),
         ({"config": {"strategy": "{{ 'Pruning' }}"}}, "strategy is one of"),
         ({"config": {"strategy": "Quantization", "weight": "{{ none }}"}}, "weight"),
-        ({"nonce": "{{ none }}"}, "nonce='None' tells nothing"),
+        ({"nonce": "{{ none }}"}, "nonce='None' holds no value"),
     ],
 )
 def test_bad_rendered_values_are_refused_at_start(

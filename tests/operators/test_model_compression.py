@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.scenario import Stub
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.operators.model_compression import QianfanListModelCompTasksOperator
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from tests.dag_runs import DagRunner
 
 SOURCE = "amv-source000001"
+REASON = "the calibration data set is empty"
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def tasks(emulator: EmulatorServer) -> EmulatorServer:
     emulator.world.behaviour.order = "shuffled"
     for task in (
         TaskSpec(SOURCE, id="amva-1", name="one", created=-300, status="succeeded", model_id="amv-made"),
-        TaskSpec(SOURCE, id="amva-2", name="two", created=-200, status="failed"),
+        TaskSpec(SOURCE, id="amva-2", name="two", created=-200, status="failed", failed_reason=REASON),
         TaskSpec("amv-other", id="amva-3", name="one", created=-100),
         TaskSpec(SOURCE, id="amva-4", name="one", set={"createTime": ""}),
     ):
@@ -42,6 +45,9 @@ def tasks(emulator: EmulatorServer) -> EmulatorServer:
     [
         ({}, ["amva-3", "amva-2", "amva-1", "amva-4"]),
         ({"created_after": timedelta(seconds=250)}, ["amva-3", "amva-2"]),
+        ({"finished_after": timedelta(seconds=250)}, ["amva-2"]),
+        ({"finished_after": "2024-01-01"}, ["amva-2", "amva-1"]),
+        ({"finished_after": "{{ dag_run.start_date }}"}, []),
         ({"source_model_id": SOURCE}, ["amva-2", "amva-1", "amva-4"]),
         ({"name": "one"}, ["amva-3", "amva-1", "amva-4"]),
         ({"statuses": ["succeeded", "failed"]}, ["amva-2", "amva-1"]),
@@ -74,6 +80,41 @@ def test_rows_are_as_the_platform_describes_them(tasks: EmulatorServer, listed: 
     assert row["config"] == {"strategy": "Quantization", "weight": "INT8-PTQ"}
 
 
+def test_reasons_are_read_for_failed_tasks_only(
+    tasks: EmulatorServer, listed: Any, dag_runner: DagRunner
+) -> None:
+    rows = {row["id"]: row for row in listed(failure_reasons=True).xcoms["return_value"]}
+
+    assert rows["amva-2"]["failedReason"] == REASON
+    assert REASON in next(line for line in dag_runner.log.splitlines() if line.startswith("amva-2 "))
+    assert tasks.world.count("DescribeModelCompTask") == 1
+    assert [task_id for task_id, row in rows.items() if "failedReason" in row] == ["amva-2"]
+
+
+@pytest.mark.parametrize("not_found", ["no_such_key", "inappropriate_json"])
+def test_a_failed_task_that_is_deleted_meanwhile(
+    tasks: EmulatorServer, listed: Any, dag_runner: DagRunner, not_found: Any
+) -> None:
+    tasks.world.behaviour.not_found = not_found
+    (row,) = listed(statuses=["failed"]).xcoms["return_value"]
+    listing = {"modelCompTaskList": [row], "pageInfo": {"isTruncated": False}}
+    tasks.world.stubs.append(Stub(path="/v2/model", action="DescribeModelCompTasks", result=listing))
+    tasks.world.tasks.remove("amva-2")
+
+    outcome = listed(statuses=["failed"], failure_reasons=True)
+
+    assert (outcome.state, outcome.xcoms["return_value"]) == ("success", [row])
+    assert "The platform does not say why amva-2 failed. " in dag_runner.log
+
+
+def test_a_refused_key_does_not_pass_for_a_missing_reason(tasks: EmulatorServer, listed: Any) -> None:
+    tasks.world.faults.append(
+        Fault(action="DescribeModelCompTask", status=403, body={"code": "AccessDenied", "message": "no"})
+    )
+
+    assert listed(failure_reasons=True).state == "failed"
+
+
 @pytest.mark.parametrize("marker", ["inclusive", "exclusive"])
 def test_pages_are_followed(
     emulator: EmulatorServer, listed: Any, dag_runner: DagRunner, marker: Any
@@ -99,9 +140,10 @@ def test_the_log_shows_a_table(tasks: EmulatorServer, listed: Any, dag_runner: D
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"source_model_id": "None"}, "source_model_id='None' tells nothing"),
-        ({"name": ""}, "name='' tells nothing"),
+        ({"source_model_id": "None"}, "source_model_id='None' holds no value"),
+        ({"name": ""}, "name='' holds no value"),
         ({"created_after": "soon"}, "created_after='soon' is not a time"),
+        ({"finished_after": timedelta(days=-1)}, "finished_after=datetime.* from 0 up"),
         ({"statuses": ["done"]}, "choose from creating, running, succeeded"),
         ({"statuses": []}, "choose from"),
         ({"statuses": "failed"}, "is not a list of statuses"),
@@ -118,7 +160,7 @@ def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"name": "{{ none }}"}, "name='None' tells nothing"),
+        ({"name": "{{ none }}"}, "name='None' holds no value"),
         ({"statuses": ["{{ 'done' }}"]}, "choose from"),
         ({"statuses": "{{ 'failed' }}"}, "is not a list"),
     ],

@@ -300,7 +300,7 @@ def test_a_lost_answer_and_no_look(world: World, modified: Any) -> None:
     world.faults.append(Fault(action=DETAIL, server_error=503, from_=2))
 
     told = failed(modified(settle=0), QianfanTransientError)
-    assert "Nor could it be looked for." in told
+    assert "The search for it failed, too." in told
     assert "DescribeService: HTTP 503" in told
     assert world.count(MODIFY) == 1
 
@@ -895,10 +895,10 @@ def test_a_resume_keeps_its_values(world: World, modified: Any, resume: Any) -> 
 # -- bad input ---------------------------------------------------------------------------------------------
 
 BOTH = [
-    ({"model_id": "None"}, "model_id='None' tells nothing"),
-    ({"model_id": ""}, "model_id='' tells nothing"),
-    ({"model_id": None}, "model_id=None tells nothing"),
-    ({"model_set_id": ""}, "model_set_id='' tells nothing"),
+    ({"model_id": "None"}, "model_id='None' holds no value"),
+    ({"model_id": ""}, "model_id='' holds no value"),
+    ({"model_id": None}, "model_id=None holds no value"),
+    ({"model_set_id": ""}, "model_set_id='' holds no value"),
     ({"qianfan_conn_id": ""}, "qianfan_conn_id"),
     ({"settle": -1}, "settle=-1"),
     ({"poke_interval": "1m"}, "poke_interval='1m'"),
@@ -933,7 +933,7 @@ def test_bad_literals_of_an_update(arguments: dict[str, Any], told: str) -> None
         ({"deployment_config": {**UNITS, "cost": Decimal(1)}}, r"deployment_config\['cost'\] is a Decimal"),
         ({"description": "\ud800"}, "a lone surrogate"),
         ({"if_exists": "create"}, "neither 'adopt' nor 'fail'"),
-        ({"nonce": ""}, "nonce='' tells nothing"),
+        ({"nonce": ""}, "nonce='' holds no value"),
         ({"deployment_config": None}, "deployment_config=None is not a dict"),
         ({"deployment_config": {"replicasCount": 1}}, "names no compute unit"),
         ({"deployment_config": {**UNITS, "resourceConfig": {}}}, "resourceConfig buys resources"),
@@ -979,7 +979,7 @@ def test_a_skipped_gate_deploys_nothing(
         ({"name": "{{ 'c' }}"}, "name='c' has 1"),
         ({"url_suffix": "{{ 'C1' }}"}, "url_suffix='C1'"),
         ({"description": "{{ 'd' * 474 }}"}, "description has 501 characters"),
-        ({"model_set_id": "{{ none }}"}, "model_set_id='None' tells nothing"),
+        ({"model_set_id": "{{ none }}"}, "model_set_id='None' holds no value"),
         ({"deployment_config": {"deploymentComputeUnitList": "{{ [] }}"}}, "names no compute unit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the tests of the gate share: how one is made, and how it ended."""
+"""What the tests of the gate share: making a gate, and reading how it ended."""
 
 from __future__ import annotations
 

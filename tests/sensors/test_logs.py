@@ -1,8 +1,8 @@
 """
-What the log says, word for word: whoever is woken at night has nothing else to go by.
+The lines of the log, word for word: a person on call at night has nothing else to go by.
 
-The platform's time is counted in looks, so that a wait goes the same way on every machine: its clock starts
-at eight o'clock of a fixed day, and each look moves it on by a second.
+The platform's time is counted in looks, so that a wait takes the same course on every machine. Its clock
+starts at eight o'clock of a fixed day, and each look moves it on by a second.
 """
 
 from __future__ import annotations
@@ -196,13 +196,13 @@ def test_an_ambiguous_selection(emulator: EmulatorServer, dag_runner: DagRunner,
 ERROR This task fails, and is not tried again. QianfanTaskAmbiguousError: 2 model compression tasks
     are under way at once: amva-2 ('second'), running, created 2026-01-31T08:01:30+00:00, config
     {"strategy": "Sparse"}; amva-1 ('first'), running, created 2026-01-31T08:00:00+00:00, config
-    {"strategy": "Quantization", "weight": "INT8-PTQ"}. The gate stays shut. Say which one is meant
-    by model_comp_task_id, or narrow them down by name or created_after.
+    {"strategy": "Quantization", "weight": "INT8-PTQ"}. The gate stays shut. Pass
+    model_comp_task_id, or narrow the choice down by name or created_after.
 ERROR QianfanTaskAmbiguousError: 2 model compression tasks are under way at once: amva-2 ('second'),
     running, created 2026-01-31T08:01:30+00:00, config {"strategy": "Sparse"}; amva-1 ('first'),
     running, created 2026-01-31T08:00:00+00:00, config {"strategy": "Quantization", "weight":
-    "INT8-PTQ"}. The gate stays shut. Say which one is meant by model_comp_task_id, or narrow them
-    down by name or created_after.
+    "INT8-PTQ"}. The gate stays shut. Pass model_comp_task_id, or narrow the choice down by name or
+    created_after.
 """
     )
 

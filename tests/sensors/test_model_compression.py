@@ -323,13 +323,13 @@ def test_an_unknown_status_is_waited_out(emulator: EmulatorServer, gate: Any, da
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"source_model_id": None}, "Give source_model_id or model_comp_task_id"),
-        ({"source_model_id": ""}, "source_model_id='' tells nothing"),
-        ({"source_model_id": " "}, "tells nothing"),
-        ({"source_model_id": "None"}, "tells nothing"),
+        ({"source_model_id": None}, "Pass source_model_id or model_comp_task_id"),
+        ({"source_model_id": ""}, "source_model_id='' holds no value"),
+        ({"source_model_id": " "}, "holds no value"),
+        ({"source_model_id": "None"}, "holds no value"),
         ({"source_model_id": 7}, "is not text"),
-        ({"model_comp_task_id": "null"}, "model_comp_task_id='null' tells nothing"),
-        ({"name": ""}, "name='' tells nothing"),
+        ({"model_comp_task_id": "null"}, "model_comp_task_id='null' holds no value"),
+        ({"name": ""}, "name='' holds no value"),
         ({"created_after": "yesterday"}, "created_after='yesterday' is not a time. Write ISO 8601"),
         ({"created_after": 1700000000}, "is not a time"),
         ({"if_several": "oldest"}, "if_several='oldest' is neither 'fail' nor 'newest'"),
@@ -349,10 +349,10 @@ def test_bad_literals_are_refused_at_parse(arguments: dict[str, Any], told: str)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"source_model_id": "{{ dag_run.conf.get('source', '') }}"}, "source_model_id='' tells nothing"),
-        ({"source_model_id": "{{ none }}"}, "source_model_id='None' tells nothing"),
-        ({"model_comp_task_id": "{{ ti.xcom_pull('nobody') }}"}, "model_comp_task_id='None' tells nothing"),
-        ({"name": "{{ '' }}"}, "name='' tells nothing"),
+        ({"source_model_id": "{{ dag_run.conf.get('source', '') }}"}, "source_model_id='' holds no value"),
+        ({"source_model_id": "{{ none }}"}, "source_model_id='None' holds no value"),
+        ({"model_comp_task_id": "{{ ti.xcom_pull('nobody') }}"}, "model_comp_task_id='None' holds no value"),
+        ({"name": "{{ '' }}"}, "name='' holds no value"),
         ({"created_after": "{{ 'soon' }}"}, "created_after='soon' is not a time"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A worker and a triggerer that get different answers: each has a clock of its own."""
+"""A worker and a triggerer that get different answers: each counts its own time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wait that all sensors share, in its three modes: time, trouble, and what comes back from a deferral."""
+"""The wait that all sensors share, in its three modes: time, trouble, and the return from a deferral."""
 
 from __future__ import annotations
 

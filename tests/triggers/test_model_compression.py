@@ -1,4 +1,4 @@
-"""A deferred task that a user ends: Airflow 3.3 tells its trigger."""
+"""A user ends a deferred task: Airflow 3.3 tells its trigger."""
 
 from __future__ import annotations
 

@@ -1,0 +1,111 @@
+"""
+Write the generated parts of the documentation into its pages: ``make pages``.
+
+A generated part stands between two comments, and is the same in a checkout and on the built site. A test
+compares the pages with what this script would write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
+from airflow_provider_qianfan.get_provider_info import get_provider_info
+from benchmarks import table
+from scripts import matrix
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def options() -> str:
+    """Write the options of airflow.cfg as they are described to Airflow."""
+    info: Any = get_provider_info()
+    return "\n\n".join(
+        f"## `{name}`\n\n"
+        f"{' '.join(option['description'].split()).replace('``', '`')}\n\n"
+        f"- Section: `[{section}]`\n"
+        f"- Environment variable: `AIRFLOW__{section.upper()}__{name.upper()}`\n"
+        f"- Default: `{option['default']}`\n"
+        f"- Example: `{option['example']}`"
+        for section, described in info["config"].items()
+        for name, option in described["options"].items()
+    )
+
+
+def emulator_help() -> str:
+    """Write what the emulator's command says of its options."""
+    command = [sys.executable, "-m", "airflow_provider_qianfan.emulator", "--help"]
+    told = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | {"COLUMNS": "100"}
+    ).stdout
+    # How the line of usage is broken differs between versions of Python.
+    return f"```text\n{told[told.index('options:') :]}```"
+
+
+def scenarios() -> str:
+    """Write what the emulator's own scenarios are about."""
+    lines = [f"| `{name}` | {load(name).description} |" for name in builtin_scenarios()]
+    return "\n".join(["| scenario | what happens |", "|---|---|", *lines])
+
+
+def source(file: Path, language: str) -> str:
+    """Write the text of a file."""
+    return f"```{language}\n{file.read_text(encoding='utf-8').strip()}\n```"
+
+
+def parts() -> dict[Path, dict[str, str]]:
+    """Make the generated parts of each page, by their names."""
+    dags = {file.stem: source(file, "python") for file in sorted((ROOT / "dags").glob("*.py"))}
+    demo = ROOT / "airflow_provider_qianfan" / "emulator" / "scenarios" / "demo.yaml"
+    measured = table.read(ROOT / "benchmarks" / "results.json")
+    results = json.loads(matrix.RESULTS.read_text(encoding="utf-8"))
+    return {
+        DOCS / "versions.md": {"features": matrix.features(), "matrix": matrix.matrix(results)},
+        DOCS / "dags.md": dags,
+        DOCS / "emulator.md": {
+            "help": emulator_help(),
+            "scenarios": scenarios(),
+            "demo": source(demo, "yaml"),
+        },
+        DOCS / "reference" / "configuration.md": {"options": options()},
+        DOCS / "scaling.md": {"benchmarks": table.as_short_markdown(measured)},
+        DOCS / "benchmarks-table.md": {"benchmarks": table.as_markdown(measured)},
+    }
+
+
+def fill(text: str, made: dict[str, str]) -> str:
+    """
+    Put the parts between their comments.
+
+    :raises ValueError: if a part has no place, or a place no part.
+    """
+    filled = set()
+
+    def put(place: re.Match[str]) -> str:
+        filled.add(place[2])
+        return place[1] + made.get(place[2], "") + place[3]
+
+    place = r"(<!-- (\S+): made by make pages -->\n).*?(\n<!-- end of \2 -->)"
+    text = re.sub(place, put, text, flags=re.DOTALL)
+    if filled != set(made):
+        raise ValueError(f"places and parts differ: {sorted(filled ^ set(made))}")
+    return text
+
+
+def main() -> None:
+    """Write the pages and the plots."""
+    for page, made in parts().items():
+        page.write_text(fill(page.read_text(encoding="utf-8"), made), encoding="utf-8")
+    for name, plot in table.plots(table.read(ROOT / "benchmarks" / "results.json")).items():
+        (DOCS / "images" / name).write_text(plot, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
