@@ -59,6 +59,7 @@ def create_app(world: World, allowed_hosts: Collection[str] = ()) -> Starlette:
 async def _answer(world: World, request: Request) -> Response:
     path, action = request.scope["path"], request.query_params.get("Action", "")
     raw = await request.body()
+    world.asked(path, action, raw)
     struck = world.due_faults(action)
     latency = sum(fault.latency for fault in struck)
     if latency:

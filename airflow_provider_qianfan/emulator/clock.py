@@ -82,6 +82,36 @@ class ManualClock:
         self._now = shifted(self._now, seconds)
 
 
+class LeapingClock(ManualClock):
+    """
+    World time that stands still, and leaps to the next change as soon as a client waits for one.
+
+    A client waits if it asks the same question again, and has changed nothing in between. So a compression of
+    an hour takes as many looks as it has steps, and each step is seen.
+
+    :param start: see :class:`ManualClock`.
+    """
+
+    def __init__(self, start: datetime | None = None) -> None:
+        super().__init__(start)
+        self._asked: set[tuple[str, str, bytes]] = set()
+
+    def waits(self, path: str, action: str, body: bytes) -> bool:
+        """Take note of a request; return whether its client waits."""
+        if not action.startswith("Describe"):
+            self._asked.clear()
+            return False
+        question = (path, action, body)
+        waits = question in self._asked
+        self._asked.add(question)
+        return waits
+
+    def advance(self, seconds: float) -> None:
+        """Move world time forward by ``seconds``."""
+        super().advance(seconds)
+        self._asked.clear()
+
+
 def _check_forward(now: datetime, seconds: float) -> None:
     if not seconds >= 0:
         raise ValueError(f"time only moves forward, not by {seconds} s")

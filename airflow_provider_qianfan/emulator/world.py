@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
-from airflow_provider_qianfan.emulator.clock import Clock, RealClock, shifted
+from airflow_provider_qianfan.emulator.clock import Clock, LeapingClock, RealClock, shifted
 from airflow_provider_qianfan.emulator.scenario import Scenario, Stub, load
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
 from airflow_provider_qianfan.emulator.shelf import Shelf
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CALLS_KEPT = 20_000
 KEPT_OF_A_CALL = 8192
 _KEPT_OF_A_NAME = 100
+
+_A_LITTLE = 0.001
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,35 @@ class World:
         :raises ValueError: if ``seconds`` is negative, or world time would end.
         """
         self.clock.advance(seconds)
+
+    def next_change(self) -> datetime | None:
+        """Return when something changes next; None if everything stays as it is."""
+        with self.lock:
+            self.produce_models()
+            now, lag = self.now, self.behaviour.list_lag
+            moments = [
+                moment
+                for shelf in self.shelves.values()
+                for thing in shelf.values()
+                for moment in (thing.created, shifted(thing.created, lag), *map(thing.at, thing.steps))
+            ]
+            moments += [
+                shifted(self.started, seconds)
+                for fault in self.faults
+                for seconds in (fault.after, fault.until)
+                if seconds is not None
+            ]
+            return min((moment for moment in moments if moment > now), default=None)
+
+    def asked(self, path: str, action: str, body: bytes) -> None:
+        """Take note of a request that is about to be answered: a :class:`.clock.LeapingClock` may leap."""
+        clock = self.clock
+        if not isinstance(clock, LeapingClock):
+            return
+        with self.lock:
+            if clock.waits(path, action, body) and (change := self.next_change()) is not None:
+                # A little more than the change needs: times are cut to microseconds.
+                clock.advance((change - clock.now()).total_seconds() + _A_LITTLE)
 
     def next_number(self, kind: str) -> str:
         """Return the number of the next task or service that a client creates: 0001, 0002, …."""

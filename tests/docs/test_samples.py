@@ -33,10 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from airflow_provider_qianfan.pytest_plugin import Qianfan
     from tests.dag_runs import DagRunner
 
 
-@pytest.mark.parametrize("block", all_blocks("python"), ids=str)
+PYTHON = all_blocks("python")
+TESTS = [block for block in PYTHON if "def test_" in block.code]
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON if block not in TESTS], ids=str)
 def test_python(
     block: Block,
     emulator: EmulatorServer,
@@ -108,6 +113,17 @@ def test_the_log(text: Block, dag_runner: DagRunner, monkeypatch: pytest.MonkeyP
 
     for line in text.code.splitlines():
         assert line in dag_runner.log
+
+
+@pytest.mark.parametrize("block", TESTS, ids=str)
+def test_test(block: Block, qianfan: Qianfan, tmp_path: Path) -> None:
+    file = tmp_path / "test_sample.py"
+    file.write_text(block.code, encoding="utf-8")
+    (test,) = (value for name, value in runpy.run_path(str(file)).items() if name.startswith("test_"))
+    for mark in getattr(test, "pytestmark", []):
+        qianfan.load(*mark.args)
+
+    test(qianfan)
 
 
 @pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)

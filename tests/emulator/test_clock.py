@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_qianfan.emulator.clock import ManualClock, RealClock
+from airflow_provider_qianfan.emulator.clock import LeapingClock, ManualClock, RealClock
 
 
 def test_clocks() -> None:
@@ -19,3 +19,15 @@ def test_clocks() -> None:
     clock.advance(3600)
     assert clock.now() - start > timedelta(hours=1)
     assert clock.now().tzinfo is UTC
+
+
+def test_a_leaping_clock_knows_who_waits() -> None:
+    clock = LeapingClock()
+    ask = ("/v2/model", "DescribeModelCompTask", b"{}")
+
+    assert [clock.waits(*ask), clock.waits(*ask)] == [False, True]
+    assert not clock.waits("/v2/model", "DescribeModelCompTask", b"another")
+    assert not clock.waits("/v2/model", "CancelModelCompTask", b"{}")
+    assert not clock.waits(*ask), "what was asked before a change is asked anew"
+    clock.advance(1)
+    assert not clock.waits(*ask), "and so is what was asked before a leap"

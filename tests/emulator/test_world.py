@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
+from airflow_provider_qianfan.emulator.clock import LeapingClock
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.world import World
 from tests.emulator.client import ask
 from tests.emulator.test_app import CREATE
 from tests.emulator.test_tasks import SOURCE, make, statuses
@@ -48,3 +52,23 @@ def test_worlds_of_one_scenario_do_not_share() -> None:
     one.behaviour.order = "oldest_first"
     assert other.account == Account()
     assert other.behaviour == Behaviour()
+
+
+def test_a_world_leaps_to_the_next_change_of_anything() -> None:
+    made = {"after": 3600, "status": "succeeded", "model_id": "amv-made"}
+    world = World(
+        {
+            "tasks": [{"source_model_id": SOURCE, "timeline": [{"status": "running"}, made]}],
+            "services": [{"model_id": "amv-old", "created": 900}],
+            "faults": [{"server_error": 503, "after": 300, "until": 600}],
+            "behaviour": {"list_lag": 60},
+        },
+        LeapingClock(),
+    )
+    moments = set()
+
+    while world.next_change() is not None:
+        world.asked("/v2/model", "DescribeModelCompTasks", b"{}")
+        moments.add(math.floor(world.elapsed))
+
+    assert moments == {0, 60, 300, 600, 900, 960, 3600, 3660}
