@@ -51,6 +51,10 @@ class ReasoningOperator(BaseOperator):
     ends, so that it has the final text of the error. Skips, rescheduling and deferrals are no failures.
     """
 
+    if TYPE_CHECKING:
+        # For a type checker, Airflow's XComArg allows neither output["modelId"] nor deploy(output).
+        output: Any
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "execute" in vars(cls):

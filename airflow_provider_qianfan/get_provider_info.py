@@ -8,6 +8,11 @@ described here for Airflow 3.2 and newer, which draw it without importing the ho
 _INTEGRATION = "Baidu AI Cloud Qianfan"
 
 
+def _modules(*names: str) -> list[dict[str, object]]:
+    modules = [f"airflow_provider_qianfan.{name}" for name in names]
+    return [{"integration-name": _INTEGRATION, "python-modules": modules}]
+
+
 def get_provider_info() -> dict[str, object]:
     """Describe the provider as Airflow's ``provider_info.schema.json`` asks."""
     return {
@@ -22,40 +27,10 @@ def get_provider_info() -> dict[str, object]:
                 "tags": ["service"],
             }
         ],
-        "hooks": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": ["airflow_provider_qianfan.hooks.qianfan"],
-            }
-        ],
-        "operators": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": [
-                    "airflow_provider_qianfan.operators.model_compression",
-                    "airflow_provider_qianfan.operators.service",
-                ],
-            }
-        ],
-        "sensors": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": [
-                    "airflow_provider_qianfan.sensors.model",
-                    "airflow_provider_qianfan.sensors.model_compression",
-                    "airflow_provider_qianfan.sensors.service",
-                ],
-            }
-        ],
-        "triggers": [
-            {
-                "integration-name": _INTEGRATION,
-                "python-modules": [
-                    "airflow_provider_qianfan.triggers.model_compression",
-                    "airflow_provider_qianfan.triggers.waiting",
-                ],
-            }
-        ],
+        "hooks": _modules("hooks.qianfan"),
+        "operators": _modules("operators.model_compression", "operators.service"),
+        "sensors": _modules("sensors.model", "sensors.model_compression", "sensors.service"),
+        "triggers": _modules("triggers.model_compression", "triggers.waiting"),
         "extra-links": ["airflow_provider_qianfan.links.QianfanConsoleLink"],
         "config": {
             "qianfan": {

@@ -249,6 +249,7 @@ class Exchange:
         it is called again. Default: requests never wait.
     :param clock: returns the time for each signature.
     :param jitter: returns a random number from 0 to 1.
+    :ivar server_ahead: how far the server's clock is ahead of ours; zero until the server blames our clock.
     :ivar bytes_read: the length of all answers together, by :func:`.weight`.
     """
 
@@ -268,16 +269,11 @@ class Exchange:
         self._pace = pace
         self._clock = clock
         self._jitter = jitter
-        self._server_ahead = timedelta()
+        self.server_ahead = timedelta()
         self._last_ahead: timedelta | None = None
         self._clock_jumped = False
         self._asked = False
         self.bytes_read = 0
-
-    @property
-    def server_ahead(self) -> timedelta:
-        """How far the server's clock is ahead of ours; zero until the server blames our clock."""
-        return self._server_ahead
 
     def call(
         self,
@@ -313,7 +309,7 @@ class Exchange:
             try:
                 return self._read(reply, path, action)
             except (QianfanAPIError, QianfanTransientError) as error:
-                learned = self._learn_clock(error, reply)
+                learned = self._learn_clock(error)
                 if sending is not None:
                     raise
                 if learned and not clock_corrected:
@@ -358,7 +354,7 @@ class Exchange:
         """Sign immediately before sending: a signature from before a pause may have expired."""
         query = [("Action", check_action(action))]
         target = request_target(path, query)
-        now = self._clock() + self._server_ahead
+        now = self._clock() + self.server_ahead
         signed = {"Host": self._endpoint.host, "x-bce-date": timestamp(now)}
         if self._credentials.session_token:
             signed["x-bce-security-token"] = self._credentials.session_token
@@ -381,11 +377,12 @@ class Exchange:
         send_by = None if sending is None else sending.send_by
         return Request(f"{self._endpoint.url}{target}", headers, payload, send_by=send_by)
 
-    def _learn_clock(self, error: QianfanError, reply: Reply) -> bool:
+    def _learn_clock(self, error: QianfanError) -> bool:
         """Learn the server's clock from a refusal that blames ours. The next signature uses it."""
         if not isinstance(error, QianfanAPIError) or error.code != "RequestExpired":
             return False
-        error.clock_learned = self._adopt_server_clock(reply)
+        if self._last_ahead is not None and abs(self._last_ahead) <= _MOST_AHEAD:
+            self.server_ahead, error.clock_learned = self._last_ahead, True
         error.clock_jumped = self._clock_jumped
         return error.clock_learned
 
@@ -394,14 +391,6 @@ class Exchange:
         before, self._last_ahead = self._last_ahead, None if server is None else server - self._clock()
         now = self._last_ahead
         self._clock_jumped = before is not None and now is not None and abs(now - before) > _JUMP
-
-    def _adopt_server_clock(self, reply: Reply) -> bool:
-        server = parse_http_date(reply.headers.get("date")) if isinstance(reply, Response) else None
-        ahead = None if server is None else server - self._clock()
-        if ahead is None or abs(ahead) > _MOST_AHEAD:
-            return False
-        self._server_ahead = ahead
-        return True
 
     def _read(self, reply: Reply, path: str, action: str) -> dict[str, Any]:
         """Read an answer, or raise the error that it stands for."""

@@ -28,3 +28,8 @@ def duration(seconds: float) -> str:
 def count_of(number: int, noun: str) -> str:
     """Write a number of things, such as ``3 tasks``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def capital(text: object) -> str:
+    """Write something as the beginning of a sentence."""
+    return f"{text}"[:1].upper() + f"{text}"[1:]

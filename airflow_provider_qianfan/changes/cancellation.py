@@ -50,9 +50,8 @@ def look_at(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask]
     :raises QianfanTaskNotFoundError: if there is no such task.
     """
     found = yield from read_candidates(exchange, Selector(model_comp_task_id=model_comp_task_id))
-    for task in found.tasks:
-        if task.id == model_comp_task_id:
-            return task
+    if found.tasks:
+        return found.tasks[0]
     absence = found.absence or Absence()
     raise QianfanTaskNotFoundError(
         f"There is no model compression task {clean(model_comp_task_id, 80)}. Check the id, and that the"

@@ -58,7 +58,7 @@ class NewTask:
     def read(self, exchange: Exchange, known_id: str) -> Steps[ModelCompTask | None]:
         """Ask for the task that an earlier try created; None if it is gone."""
         found = yield from read_candidates(exchange, Selector(model_comp_task_id=known_id))
-        return next((task for task in found.tasks if task.id == known_id), None)
+        return found.tasks[0] if found.tasks else None
 
     def read_ours(self, exchange: Exchange) -> Steps[tuple[list[ModelCompTask], int]]:
         """Read the tasks with our mark. Return them and the number of pages of the list."""

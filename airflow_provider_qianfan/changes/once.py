@@ -160,7 +160,7 @@ class _Creation(Generic[Made]):
                 f"{why} may have created the {self.new.noun}. Looking for it for {duration(left)} before"
                 " another is created.",
             )
-        return (yield from _search(self.exchange, self.new, self._until, self.ports.clock))
+        return (yield from find_ours(self.exchange, self.new, self._until, self.ports.clock))
 
     def _until(self) -> float:
         """Return the time from which a look shows what another try may have created."""
@@ -198,7 +198,7 @@ class _Creation(Generic[Made]):
             f" {lost}",
         )
         try:
-            found, _ = yield from _search(self.exchange, self.new, lambda: until, self.ports.clock)
+            found, _ = yield from find_ours(self.exchange, self.new, lambda: until, self.ports.clock)
         except QianfanError as error:
             raise _not_known(self.new, "it could not be looked for", f"{lost} {error}") from None
         if found is None:
@@ -236,22 +236,15 @@ def _not_known(new: New[Made], told: str, lost: str) -> QianfanTransientError:
 
 
 def find_ours(
-    exchange: Exchange, new: New[Made], until: float, clock: Callable[[], float]
-) -> Steps[Made | None]:
+    exchange: Exchange, new: New[Made], until: Callable[[], float], clock: Callable[[], float]
+) -> Steps[tuple[Made | None, LastLook]]:
     """
-    Look for the one with our mark, at least once, until a time in seconds since the epoch.
+    Look for the one with our mark, at least once. Return it, or None, and the last look.
 
+    :param until: returns the time of the last look, in seconds since the epoch. The time may move.
     :raises QianfanGateError: if there are several.
     :raises QianfanError: if the platform gave no complete answer in the end.
     """
-    found, _ = yield from _search(exchange, new, lambda: until, clock)
-    return found
-
-
-def _search(
-    exchange: Exchange, new: New[Made], until: Callable[[], float], clock: Callable[[], float]
-) -> Steps[tuple[Made | None, LastLook]]:
-    """Look as :func:`find_ours` does, but until a time that may move. Also return the last look."""
     read_twice = False
     while True:
         began, pages = clock(), 0

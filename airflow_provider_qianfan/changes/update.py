@@ -117,7 +117,12 @@ class _Update:
 
     def _look(self) -> Steps[tuple[Row, LastLook]]:
         began = self.ports.clock()
-        row = yield from _read_service(self.exchange, self.wanted.service_id)
+        row = yield from read_existing(self.exchange, SERVICE, self.wanted.service_id)
+        if row.model_id is None:
+            raise QianfanProtocolError(
+                f"{SERVICE.action}: the answer does not say which model version service"
+                f" {clean(row.id, 80)} serves. Nothing more was sent."
+            )
         return row, LastLook(began, self.ports.clock())
 
     def _find_earlier(self, sent_at: float | None) -> Steps[tuple[Row, LastLook]]:
@@ -322,13 +327,3 @@ def _check_serving(row: Row, wanted: Swap) -> None:
             resource_id=row.id,
             status=status,
         )
-
-
-def _read_service(exchange: Exchange, service_id: str) -> Steps[Row]:
-    row = yield from read_existing(exchange, SERVICE, service_id)
-    if row.model_id is None:
-        raise QianfanProtocolError(
-            f"{SERVICE.action}: the answer does not say which model version service {clean(service_id, 80)}"
-            " serves. Nothing more was sent."
-        )
-    return row

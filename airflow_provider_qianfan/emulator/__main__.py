@@ -15,14 +15,14 @@ from airflow_provider_qianfan.emulator.control import describe_fault, unusual
 from airflow_provider_qianfan.emulator.faults import ACTIONS_OF
 from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from airflow_provider_qianfan.emulator.specs import seconds_until
 from airflow_provider_qianfan.emulator.steps import AnyStep, ServiceStep, TaskStep
 from airflow_provider_qianfan.emulator.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from airflow_provider_qianfan.emulator.specs import AnySpec, TaskSpec
-    from airflow_provider_qianfan.emulator.world import Call, Refusal
+    from airflow_provider_qianfan.emulator.world import Call
 
 S = TypeVar("S", bound=AnyStep)
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(str(error))
         return 2
     if not options.quiet:
-        server.world.on_call, server.world.on_refusal = _log, _log_refusal
+        server.world.on_call, server.world.on_refusal = _log, _say
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -100,10 +100,6 @@ def _log(call: Call) -> None:
     _say(f"{call.time:%H:%M:%S}{path} {call.action or '(no action)'} {call.status}{code}")
 
 
-def _log_refusal(refusal: Refusal) -> None:
-    _say(f"{refusal.time:%H:%M:%S} {refusal.method} {refusal.path} {refusal.status} refused: {refusal.why}")
-
-
 def _say(text: str) -> None:
     # Nobody may be reading stderr any more. That is no reason to break an answer.
     with contextlib.suppress(OSError):
@@ -126,32 +122,23 @@ def describe(world: World) -> Iterator[str]:
         yield f"fault {describe_fault(fault)}"
     for stub in scenario.stubs:
         yield f"stub {stub.path} {stub.action}"
-    for spec in scenario.tasks:
-        yield _task_line(world, spec)
+    for task in scenario.tasks:
+        title = f"{task.id or 'amva-…'} {(task.name or '')!r} source {task.source_model_id}"
+        created = seconds_until(task.created, world.started)
+        if task.again_after is not None:
+            when = f"begins when asked for, again from {_duration(task.again_after)} after its end"
+            yield f"{title}: {when}: {_story(task.steps, 0, _step)}"
+        elif task.repeat:
+            times = f"{task.repeat.count} times, every {_duration(task.repeat.every)}"
+            yield f"{title}: {times}: {_age(created)}{task.steps[-1].status} in the end"
+        else:
+            yield f"{title}: {_story(task.steps, created, _step)}"
     for model in scenario.models:
-        story = _story(model.steps, _created(world, model), lambda step: step.status)
+        story = _story(model.steps, seconds_until(model.created, world.started), lambda step: step.status)
         yield f"{model.id or 'amv-…'} {(model.name or '')!r} set {model.model_set_id}: {story}"
     for service in scenario.services:
-        story = _story(service.steps, _created(world, service), _change)
+        story = _story(service.steps, seconds_until(service.created, world.started), _change)
         yield f"{service.id or 'svco-…'} {(service.name or '')!r} version {service.model_id}: {story}"
-
-
-def _created(world: World, spec: AnySpec) -> float:
-    """Return the world seconds from now to the creation; with ``repeat``, to the first one."""
-    _, seconds = next(spec.expand(world.started))
-    return seconds
-
-
-def _task_line(world: World, spec: TaskSpec) -> str:
-    title = f"{spec.id or 'amva-…'} {(spec.name or '')!r} source {spec.source_model_id}"
-    if spec.again_after is not None:
-        when = f"begins when asked for, again from {_duration(spec.again_after)} after its end"
-        return f"{title}: {when}: {_story(spec.steps, 0, _step)}"
-    created = _created(world, spec)
-    times = f"{spec.repeat.count} times, every {_duration(spec.repeat.every)}: " if spec.repeat else ""
-    if spec.repeat:
-        return f"{title}: {times}{_age(created)}{spec.steps[-1].status} in the end"
-    return f"{title}: {_story(spec.steps, created, _step)}"
 
 
 def _story(steps: Sequence[S], created: float, show: Callable[[S], str]) -> str:
@@ -174,13 +161,8 @@ def _change(step: ServiceStep) -> str:
 
 
 def _step(step: TaskStep) -> str:
-    return f"{step.status}{_outcome(step)}"
-
-
-def _outcome(step: TaskStep) -> str:
-    if step.model_id:
-        return f", modelId {step.model_id}"
-    return f", {step.failed_reason}" if step.failed_reason else ""
+    outcome = f"modelId {step.model_id}" if step.model_id else step.failed_reason
+    return f"{step.status}, {outcome}" if outcome else step.status
 
 
 def _duration(seconds: float) -> str:

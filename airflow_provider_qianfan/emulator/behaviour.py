@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Permission = Literal["full", "read", "tuning", "tuning_read", "service", "service_read", "none"]
@@ -123,12 +123,6 @@ class Behaviour:
 
     def __post_init__(self) -> None:
         """Refuse negative durations."""
-        for name in (
-            "list_lag",
-            "stopping_seconds",
-            "update_seconds",
-            "deactivating_seconds",
-            "clock_tolerance",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name!r} cannot be negative")
+        for item in fields(self):
+            if item.type == "float" and getattr(self, item.name) < 0:
+                raise ValueError(f"{item.name!r} cannot be negative")

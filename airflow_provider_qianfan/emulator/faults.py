@@ -43,16 +43,8 @@ LISTINGS = {
 _HUGEST_BODY = 2**30
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[!-~\x80-\xff]+(?:[ \t]+[!-~\x80-\xff]+)*)?")
-
 _ENDLESS_PREFIX = "amva-endless"
-
-HTML = {"Content-Type": "text/html; charset=utf-8"}
 JSON = {"Content-Type": "application/json; charset=utf-8"}
-
-
-def html_page(title: str) -> bytes:
-    """Return the kind of page a gateway in front of the platform answers with."""
-    return f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>".encode()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,7 +122,11 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Refuse what could not be meant."""
-        self._check_condition()
+        if self.action != "*" and self.action not in ACTIONS:
+            raise ValueError(f"unknown action {self.action!r}; allowed: *, {', '.join(ACTIONS)}")
+        limits = (self.from_, self.count, self.after, self.until)
+        if self.always and (self.calls or any(limit is not None for limit in limits)):
+            raise ValueError("'always' and a condition exclude each other")
         if self.latency < 0:
             raise ValueError("'latency' cannot be negative")
         if self.server_error is not None and not 500 <= self.server_error <= 599:
@@ -141,15 +137,6 @@ class Fault:
             raise ValueError(f"'huge_body' is from 0 to {_HUGEST_BODY}, not {self.huge_body}")
         self._check_effects()
         self._check_headers()
-
-    def _check_condition(self) -> None:
-        if self.action != "*" and self.action not in ACTIONS:
-            raise ValueError(f"unknown action {self.action!r}; allowed: *, {', '.join(ACTIONS)}")
-        conditions = self.calls or any(
-            v is not None for v in (self.from_, self.count, self.after, self.until)
-        )
-        if self.always and conditions:
-            raise ValueError("'always' and a condition exclude each other")
 
     def _check_effects(self) -> None:
         if len(self.effects) > 1:
@@ -232,30 +219,31 @@ def replacement(fault: Fault, request_id: str, now: datetime) -> Reply:
 
 
 def _replacement(fault: Fault, request_id: str) -> Reply:
+    status = fault.status or 200
     if fault.rate_limit:
         # Undocumented for the platform API; only the inference API documents a 429, with another body.
-        return json_reply(
-            429, {"requestId": request_id, "code": "RateLimited", "message": "Rate limit reached."}
-        )
+        said = {"requestId": request_id, "code": "RateLimited", "message": "Rate limit reached."}
+        return json_reply(429, said)
     if fault.server_error is not None:
-        return Reply(
-            status=fault.server_error, body=html_page(f"{fault.server_error} Server Error"), headers=HTML
-        )
+        return _html_reply(fault.server_error, f"{fault.server_error} Server Error")
     if fault.legacy_error is not None:
-        return json_reply(
-            200, {"error_code": fault.legacy_error, "error_msg": "legacy error", "log_id": request_id}
-        )
+        legacy = {"error_code": fault.legacy_error, "error_msg": "legacy error", "log_id": request_id}
+        return json_reply(200, legacy)
     if fault.redirect is not None:
         return Reply(status=fault.status or 302, body=b"", headers={"Location": fault.redirect})
     if fault.not_json:
-        return Reply(status=fault.status or 200, body=html_page("Please wait"), headers=HTML)
+        return _html_reply(status, "Please wait")
     if fault.empty_body or fault.body is None:
-        return Reply(status=fault.status or 200, body=b"", headers=JSON)
+        return Reply(status=status, body=b"", headers=JSON)
     if isinstance(fault.body, str):
-        return Reply(
-            status=fault.status or 200, body=fault.body.encode("utf-8", "surrogatepass"), headers=JSON
-        )
-    return json_reply(fault.status or 200, fault.body)
+        return Reply(status=status, body=fault.body.encode("utf-8", "surrogatepass"), headers=JSON)
+    return json_reply(status, fault.body)
+
+
+def _html_reply(status: int, title: str) -> Reply:
+    """Return the kind of page a gateway in front of the platform answers with."""
+    page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return Reply(status=status, body=page.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
 
 
 def json_reply(status: int, payload: object) -> Reply:
@@ -269,12 +257,11 @@ def json_reply(status: int, payload: object) -> Reply:
 
 def spoil(fault: Fault, reply: Reply) -> Reply:
     """Return the platform's own answer as this fault lets it through."""
-    body, missing = reply.body, 0
+    body, half, missing = reply.body, reply.body[: len(reply.body) // 2], 0
     if fault.truncated_body == "cut_json":
-        body = body[: len(body) // 2]
+        body = half
     elif fault.truncated_body == "content_length":
-        missing = len(body) - len(body) // 2
-        body = body[: len(body) // 2]
+        body, missing = half, len(body) - len(half)
     elif fault.huge_body is not None:
         body = body[:-1] + b', "padding": "' + b"x" * fault.huge_body + b'"}'
     return replace(reply, body=body, missing=missing, headers={**reply.headers, **fault.headers})
@@ -282,8 +269,7 @@ def spoil(fault: Fault, reply: Reply) -> Reply:
 
 def without_invented_marker(body: dict[str, Any]) -> dict[str, Any]:
     """Return the body of a listing without a marker that only an endless listing can have given out."""
-    marker = body.get("marker")
-    if isinstance(marker, str) and marker.startswith(_ENDLESS_PREFIX):
+    if str(body.get("marker")).startswith(_ENDLESS_PREFIX):
         return {key: value for key, value in body.items() if key != "marker"}
     return body
 
@@ -292,14 +278,13 @@ def twist_listing(fault: Fault, action: str, result: dict[str, Any], marker: obj
     """
     Return the ``result`` of a listing as an endless or null listing.
 
+    :param fault: one that does either.
     :param action: one of ``LISTINGS``.
     :param marker: the marker of the request, None without one.
     """
     list_key, id_key = LISTINGS[action]
     if fault.null_list:
         return {**result, list_key: None}
-    if fault.endless_paging is None:
-        return result
     rows = result[list_key]
     page = {key: value for key, value in result["pageInfo"].items() if key != "nextMarker"}
     page.update(isTruncated=True, marker=marker or "")

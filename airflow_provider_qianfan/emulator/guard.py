@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 import re
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
+    from starlette.datastructures import Headers
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: Bytes of a request's body. The provider's longest has some hundred.
@@ -53,17 +53,18 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let it through."""
-        headers = Headers(scope=scope)
+        request = Request(scope, receive)
+        headers = request.headers
         host = headers.get("host", "")[:_SHOWN]
         if not _is_own(headers.get("host", ""), self._names):
             self._note(scope, 421, f"Host: {host}")
-            await _refuse(receive, send, 421, _wrong_name(host))
+            await _refuse(scope, receive, send, 421, _wrong_name(host))
         elif (page := _other_site(headers)) is not None:
             self._note(scope, 403, page)
-            await _refuse(receive, send, 403, _wrong_site(page))
-        elif _announced(headers) > LONGEST_BODY or (body := await _read(receive)) is None:
+            await _refuse(scope, receive, send, 403, _wrong_site(page))
+        elif _announced(headers) > LONGEST_BODY or (body := await _read(request)) is None:
             self._note(scope, 413, f"a body of more than {LONGEST_BODY} bytes")
-            await _refuse(receive, send, 413, _TOO_LONG)
+            await _refuse(scope, receive, send, 413, _TOO_LONG)
         else:
             await self._app(scope, _replayed(body, receive), send)
 
@@ -144,24 +145,14 @@ def _announced(headers: Headers) -> int:
     return int(length) if length.isdecimal() else 0
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(request: Request) -> bytes | None:
     """Return the body; None as soon as it is too long."""
     body = bytearray()
-    async for piece in _pieces(receive):
+    async for piece in request.stream():
         body += piece
         if len(body) > LONGEST_BODY:
             return None
     return bytes(body)
-
-
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        more = message.get("more_body", False)
-        yield message.get("body", b"")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -173,25 +164,21 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(receive: Receive, send: Send, status: int, message: str) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, message: str) -> None:
     # Clients of the control API look at "error", those of the platform at "code" and "message".
-    answer = json.dumps({"error": message, "code": "EmulatorRefused", "message": message}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(answer)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer, "more_body": True})
-    await _discard(receive)
+    said = {"error": message, "code": "EmulatorRefused", "message": message}
+    answer = JSONResponse(said, status, {"connection": "close"})
+    await send({"type": "http.response.start", "status": status, "headers": answer.raw_headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    await _discard(Request(scope, receive))
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _discard(receive: Receive) -> None:
+async def _discard(request: Request) -> None:
     left = _DISCARDED
     with contextlib.suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(_DISCARDING):
-            async for piece in _pieces(receive):
+            async for piece in request.stream():
                 left -= len(piece)
                 if left < 0:
                     return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_qianfan.emulator.body import Body, one_of, optional, required
 from airflow_provider_qianfan.emulator.errors import inappropriate_json, refuse
-from airflow_provider_qianfan.emulator.paging import Page
+from airflow_provider_qianfan.emulator.paging import cut_page
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import TERMINAL, TaskStep
 
@@ -53,7 +53,7 @@ def list_tasks(world: World, body: Body) -> Body:
         world.begin_again(source_model_id)
     now = world.now
     tasks = [task for task in world.tasks.listed() if every or task.spec.source_model_id == source_model_id]
-    page, info = Page.of(body).cut(tasks, behaviour)
+    page, info = cut_page(body, tasks, behaviour)
     return {"modelCompTaskList": [task.row("list", now, behaviour) for task in page], "pageInfo": info}
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_qianfan.emulator.body import Body, optional
 from airflow_provider_qianfan.emulator.errors import ApiError, inappropriate_json
-from airflow_provider_qianfan.emulator.timeline import Timed
+from airflow_provider_qianfan.emulator.things import Timed
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.behaviour import Behaviour
@@ -37,55 +36,30 @@ def in_order(things: Iterable[Thing], order: str) -> list[Thing]:
     return ordered if order == "oldest_first" else ordered[::-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+def cut_page(body: Body, things: list[Thing], behaviour: Behaviour) -> tuple[list[Thing], dict[str, Any]]:
     """
-    The page of a list that a client asks for.
+    Return the things of the page that the body of a call asks for, and its ``pageInfo``.
 
-    :param max_keys: the longest page. More than 100 means 100.
+    :param things: the whole list, in order.
+    :raises ApiError: if there can be no such page, or no thing has the marker's id.
     """
+    asked = optional(body, "maxKeys", int)
+    if asked is not None and asked < 1:
+        raise inappropriate_json(f"maxKeys {asked} is below 1.")
+    max_keys = min(DEFAULT_MAX_KEYS if asked is None else asked, _LIMIT_MAX_KEYS)
+    # An empty marker is undocumented. A first page repeats it as "", so it means the first row.
+    marker: str = optional(body, "marker", str) or ""
+    things = things[::-1] if optional(body, "pageReverse", bool) else things
+    start = _start(things, marker, behaviour) if marker else 0
+    shown, rest = things[start : start + max_keys], things[start + max_keys :]
+    info = {"marker": marker, "maxKeys": max_keys, "isTruncated": bool(rest)}
+    if rest:
+        info["nextMarker"] = (rest[0] if behaviour.marker == "inclusive" else shown[-1]).id
+    return shown, info
 
-    marker: str
-    max_keys: int
-    page_reverse: bool
 
-    @classmethod
-    def of(cls, body: Body) -> Page:
-        """
-        Return the page that the body of a call asks for.
-
-        :raises ApiError: if there can be no such page.
-        """
-        max_keys = optional(body, "maxKeys", int)
-        if max_keys is not None and max_keys < 1:
-            raise inappropriate_json(f"maxKeys {max_keys} is below 1.")
-        return cls(
-            # An empty marker is undocumented. The answer for a first page repeats it as "", so it means the
-            # first row.
-            marker=optional(body, "marker", str) or "",
-            max_keys=min(DEFAULT_MAX_KEYS if max_keys is None else max_keys, _LIMIT_MAX_KEYS),
-            page_reverse=bool(optional(body, "pageReverse", bool)),
-        )
-
-    def cut(self, things: list[Thing], behaviour: Behaviour) -> tuple[list[Thing], dict[str, Any]]:
-        """
-        Return the things of this page, and its ``pageInfo``.
-
-        :param things: the whole list, in order.
-        :raises ApiError: if no thing has the marker's id.
-        """
-        things = things[::-1] if self.page_reverse else things
-        start = self._start(things, behaviour)
-        shown, rest = things[start : start + self.max_keys], things[start + self.max_keys :]
-        info = {"marker": self.marker, "maxKeys": self.max_keys, "isTruncated": bool(rest)}
-        if rest:
-            info["nextMarker"] = (rest[0] if behaviour.marker == "inclusive" else shown[-1]).id
-        return shown, info
-
-    def _start(self, things: list[Thing], behaviour: Behaviour) -> int:
-        if not self.marker:
-            return 0
-        for index, thing in enumerate(things):
-            if thing.id == self.marker:
-                return index + 1 if behaviour.marker == "exclusive" else index
-        raise ApiError(400, "InvalidMarker", f"The marker {self.marker} is invalid.")
+def _start(things: list[Thing], marker: str, behaviour: Behaviour) -> int:
+    for index, thing in enumerate(things):
+        if thing.id == marker:
+            return index + 1 if behaviour.marker == "exclusive" else index
+    raise ApiError(400, "InvalidMarker", f"The marker {marker} is invalid.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.faults import Fault  # noqa: TC001 - the schema reads the hints
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read
 from airflow_provider_qianfan.emulator.specs import (
-    AnySpec,
     CreatedServices,
     CreatedTasks,
     ModelSpec,
@@ -76,15 +75,11 @@ class Scenario:
             raise ValueError("'accounts' needs at least one")
         if len(set(keys)) != len(keys):
             raise ValueError("two accounts have the same 'access_key_id'")
-        for item in fields(self):
-            specs = [spec for spec in _listed(getattr(self, item.name)) if isinstance(spec, AnySpec)]
-            for taken, count in Counter(spec.id for spec in specs if spec.id is not None).items():
+        for name in ("tasks", "models", "services"):
+            ids = Counter(spec.id for spec in getattr(self, name) if spec.id is not None)
+            for taken, count in ids.items():
                 if count > 1:
-                    raise ValueError(f"two {item.name} have the id {taken!r}")
-
-
-def _listed(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else ()
+                    raise ValueError(f"two {name} have the id {taken!r}")
 
 
 def builtin_scenarios() -> dict[str, str]:

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -19,7 +20,6 @@ from airflow_provider_qianfan.emulator.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from airflow_provider_qianfan.emulator.clock import Clock
     from airflow_provider_qianfan.emulator.scenario import Scenario
@@ -84,16 +84,9 @@ class EmulatorServer:
     @property
     def connection_uri(self) -> str:
         """The Airflow connection to this emulator, with the key of the first account, in URI form."""
-        account = self.world.account
-        login, password, host = (
-            quote(part, safe="", errors="surrogatepass")
-            for part in (account.access_key_id, account.secret_access_key, self.url)
-        )
-        extra = (
-            f"/?session_token={quote(account.session_token, safe='', errors='surrogatepass')}"
-            if account.session_token
-            else ""
-        )
+        account, quoted = self.world.account, partial(quote, safe="", errors="surrogatepass")
+        login, password, host = map(quoted, (account.access_key_id, account.secret_access_key, self.url))
+        extra = f"/?session_token={quoted(account.session_token)}" if account.session_token else ""
         return f"qianfan://{login}:{password}@{host}{extra}"
 
     def start(self) -> None:
@@ -116,14 +109,10 @@ class EmulatorServer:
             raise RuntimeError("the emulator did not stop")
 
     def __enter__(self) -> EmulatorServer:
-        """Start."""
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _run(self) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_qianfan.emulator.body import Body, optional, required
 from airflow_provider_qianfan.emulator.errors import inappropriate_json, refuse
-from airflow_provider_qianfan.emulator.paging import Page
-from airflow_provider_qianfan.emulator.services import SERVICE_TYPE
+from airflow_provider_qianfan.emulator.paging import cut_page
 from airflow_provider_qianfan.emulator.specs import BASE_MODEL, ServiceSpec
 from airflow_provider_qianfan.emulator.steps import NO_UPDATE, ServiceStep
+from airflow_provider_qianfan.emulator.things import SERVICE_TYPE
 
 if TYPE_CHECKING:
-    from airflow_provider_qianfan.emulator.models import Model
+    from airflow_provider_qianfan.emulator.things import Model
     from airflow_provider_qianfan.emulator.world import World
 
 # https://cloud.baidu.com/doc/WENXINWORKSHOP/s/olub6bfdy, table of body parameters
@@ -123,7 +123,7 @@ def list_services(world: World, body: Body) -> Body:
         and charge_type in (None, service.spec.charge_type)
         and pay_type in (None, service.spec.pay_type)
     ]
-    page, info = Page.of(body).cut(services, behaviour)
+    page, info = cut_page(body, services, behaviour)
     return {"serviceList": [service.row("list", now, behaviour) for service in page], "pageInfo": info}
 
 

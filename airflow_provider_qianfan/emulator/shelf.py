@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from airflow_provider_qianfan.emulator.clock import shifted
 from airflow_provider_qianfan.emulator.errors import not_found
 from airflow_provider_qianfan.emulator.paging import in_order
-from airflow_provider_qianfan.emulator.timeline import Spec, Step, Timed
+from airflow_provider_qianfan.emulator.things import Spec, Step, Timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

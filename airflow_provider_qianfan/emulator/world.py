@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.emulator.behaviour import Account, Behaviour
 from airflow_provider_qianfan.emulator.clock import Clock, LeapingClock, RealClock, shifted
-from airflow_provider_qianfan.emulator.models import Model
 from airflow_provider_qianfan.emulator.scenario import Scenario, Stub, load
 from airflow_provider_qianfan.emulator.schema import ScenarioError, read_json
-from airflow_provider_qianfan.emulator.services import Service
 from airflow_provider_qianfan.emulator.shelf import Shelf
 from airflow_provider_qianfan.emulator.specs import BASE_MODEL, ModelSpec, ServiceSpec, TaskSpec
-from airflow_provider_qianfan.emulator.tasks import Task
+from airflow_provider_qianfan.emulator.things import Model, Service, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,25 +72,6 @@ class Call:
             return self.raw.decode(errors="replace")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """
-    A request that was refused before either API saw it. The texts of the client are not escaped here.
-
-    :param time: the world time of the request.
-    :param method: the HTTP method.
-    :param path: the path of the URL.
-    :param status: the HTTP status of the answer.
-    :param why: the reason, in a few words.
-    """
-
-    time: datetime
-    method: str
-    path: str
-    status: int
-    why: str
-
-
 class World:
     """
     The emulated platform, and everything that you can do to it.
@@ -115,7 +94,7 @@ class World:
         self.clock = clock or RealClock()
         self.lock = threading.RLock()
         self.on_call: Callable[[Call], None] | None = None
-        self.on_refusal: Callable[[Refusal], None] | None = None
+        self.on_refusal: Callable[[str], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -265,9 +244,9 @@ class World:
             self.on_call(call)
 
     def refused(self, method: str, path: str, status: int, why: str) -> None:
-        """Note a request that reached neither API. The call log does not keep it."""
+        """Tell of a request that reached neither API, unescaped. The call log does not keep it."""
         if self.on_refusal is not None:
-            self.on_refusal(Refusal(self.now, method, path, status, why))
+            self.on_refusal(f"{self.now:%H:%M:%S} {method} {path} {status} refused: {why}")
 
     def due_faults(self, action: str) -> list[Fault]:
         """Count a call, and return the faults that strike it."""

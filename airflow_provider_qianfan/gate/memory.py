@@ -18,7 +18,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
     is_transient,
 )
-from airflow_provider_qianfan.api.text import clean, duration
+from airflow_provider_qianfan.api.text import capital, clean, duration
 from airflow_provider_qianfan.gate.verdict import Note, Verdict, Wait
 
 HEARTBEAT = 600.0
@@ -313,7 +313,7 @@ def _to_be_corrected(
     """
     if memory.last_healthy is None and not memory.forgetful:
         raise error
-    told = trouble[0].upper() + trouble[1:]
+    told = capital(trouble)
     if now - since >= limits.auth_grace or memory.health_of(run.observer).excused:
         lasts = duration(now - since)
         raise reworded(error, f"{told} in {run.place}, now for {lasts} (auth_grace). {error}") from None

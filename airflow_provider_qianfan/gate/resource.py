@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from airflow_provider_qianfan.api.resource import KINDS, NO_UPDATE, Absence, Kind, Row
-from airflow_provider_qianfan.api.text import clean, duration
+from airflow_provider_qianfan.api.text import capital, clean, duration
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.verdict import HOUR, Fail, Note, Open, Verdict, Wait
 
@@ -72,7 +72,7 @@ def decide_resource(
         return _absent(wanted, memory, now, settle, absence)
     kind, status = wanted.kind, clean(row.json.get(wanted.kind.status_key) or "", 40)
     if status in kind.failed:
-        message = f"{_capital(wanted)} is {status}. The gate stays shut. Look at it in the Qianfan console."
+        message = f"{capital(wanted)} is {status}. The gate stays shut. Look at it in the Qianfan console."
         return Fail(QianfanResourceFailedError(message, resource_id=row.id, status=status), row)
     if status in kind.pending:
         return Wait(f"{wanted} is {status}", selected=row.id)
@@ -80,7 +80,7 @@ def decide_resource(
         documented = ", ".join((*kind.pending, kind.ready, *kind.failed))
         unknown = Note(
             f"status:{status}",
-            f"{_capital(wanted)} has the undocumented status {status!r} (documented: {documented}); the gate"
+            f"{capital(wanted)} has the undocumented status {status!r} (documented: {documented}); the gate"
             " stays shut and goes on waiting.",
         )
         return Wait(f"{wanted} has the unknown status {status!r}", (unknown,), row.id)
@@ -95,7 +95,7 @@ def _serving(row: Row, wanted: Resource) -> Verdict:
     if "updateStatus" not in row.json:
         silent = Note(
             "updateStatus",
-            f"{_capital(wanted)} serves {clean(wanted.model_id, 80)}, but the platform does not say whether"
+            f"{capital(wanted)} serves {clean(wanted.model_id, 80)}, but the platform does not say whether"
             " an update is in progress (updateStatus); the gate stays shut and goes on waiting.",
         )
         return Wait(f"{wanted} does not say whether an update is in progress", (silent,), row.id)
@@ -121,12 +121,7 @@ def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence
     left = duration(settle - missing_for)
     note = Note(
         "absent",
-        f"{_capital(wanted)} is not there; failing unless it appears within {left}.{absence.sentence}",
+        f"{capital(wanted)} is not there; failing unless it appears within {left}.{absence.sentence}",
         HOUR,
     )
     return Wait(f"{wanted} is not there yet", (note,), absent=True)
-
-
-def _capital(wanted: Resource) -> str:
-    text = str(wanted)
-    return text[0].upper() + text[1:]

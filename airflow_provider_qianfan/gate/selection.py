@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +51,8 @@ class Selector:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
-            "source_model_id": self.source_model_id,
-            "model_comp_task_id": self.model_comp_task_id,
-            "name": self.name,
-            "created_after": self.created_after.isoformat() if self.created_after else None,
-            "if_several": self.if_several,
-            "run_started": self.run_started.isoformat() if self.run_started else None,
-            "model_ready": self.model_ready,
+            key: value.isoformat() if isinstance(value, datetime) else value
+            for key, value in asdict(self).items()
         }
 
     @classmethod

@@ -26,7 +26,7 @@ from airflow_provider_qianfan.api.model_compression import read_tasks, read_task
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.resource import KINDS, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.look import Found, read_given
+from airflow_provider_qianfan.gate.look import Found, Target, read_given
 from airflow_provider_qianfan.gate.selection import Selector
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
-    from airflow_provider_qianfan.gate.target import Target
 
 MEASURED_FOR = 3600.0
 """Seconds for which the page count of the whole list is trusted without another reading."""
@@ -127,15 +126,12 @@ class Snapshot:
         self.throttled = False
         self._tasks: dict[str, ModelCompTask] = {}
         self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
-        self._single: dict[Query, Found] = {}
-        self._failures: dict[Query, QianfanError] = {}
+        self._told: dict[Query, Found | QianfanError] = {}
 
     def answer(self, query: Query) -> Found | QianfanError | None:
         """Return what was read for a query, or why reading failed; None if nothing was read for it."""
-        if query in self._failures:
-            return self._failures[query]
-        if query in self._single:
-            return self._single[query]
+        if query in self._told:
+            return self._told[query]
         if query.given_id is not None:
             task = None if query.kind else self._tasks.get(query.given_id)
             return Found((task,)) if task else None
@@ -158,13 +154,9 @@ class Snapshot:
         self._by_source[source_model_id] = own
         self._tasks.update((task.id, task) for task in own)
 
-    def add_single(self, query: Query, found: Found) -> None:
-        """Add what was found for a given id."""
-        self._single[query] = found
-
-    def fail(self, queries: Iterable[Query], error: QianfanError) -> None:
-        """Remember that these queries could not be read."""
-        self._failures.update(dict.fromkeys(queries, error))
+    def tell(self, query: Query, answer: Found | QianfanError) -> None:
+        """Add what was found for a given id, or why a query could not be read."""
+        self._told[query] = answer
 
     def sizes(self) -> dict[str, int]:
         """Count the tasks of each source model."""
@@ -207,12 +199,12 @@ def take_snapshot(
             yield from _read_one(exchange, query, costs, now, snapshot)
             failures = 0
         except ValueError as error:  # an id that cannot be sent; another version may have let it in
-            snapshot.fail([query], QianfanError(clean(error)))
+            snapshot.tell(query, QianfanError(clean(error)))
         except QianfanError as error:
             failures += is_transient(error)
             if failures >= MOST_FAILURES or (_concerns_all(error) and not _is_blip(error)):
                 return _end(snapshot, queries, error)
-            snapshot.fail([query], error)
+            snapshot.tell(query, error)
     return snapshot
 
 
@@ -240,7 +232,7 @@ def _read_listing(
     costs.listed[kind.name] = scan.pages if scan.finished else math.inf
     for row in rows.values():
         if row.is_complete(kind):
-            snapshot.add_single(wanted[row.id], Found(row=row))
+            snapshot.tell(wanted[row.id], Found(row=row))
     return None
 
 
@@ -254,7 +246,9 @@ def _is_blip(error: QianfanError) -> bool:
 
 
 def _end(snapshot: Snapshot, queries: Iterable[Query], error: QianfanError) -> Snapshot:
-    snapshot.fail([query for query in queries if snapshot.answer(query) is None], error)
+    for query in queries:
+        if snapshot.answer(query) is None:
+            snapshot.tell(query, error)
     snapshot.retry_after = retry_after(error)
     snapshot.throttled = isinstance(error, QianfanRateLimitError)
     return snapshot
@@ -286,8 +280,7 @@ def _read_whole(
 def _read_one(exchange: Exchange, query: Query, costs: Costs, now: float, snapshot: Snapshot) -> Steps[None]:
     if query.kind:
         found = yield from find_resource(exchange, KINDS[query.kind], query.given_id or "")
-        answer = Found(row=found) if isinstance(found, Row) else Found(absence=found)
-        snapshot.add_single(query, answer)
+        snapshot.tell(query, Found(row=found) if isinstance(found, Row) else Found(absence=found))
         return
     if query.given_id is not None:
         yield from _read_given(exchange, query.given_id, costs, now, snapshot)
@@ -319,4 +312,4 @@ def _read_given(
         return found.tasks[0] if isinstance(found, Found) else None
 
     found = yield from read_given(exchange, task_id, find_in_list)
-    snapshot.add_single(query, found)
+    snapshot.tell(query, found)

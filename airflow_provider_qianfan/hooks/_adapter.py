@@ -25,7 +25,7 @@ from urllib3.util import parse_url
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import MAX_ANSWER_BYTES, NoResponse
 from airflow_provider_qianfan.api.signing import Secret
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import capital, clean
 from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 
@@ -215,7 +215,7 @@ class Adapter(HTTPAdapter):
                 " change."
             )
         return (
-            f"{doing[0].upper()}{doing[1:]}: the certificate is refused ({why}). It was checked against"
+            f"{capital(doing)}: the certificate is refused ({why}). It was checked against"
             f" {bundle}.{hashed} If a proxy decrypts TLS on the way, or the endpoint has a private CA: put"
             " the path of a CA bundle that has its certificate into the connection's extra verify, or into"
             f" {BUNDLE_VARIABLES[0]}."

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import is_loopback
 from airflow_provider_qianfan.api.signing import Secret
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import capital, clean
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.api.exchange import Endpoint
@@ -88,11 +88,6 @@ class Bundle:
         return [part for part in self.parts if part.is_dir()]
 
     @property
-    def is_there(self) -> bool:
-        """Whether any part is there now."""
-        return any(_stamp(part) for part in self.parts)
-
-    @property
     def state(self) -> tuple[object, ...]:
         """
         A value that changes whenever the certificates may have changed.
@@ -140,32 +135,21 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
     :raises QianfanConfigurationError: if a setting cannot be used.
     """
     bundle = Bundle(verify, "the connection's verify") if isinstance(verify, str) else _bundle_of(env)
-    host, _, port = endpoint.host.rpartition(":") if _has_port(endpoint.host) else (endpoint.host, "", "443")
-    host = host.strip("[]")
+    parts = urlsplit(endpoint.url)
+    host, port = parts.hostname or "", parts.port or 443
     if is_loopback(host):
         why_direct = "a loopback address is never proxied"
         return Route(bundle, why_direct=why_direct, tls=endpoint.scheme == "https")
     if proxy is not None:
         return Route(bundle, read_proxy(proxy, "the connection's proxy"))
-    for setting, value in _proxies_of(env):
-        no_proxy = "no_proxy" if env.get("no_proxy") else "NO_PROXY"
-        if is_excepted(host, int(port), env.get(no_proxy, "")):
-            return Route(bundle, why_direct=f"{no_proxy} names this host")
-        return Route(bundle, read_proxy(value, setting))
-    return Route(bundle)
-
-
-def _has_port(host: str) -> bool:
-    return ":" in host.rpartition("]")[2]
-
-
-def _proxies_of(env: Mapping[str, str]) -> list[tuple[str, Secret]]:
-    found = []
     for name in PROXY_VARIABLES:
         setting = name if name in env else name.upper()
-        if value := env.get(setting, "").strip():
-            found.append((setting, Secret(value)))
-    return found
+        if value := Secret(env.get(setting, "").strip()):
+            no_proxy = "no_proxy" if env.get("no_proxy") else "NO_PROXY"
+            if is_excepted(host, port, env.get(no_proxy, "")):
+                return Route(bundle, why_direct=f"{no_proxy} names this host")
+            return Route(bundle, read_proxy(value, setting))
+    return Route(bundle)
 
 
 def read_proxy(text: str, setting: str) -> Proxy:
@@ -181,7 +165,7 @@ def read_proxy(text: str, setting: str) -> Proxy:
     del text
     if found is None:
         raise QianfanConfigurationError(
-            f"{_capital(setting)} is not the URL of a proxy. Write it as http://proxy.example.com:3128. The"
+            f"{capital(setting)} is not the URL of a proxy. Write it as http://proxy.example.com:3128. The"
             f" schemes are {_SCHEMES}. Percent-encode the user and the password."
         )
     return found
@@ -229,9 +213,9 @@ def check_bundle(bundle: Bundle) -> None:
 
     :raises QianfanConfigurationError: if it is missing.
     """
-    if bundle.path is not None and not bundle.is_there:
+    if bundle.path is not None and not any(map(_stamp, bundle.parts)):
         raise QianfanConfigurationError(
-            f"{_capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
+            f"{capital(bundle.setting)} names {clean(bundle.path, 200)!r}, which is not there. Give the path"
             " of a CA bundle, or leave the setting out."
         )
 
@@ -284,7 +268,3 @@ def _holds(name: str, address: IPv4Address | IPv6Address) -> bool:
     except ValueError:
         return False
     return address in network
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -446,12 +446,9 @@ class QianfanHook(BaseHook):
         :raises QianfanError: if the platform refuses the request, or answers that it did not update the
             service.
         """
-        for argument, value in (
-            ("service_id", service_id),
-            ("model_set_id", model_set_id),
-            ("model_id", model_id),
-        ):
-            _required(argument, value)
+        _required("service_id", service_id)
+        _required("model_set_id", model_set_id)
+        _required("model_id", model_id)
         self.run(service.modify_service(self.exchange, service_id, model_set_id, model_id))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import conf
@@ -27,10 +27,6 @@ class WaitingOperator(Arguments, ReasoningOperator):
 
     ui_color = "#cfe8d5"
     operator_extra_links = (QianfanConsoleLink(),)
-
-    if TYPE_CHECKING:
-        # For a type checker, Airflow's XComArg allows neither output["modelId"] nor deploy(output).
-        output: Any
 
     def __init__(
         self,

@@ -359,7 +359,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, as the sensor does. Create nothing."""
-        from airflow_provider_qianfan.gate.target import target_of
+        from airflow_provider_qianfan.gate.look import target_of
 
         event = event if isinstance(event, Mapping) else {}
         selector = Selector.from_json(target_of(event))
@@ -375,9 +375,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         from airflow_provider_qianfan.changes.once import find_ours
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
-        wanted = self._wanted(context)
+        wanted, until = self._wanted(context), time.time() + self.settle
         with QianfanHook(self.qianfan_conn_id) as hook:
-            found = hook.run(find_ours(hook.exchange, wanted, time.time() + self.settle, time.time))
+            found, _ = hook.run(find_ours(hook.exchange, wanted, lambda: until, time.time))
         if found is None:
             raise QianfanTaskNotFoundError(
                 f"There is no model compression task with this task's mark {wanted.mark} any more, although"
@@ -389,17 +389,18 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _sensor(self, task_id: str, source_model_id: str | None) -> QianfanModelCompTaskSensor:
         """Make the sensor that waits for the task. Its lines, XComs and errors are the usual ones."""
-        from airflow_provider_qianfan.sensors._own import CancellingSensor
         from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
         if self.cancel_on_kill:
             self._prepare_kill(task_id)
-        return (CancellingSensor if self.cancel_on_kill else QianfanModelCompTaskSensor)(
+        sensor = QianfanModelCompTaskSensor(
             model_comp_task_id=task_id,
             source_model_id=source_model_id,
             wait_for_model_ready=self.wait_for_model_ready,
             **self._for_the_sensor(),
         )
+        sensor._cancel_on_kill = self.cancel_on_kill
+        return sensor
 
     def _wait(self, wait: Callable[[], Any]) -> Any:
         try:
@@ -502,9 +503,6 @@ class QianfanCancelModelCompTaskOperator(Arguments, ReasoningOperator):
     template_fields: Sequence[str] = _TEXTS
     ui_color = "#f5dcd7"
     operator_extra_links = (QianfanConsoleLink(),)
-
-    if TYPE_CHECKING:
-        output: Any
 
     def __init__(
         self,

@@ -80,8 +80,8 @@ class _DeployingOperator(WaitingOperator):
 def _waited_for(event: object) -> tuple[str, str] | None:
     """Read the ids of the service and the model version from a trigger's event; None without them."""
     from airflow_provider_qianfan.api.resource import SERVICE
+    from airflow_provider_qianfan.gate.look import target_of
     from airflow_provider_qianfan.gate.resource import Resource
-    from airflow_provider_qianfan.gate.target import target_of
 
     told = target_of(event) if isinstance(event, Mapping) else None
     target = Resource.from_json(told) if isinstance(told, Mapping) else None

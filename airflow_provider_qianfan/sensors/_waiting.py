@@ -51,7 +51,7 @@ from airflow_provider_qianfan.links import QianfanConsoleLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.gate.look import Target
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
     from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
@@ -92,11 +92,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
     The classes made from this say what they wait for, what they push, and what the parameters mean.
     """
 
+    ui_color = "#d7e3fc"
     operator_extra_links = (QianfanConsoleLink(),)
-
-    if TYPE_CHECKING:
-        # For a type checker, Airflow's XComArg allows neither output["modelId"] nor deploy(output).
-        output: Any
 
     described_as: ClassVar[str]
     """The XCom key of the platform's description, which is pushed even if the wait fails."""
@@ -249,7 +246,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Resume after a deferral, whatever the event says: its only message is "look again"."""
-        from airflow_provider_qianfan.gate.target import target_from_json, target_of
+        from airflow_provider_qianfan.gate.look import target_from_json, target_of
 
         event = event if isinstance(event, Mapping) else {}
         # Templates have been rendered again. A wait keeps the values it began with, as in the other modes.
@@ -300,9 +297,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         return replace(memory, deadline=memory.started + limit)
 
     def _look(self, wait: _Wait) -> Verdict:
-        from airflow_provider_qianfan.gate.target import (
-            take_look,  # as late as the hook, which loads requests
-        )
+        from airflow_provider_qianfan.gate.look import take_look  # as late as the hook, which loads requests
 
         with self._connect(wait) as hook:
             verdict = hook.run(

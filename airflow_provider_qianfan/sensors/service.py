@@ -14,7 +14,7 @@ from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.gate.look import Target
     from airflow_provider_qianfan.gate.verdict import Open
 
 
@@ -64,7 +64,6 @@ class QianfanServiceSensor(QianfanSensor):
 
     _TEXTS = ("service_id", "model_id", "qianfan_conn_id")
     template_fields: Sequence[str] = _TEXTS
-    ui_color = "#d7e3fc"
     described_as = "service"
 
     def __init__(

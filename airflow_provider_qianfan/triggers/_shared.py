@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -53,38 +54,27 @@ _TOLD, _LOOKS_AT = 0.05, 0.01
 _DAY = 86400.0
 
 
+@dataclass(slots=True, eq=False)
 class Subscription:
     """
     One wait's share of an account.
 
+    :param account: the account.
     :param query: what to read.
     :param interval: returns, in seconds, how old an answer may get.
     :param due: when the first answer is due, in the event loop's time.
     :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
     """
 
-    __slots__ = (
-        "_account",
-        "_answer",
-        "_seen",
-        "_waiter",
-        "_wake_at",
-        "due",
-        "healthy_at",
-        "interval",
-        "query",
-    )
-
-    def __init__(self, account: Account, query: Query, interval: Callable[[], float], due: float) -> None:
-        self.query = query
-        self.interval = interval
-        self.due = due
-        self.healthy_at: float | None = None
-        self._account = account
-        self._seen: Found | None = None
-        self._wake_at = 0.0
-        self._answer: Found | Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    account: Account
+    query: Query
+    interval: Callable[[], float]
+    due: float
+    healthy_at: float | None = None
+    _seen: Found | None = None
+    _wake_at: float = 0.0
+    _answer: Found | Exception | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     async def answer(self, wake_at: float) -> Found | QianfanError:
         """
@@ -121,18 +111,18 @@ class Subscription:
     @property
     def spread(self) -> float:
         """Seconds over which to spread the waits that the same snapshot called."""
-        return min(self._account.called / self._account.rate, SPREAD * self.interval())
+        return min(self.account.called / self.account.rate, SPREAD * self.interval())
 
     def ask_for(self, query: Query) -> None:
         """Wait for something else from now on."""
         self.query = query
-        self.due = self._account.now
+        self.due = self.account.now
         self._seen = None
-        self._account.hurry(self.due)
+        self.account.hurry(self.due)
 
     async def leave(self) -> None:
         """End the subscription. The last one to leave an account closes it."""
-        await self._account.leave(self)
+        await self.account.leave(self)
 
 
 class Account:
@@ -185,7 +175,7 @@ class Account:
         self._waits.pop(subscription, None)
         self._shared.release()
         if not self._waits:
-            self._shared.forget(self)
+            self._shared.accounts.pop(self.settings, None)
             self._polling.cancel()
             self._thread.stop()
             await asyncio.wait([self._polling])
@@ -274,27 +264,10 @@ class _Shared:
 
     def __init__(self) -> None:
         self.users = 0
-        self._accounts: dict[Settings, Account] = {}
+        self.accounts: dict[Settings, Account] = {}
         self._connections: dict[str, tuple[float, asyncio.Task[Settings]]] = {}
 
-    @staticmethod
-    def of_running_loop() -> _Shared:
-        return _of_loop.setdefault(asyncio.get_running_loop(), _Shared())
-
-    async def join(
-        self, conn_id: str, query: Query, interval: Callable[[], float], due: float, fresher_than: float
-    ) -> Subscription:
-        self.users += 1
-        try:
-            settings = await self._settings(conn_id, fresher_than)
-            if settings not in self._accounts:
-                self._accounts[settings] = Account(self, settings)
-            return self._accounts[settings].join(query, interval, due)
-        except BaseException:
-            self.release()
-            raise
-
-    async def _settings(self, conn_id: str, fresher_than: float) -> Settings:
+    async def settings(self, conn_id: str, fresher_than: float) -> Settings:
         """Read a connection: once for all that ask at the same time."""
         now = asyncio.get_running_loop().time()
         begun, reading = self._connections.get(conn_id, (-math.inf, None))
@@ -302,9 +275,6 @@ class _Shared:
             reading = asyncio.create_task(_read_settings(conn_id), name="qianfan-connection")
             self._connections[conn_id] = (now, reading)
         return await asyncio.shield(reading)
-
-    def forget(self, account: Account) -> None:
-        self._accounts.pop(account.settings, None)
 
     def release(self) -> None:
         """Release one account. With the last one, everything goes."""
@@ -338,8 +308,17 @@ async def join(
         count.
     :raises Exception: if reading the connection fails.
     """
-    due = asyncio.get_running_loop().time() + due_in
-    return await _Shared.of_running_loop().join(conn_id, query, interval, due, fresher_than)
+    loop = asyncio.get_running_loop()
+    due, shared = loop.time() + due_in, _of_loop.setdefault(loop, _Shared())
+    shared.users += 1
+    try:
+        settings = await shared.settings(conn_id, fresher_than)
+        if settings not in shared.accounts:
+            shared.accounts[settings] = Account(shared, settings)
+        return shared.accounts[settings].join(query, interval, due)
+    except BaseException:
+        shared.release()
+        raise
 
 
 async def _read_settings(conn_id: str) -> Settings:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigurationError, QianfanError
+from airflow_provider_qianfan.gate.look import Found, Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
     DEFAULT_MAX_UNHEALTHY,
@@ -31,7 +32,6 @@ from airflow_provider_qianfan.gate.memory import (
     is_number,
 )
 from airflow_provider_qianfan.gate.snapshot import Query
-from airflow_provider_qianfan.gate.target import Target, judge, next_target, target_from_json
 from airflow_provider_qianfan.gate.verdict import Wait
 from airflow_provider_qianfan.hooks._settings import refused_key, reread_failed
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
@@ -39,8 +39,6 @@ from airflow_provider_qianfan.triggers._shared import SPREAD, Subscription, join
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from airflow_provider_qianfan.gate.look import Found
 
 SHORTEST_INTERVAL = 1.0
 """Seconds. Nobody gains from more looks."""
@@ -128,22 +126,9 @@ class QianfanTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path, and the arguments that make the trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "qianfan_conn_id": self.qianfan_conn_id,
-                "target": self.target,
-                "memory": self.memory,
-                "poke_interval": self.poke_interval,
-                "next_look_at": self.next_look_at,
-                "settle": self.settle,
-                "max_unhealthy": self.max_unhealthy,
-                "auth_grace": self.auth_grace,
-                "longest_interval": self.longest_interval,
-                "deferred_at": self.deferred_at,
-                "called_in_vain": self.called_in_vain,
-            },
-        )
+        names = QianfanTrigger.__init__.__kwdefaults__ or ()  # all that it knows have defaults
+        arguments = {name: getattr(self, name) for name in names}
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until a look is worthwhile or the deadline is reached. Then yield one event."""
@@ -168,20 +153,6 @@ class QianfanTrigger(BaseTrigger):
             "memory": _sendable(memory),
         }
         yield TriggerEvent(event)
-
-    def _lag(self, now: float) -> float:
-        """Return for how many seconds the executor may still hold the task."""
-        in_triggerer = self.trigger_id is not None  # dag.test() runs it without one: no executor
-        return EXECUTOR_LAG - self._deferred_for(now) if in_triggerer else 0.0
-
-    def _held_for(self, now: float) -> float:
-        """Return for how many seconds a sensor that was called in vain is not called again."""
-        until = self.next_look_at if self.called_in_vain else None
-        return until - now if is_number(until) else 0.0
-
-    def _deferred_for(self, now: float) -> float:
-        since = self.deferred_at
-        return max(0.0, now - since) if is_number(since) else 0.0
 
 
 def _sendable(value: Any) -> Any:
@@ -217,14 +188,18 @@ class _Watching:
         self._shortest = max(SHORTEST_INTERVAL, interval if is_number(interval) else DEFAULT_POKE_INTERVAL)
         self._subscription: Subscription | None = None
         self._memory = Memory.from_json(trigger.memory, now=now)
-        moved = trigger._deferred_for(now) >= _MOVED
-        if moved or not self._memory.triggerer.excused:
+        since = trigger.deferred_at
+        deferred_for = max(0.0, now - since) if is_number(since) else 0.0
+        if deferred_for >= _MOVED or not self._memory.triggerer.excused:
             # The memory is from the deferral. Since then, another triggerer may have had answers.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
-        held_for, left = trigger._held_for(now), self._memory.expired_at - now
+        until = trigger.next_look_at if trigger.called_in_vain else None
+        held_for, left = until - now if is_number(until) else 0.0, self._memory.expired_at - now
         # If only this machine's clock says that the deadline is over, do not call the sensor again and again.
         held_for = min(held_for, left) if left > 0 else min(max(held_for, self._shortest), _PATIENCE)
-        self._not_before = time.monotonic() + max(held_for, trigger._lag(now))
+        in_triggerer = trigger.trigger_id is not None  # dag.test() runs it without one: no executor
+        lag = EXECUTOR_LAG - deferred_for if in_triggerer else 0.0
+        self._not_before = time.monotonic() + max(held_for, lag)
 
     @property
     def memory(self) -> Memory:

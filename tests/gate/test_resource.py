@@ -15,11 +15,17 @@ from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Ret
 from airflow_provider_qianfan.api.resource import MODEL, SERVICE, Absence, Row
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
-from airflow_provider_qianfan.gate.look import Found
+from airflow_provider_qianfan.gate.look import (
+    Found,
+    judge,
+    next_target,
+    take_look,
+    target_from_json,
+    target_of,
+)
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.target import judge, next_target, take_look, target_from_json, target_of
 from airflow_provider_qianfan.gate.verdict import Fail, Note, Open, Wait
 from tests.api.steps import Drive, answer, error, page
 from tests.gate.tasks import NOW, SOURCE, made

@@ -30,7 +30,7 @@ from tests.emulator.client import ask
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_qianfan.gate.target import Target
+    from airflow_provider_qianfan.gate.look import Target
 
 DETAIL = "DescribeModelCompTask"
 
