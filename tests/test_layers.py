@@ -77,6 +77,7 @@ TESTED_BY = {
     "hooks._settings": "hooks.test_qianfan",
     "hooks._sockets": "faults.test_hostile",
     "operators._waiting": "operators.test_create",
+    "sensors._own": "operators.test_create",
     "sensors.model": "sensors.test_resources",
     "sensors.service": "sensors.test_resources",
     "triggers._thread": "triggers.test_shared",

@@ -389,18 +389,17 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _sensor(self, task_id: str, source_model_id: str | None) -> QianfanModelCompTaskSensor:
         """Make the sensor that waits for the task. Its lines, XComs and errors are the usual ones."""
+        from airflow_provider_qianfan.sensors._own import CancellingSensor
         from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 
         if self.cancel_on_kill:
             self._prepare_kill(task_id)
-        sensor = QianfanModelCompTaskSensor(
+        return (CancellingSensor if self.cancel_on_kill else QianfanModelCompTaskSensor)(
             model_comp_task_id=task_id,
             source_model_id=source_model_id,
             wait_for_model_ready=self.wait_for_model_ready,
             **self._for_the_sensor(),
         )
-        sensor._cancel_on_kill = self.cancel_on_kill
-        return sensor
 
     def _wait(self, wait: Callable[[], Any]) -> Any:
         try:

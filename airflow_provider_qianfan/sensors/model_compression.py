@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
-from airflow_provider_qianfan._compat import KILL
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.arguments import check_if_several
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
@@ -83,9 +82,6 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     template_fields: Sequence[str] = _TEXTS
     described_as = "model_comp_task"
 
-    _cancel_on_kill = False
-    """Cancel the compression if a user ends the deferred task: only for the task that created it."""
-
     def __init__(
         self,
         *,
@@ -140,9 +136,4 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     def _trigger(self, **arguments: Any) -> QianfanTrigger:
         from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
-        if self._cancel_on_kill and not KILL.is_there():
-            self.log.warning(
-                "If somebody ends this task while it is deferred, its compression goes on, although"
-                " cancel_on_kill is set. To cancel it then, you need Airflow 3.3 or newer."
-            )
-        return QianfanModelCompTaskTrigger(cancel_on_kill=self._cancel_on_kill, **arguments)
+        return QianfanModelCompTaskTrigger(**arguments)
