@@ -126,9 +126,22 @@ class QianfanTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path, and the arguments that make the trigger again."""
-        names = QianfanTrigger.__init__.__kwdefaults__ or ()  # all that it knows have defaults
-        arguments = {name: getattr(self, name) for name in names}
-        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "qianfan_conn_id": self.qianfan_conn_id,
+                "target": self.target,
+                "memory": self.memory,
+                "poke_interval": self.poke_interval,
+                "next_look_at": self.next_look_at,
+                "settle": self.settle,
+                "max_unhealthy": self.max_unhealthy,
+                "auth_grace": self.auth_grace,
+                "longest_interval": self.longest_interval,
+                "deferred_at": self.deferred_at,
+                "called_in_vain": self.called_in_vain,
+            },
+        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until a look is worthwhile or the deadline is reached. Then yield one event."""
