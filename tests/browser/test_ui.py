@@ -77,29 +77,35 @@ def press_test(page: Page) -> Locator:
     return page.get_by_role("status").filter(has_text="Test Connection")
 
 
-def test_the_gate(
-    page: Page, services: Services, emulator: EmulatorServer, shoot: Callable[[str], Any]
-) -> None:
-    world = emulator.world
-    task = world.tasks.add(TaskSpec("amv-demogood0001", id="amva-demogood0001", name="compress-good"))
+def start_a_gate(page: Page, services: Services, emulator: EmulatorServer, task: TaskSpec) -> None:
+    """Let the example DAG wait for a compression, and open the page of its gate."""
+    emulator.world.tasks.add(task)
     with contextlib.suppress(HTTPError):
         services.call("DELETE", "/connections/qianfan_default")
-    services.call("POST", "/connections", connection("qianfan_default", emulator.url, world.account))
-    gate = page.get_by_role("row").filter(has_text="wait_for_compression")
-    deployment = page.get_by_role("row").filter(has_text="deploy")
-    tab = page.get_by_role("link")
+    services.call("POST", "/connections", connection("qianfan_default", emulator.url, emulator.world.account))
+    run = services.trigger("gate_deployment")
+    page.goto(f"/dags/gate_deployment/runs/{run.rpartition('/')[2]}")
+    expect(row(page, "wait_for_compression")).to_contain_text("Deferred")
+    expect(row(page, "deploy")).to_contain_text("No Status")
+    row(page, "wait_for_compression").get_by_role("link").click()
+    expect(page.get_by_text(f"Waiting: {task.id} ({task.name!r}) is running.")).to_be_in_viewport()
+    expect(page.get_by_text("Deferred", exact=True)).to_be_in_viewport()
 
-    services.trigger("gate_deployment")
-    page.goto("/dags/gate_deployment/runs")
-    page.get_by_role("row").get_by_role("link", name="manual__").click()
-    expect(gate).to_contain_text("Deferred")
-    expect(deployment).to_contain_text("No Status")
-    gate.get_by_role("link").click()
-    expect(page.get_by_text("Waiting: amva-demogood0001 ('compress-good') is running.")).to_be_visible()
-    expect(page.get_by_text("Deferred", exact=True)).to_be_visible()
+
+def row(page: Page, text: str) -> Locator:
+    return page.get_by_role("row").filter(has_text=text)
+
+
+def test_a_gate_that_opens(
+    page: Page, services: Services, emulator: EmulatorServer, shoot: Callable[[str], Any]
+) -> None:
+    task = TaskSpec("amv-demogood0001", id="amva-demogood0001", name="compress-good")
+    gate, deployment, tab = row(page, "wait_for_compression"), row(page, "deploy"), page.get_by_role("link")
+
+    start_a_gate(page, services, emulator, task)
     shoot("gate-waiting")
 
-    world.tasks.change(task, TaskStep("succeeded", model_id=MADE))
+    emulator.world.tasks.change("amva-demogood0001", TaskStep("succeeded", model_id=MADE))
     tab.get_by_text("manual__").click()
     expect(gate).to_contain_text("Success")
     expect(deployment).to_contain_text("Success")
@@ -108,7 +114,7 @@ def test_the_gate(
 
     gate.get_by_role("link").click()
     opens = f"The gate opens: model {MADE}, produced by amva-demogood0001 ('compress-good')."
-    expect(page.get_by_text(opens)).to_be_visible()
+    expect(page.get_by_text(opens)).to_be_in_viewport()
     shoot("gate-log")
 
     tab.get_by_text("Storage").click()
@@ -126,3 +132,20 @@ def test_the_gate(
     tab.get_by_text("manual__").click()
     deployment.get_by_role("link").click()
     expect(page.get_by_text(f"Deploying {MADE}")).to_be_visible()
+
+
+def test_a_gate_that_fails(
+    page: Page, services: Services, emulator: EmulatorServer, shoot: Callable[[str], Any]
+) -> None:
+    task = TaskSpec("amv-demogood0001", id="amva-demofail0001", name="compress-fail")
+    why = "the calibration data set is empty"
+
+    start_a_gate(page, services, emulator, task)
+    emulator.world.tasks.change("amva-demofail0001", TaskStep("failed", failed_reason=why))
+
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    told = f"This task fails, and is not tried again. QianfanTaskFailedError: .* failed: {why}"
+    expect(page.get_by_text(re.compile(told))).to_be_in_viewport()
+    shoot("gate-failed")
+    page.get_by_role("link").get_by_text("manual__").click()
+    expect(row(page, "deploy")).to_contain_text("Upstream Failed")
