@@ -22,7 +22,7 @@ from airflow_provider_qianfan._compat import (
     running,
 )
 from airflow_provider_qianfan.api.errors import QianfanError
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import clean, sentence
 
 if TYPE_CHECKING:
     import logging
@@ -94,7 +94,7 @@ class ReasoningOperator(BaseOperator):
         if by_execution:
             raise AirflowTaskTimeout(told)
         if getattr(self, "soft_fail", False) or getattr(self, "never_fail", False):
-            self.log.warning("The gate stays shut, and this task is skipped. %s", told)
+            self.log.warning("%s This task is skipped.", told)
             raise AirflowSkipException(told)
         raise AirflowSensorTimeout(told)
 
@@ -128,12 +128,16 @@ def _reason_told(log: logging.Logger | Any) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why a task fails. If the error may hold a secret, name only its class."""
+    """
+    Say in one line why a task fails. If the error may hold a secret, name only its class.
+
+    The reason comes first: Airflow's UI does not wrap lines.
+    """
     # A library's ValueError may quote a URL with a password.
     ours = isinstance(error, _HOLD_NO_SECRET) or (type(error) is ValueError and _is_raised_by_us(error))
-    told = clean(error, _LONGEST) if ours else "see the traceback"
-    fails = "This task fails, and is not tried again." if isinstance(error, _FINAL) else "This try fails."
-    return f"{fails} {type(error).__name__}: {told}"
+    told = sentence(clean(error, _LONGEST) if ours else "See the traceback")
+    fails = "This task fails, and is not tried again" if isinstance(error, _FINAL) else "This try fails"
+    return f"{told} {fails} ({type(error).__name__})."
 
 
 def _is_raised_by_us(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.api.text import clean, sentence
 
 LONGEST_RETRY_AFTER = 300.0
 """Seconds."""
@@ -53,7 +53,7 @@ class QianfanError(Exception):
     """Something went wrong in talking to the Qianfan platform. The message is one or more sentences."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message if message.endswith((".", "…", "?", "!", "。")) else f"{message}.")
+        super().__init__(sentence(message))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle the error with its attributes: ``args`` holds only the message."""

@@ -17,6 +17,11 @@ def clean(text: object, longest: int = _LONGEST) -> str:
     return shown if len(whole) <= longest else shown + "…"
 
 
+def sentence(text: str) -> str:
+    """End a text as a sentence does."""
+    return text if text.endswith((".", "…", "?", "!", "。")) else f"{text}."
+
+
 def duration(seconds: float) -> str:
     """Write a span of time in words, in whole seconds."""
     import pendulum  # here, because a DAG file's parse does not need it

@@ -213,8 +213,8 @@ def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNot
 def _failed(task: ModelCompTask, reason: str | None) -> QianfanTaskFailedError:
     why = clean(reason).rstrip(".。") if reason else "the platform gives no reason"
     return QianfanTaskFailedError(
-        f"Model compression task {name_of(task)} failed: {why}. The gate stays shut. Look at the task in the"
-        " Qianfan console, create it again, and clear this Airflow task.",
+        f"The compression failed: {why}. The gate stays shut. Look at model compression task {name_of(task)}"
+        " in the Qianfan console, create it again, and clear this Airflow task.",
         **of_task(task),
         reason=reason,
     )

@@ -200,9 +200,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         except Exception as error:
             verdict = isinstance(error, QianfanGateError | AirflowSensorTimeout)
             if self.never_fail or (self.soft_fail and verdict):  # Airflow does not log the reason of a skip
-                self.log.warning(
-                    "The gate stays shut, and this task is skipped. %s: %s", type(error).__name__, error
-                )
+                self.log.warning("%s This task is skipped (%s).", error, type(error).__name__)
             raise
 
     def _take_a_look(self, context: Context) -> bool | PokeReturnValue:

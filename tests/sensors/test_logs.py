@@ -162,12 +162,12 @@ def test_a_failed_task(emulator: EmulatorServer, dag_runner: DagRunner, mode: st
         lines_of(dag_runner, mode)
         == """\
 INFO Waiting: amva-1 ('demo') is running. Next look in 0 seconds.
-ERROR This task fails, and is not tried again. QianfanTaskFailedError: Model compression task amva-1
-    ('demo') failed: the calibration data set is empty. The gate stays shut. Look at the task in the
-    Qianfan console, create it again, and clear this Airflow task.
-ERROR QianfanTaskFailedError: Model compression task amva-1 ('demo') failed: the calibration data
-    set is empty. The gate stays shut. Look at the task in the Qianfan console, create it again, and
-    clear this Airflow task.
+ERROR The compression failed: the calibration data set is empty. The gate stays shut. Look at model
+    compression task amva-1 ('demo') in the Qianfan console, create it again, and clear this Airflow
+    task. This task fails, and is not tried again (QianfanTaskFailedError).
+ERROR QianfanTaskFailedError: The compression failed: the calibration data set is empty. The gate
+    stays shut. Look at model compression task amva-1 ('demo') in the Qianfan console, create it
+    again, and clear this Airflow task.
 """
     )
 
@@ -178,9 +178,8 @@ def test_a_skip(emulator: EmulatorServer, dag_runner: DagRunner, mode: str) -> N
     assert (
         lines_of(dag_runner, mode, soft_fail=True)
         == """\
-WARNING The gate stays shut, and this task is skipped. QianfanTaskFailedError: Model compression
-    task amva-1 ('demo') was stopped. The gate stays shut. Create the task again, and clear this
-    Airflow task.
+WARNING Model compression task amva-1 ('demo') was stopped. The gate stays shut. Create the task
+    again, and clear this Airflow task. This task is skipped (QianfanTaskFailedError).
 """
     )
 
@@ -193,11 +192,11 @@ def test_an_ambiguous_selection(emulator: EmulatorServer, dag_runner: DagRunner,
     assert (
         lines_of(dag_runner, mode)
         == """\
-ERROR This task fails, and is not tried again. QianfanTaskAmbiguousError: 2 model compression tasks
-    are under way at once: amva-2 ('second'), running, created 2026-01-31T08:01:30+00:00, config
-    {"strategy": "Sparse"}; amva-1 ('first'), running, created 2026-01-31T08:00:00+00:00, config
-    {"strategy": "Quantization", "weight": "INT8-PTQ"}. The gate stays shut. Pass
-    model_comp_task_id, or narrow the choice down by name or created_after.
+ERROR 2 model compression tasks are under way at once: amva-2 ('second'), running, created
+    2026-01-31T08:01:30+00:00, config {"strategy": "Sparse"}; amva-1 ('first'), running, created
+    2026-01-31T08:00:00+00:00, config {"strategy": "Quantization", "weight": "INT8-PTQ"}. The gate
+    stays shut. Pass model_comp_task_id, or narrow the choice down by name or created_after. This
+    task fails, and is not tried again (QianfanTaskAmbiguousError).
 ERROR QianfanTaskAmbiguousError: 2 model compression tasks are under way at once: amva-2 ('second'),
     running, created 2026-01-31T08:01:30+00:00, config {"strategy": "Sparse"}; amva-1 ('first'),
     running, created 2026-01-31T08:00:00+00:00, config {"strategy": "Quantization", "weight":
@@ -219,9 +218,9 @@ INFO Waiting: no task fits yet (source model amv-source000001, created at or aft
     2026-01-31T08:00:03+00:00). Next look in 0 seconds.
 WARNING No task fits yet: 1 task of source model amv-source000001 (1 succeeded); nearest: amva-1
     ('demo') was created 3 seconds before created_after.
-ERROR This task fails, and is not tried again. AirflowSensorTimeout: Timed out after … (timeout);
-    the gate stays shut. Last seen: no task fits yet (source model amv-source000001, created at or
-    after 2026-01-31T08:00:03+00:00). Healthy answers: the last one was … ago.
+ERROR Timed out after … (timeout); the gate stays shut. Last seen: no task fits yet (source model
+    amv-source000001, created at or after 2026-01-31T08:00:03+00:00). Healthy answers: the last one
+    was … ago. This task fails, and is not tried again (AirflowSensorTimeout).
 ERROR AirflowSensorTimeout: Timed out after … (timeout); the gate stays shut. Last seen: no task
     fits yet (source model amv-source000001, created at or after 2026-01-31T08:00:03+00:00). Healthy
     answers: the last one was … ago.
@@ -236,10 +235,10 @@ def test_a_wrong_key(emulator: EmulatorServer, dag_runner: DagRunner, mode: str)
     assert (
         lines_of(dag_runner, mode)
         == """\
-ERROR This try fails. QianfanAuthError: Connection 'qianfan_default' is refused.
-    DescribeModelCompTasks: HTTP 400 SignatureDoesNotMatch, cause: Fail to authn user: Signature
-    does not match (request id …). Check the connection's Secret Access Key (password): it must
-    belong to its Access Key ID (login).
+ERROR Connection 'qianfan_default' is refused. DescribeModelCompTasks: HTTP 400
+    SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match (request id …). Check
+    the connection's Secret Access Key (password): it must belong to its Access Key ID (login). This
+    try fails (QianfanAuthError).
 ERROR QianfanAuthError: Connection 'qianfan_default' is refused. DescribeModelCompTasks: HTTP 400
     SignatureDoesNotMatch, cause: Fail to authn user: Signature does not match (request id …). Check
     the connection's Secret Access Key (password): it must belong to its Access Key ID (login).
