@@ -154,7 +154,7 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
             kept = found[: self.limit]
             if self.failure_reasons:
                 kept = [self._with_reason(hook, task) for task in kept]
-        self.log.info("%d of %d model compression tasks fit.\n%s", len(found), len(tasks), _table(kept))
+        self.log.info("%d of %d model compression tasks match.\n%s", len(found), len(tasks), _table(kept))
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
         return [plain(dict(task.json)) for task in kept]

@@ -61,7 +61,7 @@ def test_waits_for_a_task_that_is_not_there_yet(
     emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     assert opened(gate())
-    assert "no task fits yet (source model amv-source000001)" in dag_runner.log
+    assert "no task matches yet (source model amv-source000001)" in dag_runner.log
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
