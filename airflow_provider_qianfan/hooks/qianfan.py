@@ -432,7 +432,7 @@ class QianfanHook(BaseHook):
 
     def modify_service(self, service_id: str, *, model_set_id: str, model_id: str) -> None:
         """
-        Have a service updated to another model version.
+        Ask the platform to update a service to another model version.
 
         Platform page: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
 
