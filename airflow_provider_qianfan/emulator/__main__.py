@@ -128,7 +128,8 @@ def describe(world: World) -> Iterator[str]:
         title = f"{task.id or 'amva-…'} {(task.name or '')!r} source {task.source_model_id}"
         created = seconds_until(task.created, world.started)
         if task.again_after is not None:
-            when = f"begins when asked for, again from {_duration(task.again_after)} after its end"
+            again = _duration(task.again_after)
+            when = f"begins when a client asks for it, and anew when one asks {again} or more after its end"
             yield f"{title}: {when}: {_story(task.steps, 0, _step)}"
         elif task.repeat:
             times = f"{task.repeat.count} times, every {_duration(task.repeat.every)}"

@@ -204,7 +204,7 @@ def _pinned_absent(
 
 def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNotFoundError:
     return QianfanTaskNotFoundError(
-        f"Model compression task {clean(task.id, 80)} is there, but it is not the one described ({selector}):"
+        f"Model compression task {clean(task.id, 80)} is there, but does not match ({selector}):"
         f" it is {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments.",
         **of_task(task),
     )
@@ -238,7 +238,7 @@ def _undated_notes(tasks: Sequence[ModelCompTask], selector: Selector) -> tuple[
     if not left_out:
         return ()
     listed = ", ".join(map(name_of, left_out[:5]))
-    return (Note("undated", f"Left out, as they do not say when they were created: {listed}."),)
+    return (Note("undated", f"Left out, because their creation time is missing: {listed}."),)
 
 
 def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) -> tuple[Note, ...]:

@@ -183,7 +183,7 @@ def test_undated_rows(emulator: EmulatorServer, look: Any, dag_runner: DagRunner
 
     outcome = look(created_after="2024-01-01", timeout=0)
     assert outcome.state == "failed"
-    assert "Left out, as they do not say when they were created: amva-" in dag_runner.log
+    assert "Left out, because their creation time is missing: amva-" in dag_runner.log
 
 
 def test_a_server_that_ignores_the_filter(emulator: EmulatorServer, look: Any) -> None:
