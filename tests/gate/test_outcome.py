@@ -210,7 +210,7 @@ PINNED = [
         [made(source="amv-x")],
         Fails(
             QianfanTaskNotFoundError,
-            (f"described (model compression task amva-1, source model {SOURCE})", "amv-x."),
+            (f"does not match (model compression task amva-1, source model {SOURCE})", "amv-x."),
         ),
         PIN,
     ),
