@@ -157,8 +157,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Announce the marker."""
     config.addinivalue_line(
         "markers",
-        "qianfan(scenario): the scenario that the emulator of the fixture qianfan begins with;"
-        " the name of a built-in one, a mapping, or a YAML file",
+        "qianfan(scenario): the scenario that the emulator of the fixture qianfan begins with:"
+        " the name of a built-in scenario, a mapping, or a YAML file",
     )
 
 

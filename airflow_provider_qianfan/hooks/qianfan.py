@@ -357,7 +357,7 @@ class QianfanHook(BaseHook):
         Delete a model compression task.
 
         Platform page: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/Slxcndblq. The page does not say what
-        becomes of the model version that the task produced.
+        happens to the model version that the task produced.
 
         :param model_comp_task_id: the model compression task, ``amva-…``.
         :raises ValueError: if a required text is empty.

@@ -136,7 +136,7 @@ def test_a_healthy_look_is_remembered() -> None:
     )
 
 
-def test_since_when_no_task_fits() -> None:
+def test_since_when_no_task_matches() -> None:
     absent = Wait("no task matches yet", absent=True)
     memory, _ = after_look(Memory(NOW), absent, NOW + 1, 60, observer=Observer.WORKER)
     memory, _ = after_look(memory, absent, NOW + 2, 60, observer=Observer.WORKER)
