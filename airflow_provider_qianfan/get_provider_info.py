@@ -38,8 +38,8 @@ def get_provider_info() -> dict[str, object]:
                 "options": {
                     "console_url_template": {
                         "description": (
-                            "Where the link *Qianfan console* of a task leads. ``{source_model_id}`` and\n"
-                            "``{model_comp_task_id}`` are replaced by what the task was given, escaped for a"
+                            "The page that the link *Qianfan console* of a task opens. The arguments of the\n"
+                            "task replace ``{source_model_id}`` and ``{model_comp_task_id}``, escaped for a"
                             " URL.\nWith the default, tasks about a service link to the list of services.\n"
                         ),
                         "version_added": "0.1.0",
@@ -49,8 +49,8 @@ def get_provider_info() -> dict[str, object]:
                     },
                     "requests_per_second": {
                         "description": (
-                            "How many requests a second a triggerer sends with one key for its deferred"
-                            " waits,\nin the long run. The platform documents no limit.\n"
+                            "The most requests per second that a triggerer sends with one key for its\n"
+                            "deferred waits, on average. The platform documents no limit.\n"
                         ),
                         "version_added": "0.1.0",
                         "type": "float",
@@ -58,7 +58,9 @@ def get_provider_info() -> dict[str, object]:
                         "default": "10.0",
                     },
                     "request_burst": {
-                        "description": "How many of them may follow each other at once after a rest.\n",
+                        "description": (
+                            "The most requests that a triggerer sends at once with one key, after a pause.\n"
+                        ),
                         "version_added": "0.1.0",
                         "type": "integer",
                         "example": "10",
@@ -110,8 +112,8 @@ def get_provider_info() -> dict[str, object]:
                     "timeout": {
                         "label": "Timeout (seconds)",
                         "description": (
-                            "How long to wait for an answer. Connecting may take as long before that, at most"
-                            " 10."
+                            "How long to wait for an answer. Connecting comes first, and may take as long,"
+                            " but at most 10."
                         ),
                         "schema": {"type": ["number", "null"], "default": 30, "minimum": 1, "maximum": 600},
                     },

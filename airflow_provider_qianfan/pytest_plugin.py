@@ -55,10 +55,10 @@ class DagRunResult:
     """
     What came of a run of a DAG.
 
-    :param state: of the run: ``success`` or ``failed``.
-    :param states: the state of each task, by its id; of a mapped task, a list of states.
-    :param xcoms: the XComs of each task, by its id and then by key; of a mapped task, a list of such
-        mappings. What a task returned is under ``return_value``.
+    :param state: the state of the run: ``success`` or ``failed``.
+    :param states: the state of each task, by its id. For a mapped task, a list of states.
+    :param xcoms: the XComs of each task, by its id and then by key. For a mapped task, a list of such
+        mappings. The return value of a task is under ``return_value``.
     """
 
     state: str
@@ -97,7 +97,7 @@ class Qianfan:
         self._connect()
 
     def connect(self, conn_id: str) -> None:
-        """Have one more connection lead to the emulator, beside ``qianfan_default``."""
+        """Make another connection lead to the emulator, beside ``qianfan_default``."""
         self._connections.append(conn_id)
         self._connect()
 
@@ -109,8 +109,8 @@ class Qianfan:
         """
         Return the requests that the emulator received, in their order.
 
-        :param action: only those of this action, such as ``CreateModelCompTask``.
-        :raises ValueError: if the emulator does not know the action, and nobody asked for it either.
+        :param action: return only the requests of this action, such as ``CreateModelCompTask``.
+        :raises ValueError: if the emulator does not know the action, and nobody has called it.
         """
         from airflow_provider_qianfan.emulator.faults import ACTIONS
 
@@ -134,15 +134,15 @@ class Qianfan:
         """
         Run a DAG to its end, in this process, by ``dag.test()``.
 
-        Sensors look every 0.1 seconds, and retries follow at once, whatever the DAG says. Everything else is
-        as the DAG says, and the DAG itself stays as it is.
+        Whatever the DAG says, sensors look every 0.1 seconds, and retries follow at once. Long waits are cut
+        to ``patience``. Everything else is as the DAG says, and the DAG itself stays as it is.
 
         :param dag: a DAG, or the file that makes it. A relative path counts from pytest's root folder.
         :param conf: the configuration of the run.
         :param dag_id: which DAG of the file is meant, if it makes several.
-        :param patience: the most seconds for which a task waits: ``timeout``, ``settle``, ``max_unhealthy``
-            and ``auth_grace`` are cut to it.
-        :param arguments: further ones of ``dag.test()``, such as ``logical_date``.
+        :param patience: how many seconds a task waits at most. Longer values of ``timeout``, ``settle``,
+            ``max_unhealthy`` and ``auth_grace`` are cut to this.
+        :param arguments: further arguments of ``dag.test()``, such as ``logical_date``.
         """
         if isinstance(dag, str | Path):
             dag = _load_dag(self._root / dag, dag_id, self._monkeypatch)
@@ -157,8 +157,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Announce the marker."""
     config.addinivalue_line(
         "markers",
-        "qianfan(scenario): the scenario that the emulator of the fixture qianfan begins with;"
-        " the name of a built-in one, a mapping, or a YAML file",
+        "qianfan(scenario): the scenario that the emulator of the fixture qianfan begins with:"
+        " the name of a built-in scenario, a mapping, or a YAML file",
     )
 
 

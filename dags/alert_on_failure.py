@@ -1,9 +1,9 @@
 """
 ### Alert if a compressed model is not going to be deployed, and say why
 
-The gate opens, and the model is deployed. Or it fails (the compression failed, the time is up, the platform
-refuses the key): then somebody is told, nothing is deployed, and the run ends as **failed**, although the
-alert was sent.
+If the gate opens, the model is deployed. If the gate fails (the compression failed, the time is up, the
+platform refuses the key), an alert says why, and nothing is deployed. The run then ends as **failed**,
+although the alert was sent.
 
 Trigger it with the source model's id. Needs a connection `qianfan_default` of type *Baidu AI Cloud Qianfan*.
 """

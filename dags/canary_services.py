@@ -1,9 +1,9 @@
 """
-### Swap many services to a new model version: one first, then the others
+### Update many services to a new model version: one first, then the others
 
-A canary: one service is swapped and checked. Only if that went well are the others swapped, two at a time,
-each in a mapped task of its own; one that fails does not hold back the others, and fails the run. If the
-canary's check fails, it is swapped back, and the others are left alone.
+First update one service, the canary, and check it. If the check passes, update the others, two at a time,
+each in a mapped task of its own. If one of them fails, the others go on, and the run fails at the end. If the
+canary's check fails, roll the canary back, and leave the others alone.
 
 Trigger it with the model version and the services. Needs a connection `qianfan_default` of type
 *Baidu AI Cloud Qianfan* whose key may update services.
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
     schedule=None,
     start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
     catchup=False,
-    max_active_runs=1,  # two runs would swap the same services under each other
+    max_active_runs=1,  # two runs would update the same services at the same time
     doc_md=__doc__,
     tags=["qianfan", "service"],
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
             type="string",
             pattern="^svco-",
             title="Canary",
-            description="The service that is swapped first, svco-….",
+            description="The service to update first, svco-….",
         ),
         "services": Param(
             ["svco-demochat0002", "svco-demochat0003"],
@@ -101,16 +101,16 @@ def canary_services() -> None:
         **swap,
     ).expand(service_id=others(checked))
 
-    # Beside the others, not behind them: as upstream_failed they fail a run whose canary was swapped back.
+    # Beside the others, not behind them: as upstream_failed they fail a run whose canary was rolled back.
     @task(trigger_rule="all_failed")
     def canary_failed(**context: Any) -> dict[str, str]:
-        """Tell what to swap the canary back to. Skipped if it was not swapped."""
+        """Tell what to roll the canary back to. Skipped if it was not updated."""
         previous = {
             key: context["ti"].xcom_pull(task_ids="swap_canary", key=f"previous_{key}")
             for key in ("model_id", "model_set_id")
         }
         if not all(previous.values()):
-            raise AirflowSkipException("The canary was not swapped, so there is nothing to swap back.")
+            raise AirflowSkipException("The canary was not updated, so there is nothing to roll back.")
         return previous
 
     previous: Any = canary_failed()

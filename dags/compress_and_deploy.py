@@ -1,9 +1,10 @@
 """
 ### From "compress" to "deployed", and back if the new model misbehaves
 
-Compress a model version, wait for the produced version to be ready, swap a service to it, check the service,
-and swap it back if the check fails. Nothing is compressed twice: a retry adopts what an earlier try has
-created. Nothing is deployed without a verdict of the gate. A run that was rolled back ends as **failed**.
+Compress a model version, wait until the produced version is ready, update a service to it, and check the
+service. If the check fails, roll the service back. Nothing is compressed twice: a retry adopts what an
+earlier try has created. Nothing is deployed without a verdict of the gate. A run that was rolled back ends as
+**failed**.
 
 Trigger it with the source model, the model set that owns the compressed version, and the service. Needs a
 connection `qianfan_default` of type *Baidu AI Cloud Qianfan* whose key may create compressions and update
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
     schedule=None,
     start_date=pendulum.datetime(2024, 1, 1, tz="UTC"),
     catchup=False,
-    max_active_runs=1,  # two runs would swap the same service under each other
+    max_active_runs=1,  # two runs would update the same service at the same time
     doc_md=__doc__,
     tags=["qianfan", "model compression", "service"],
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
@@ -59,7 +60,7 @@ log = logging.getLogger(__name__)
             type="string",
             pattern="^svco-",
             title="Service",
-            description="The service to swap to the compressed version, svco-….",
+            description="The service to update to the compressed version, svco-….",
         ),
     },
 )
@@ -104,7 +105,7 @@ def compress_and_deploy() -> None:
             for key in ("model_id", "model_set_id")
         }
         if not all(previous.values()):
-            raise AirflowSkipException("The service was not swapped, so there is nothing to roll back.")
+            raise AirflowSkipException("The service was not updated, so there is nothing to roll back.")
         return previous
 
     previous: Any = find_previous()

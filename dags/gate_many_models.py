@@ -1,16 +1,15 @@
 """
 ### Deploy many compressed models, each as soon as its own compression has succeeded
 
-One gate and one deployment for each source model. A model whose compression fails is not deployed, and holds
-back no other; the run then ends as failed, with the others deployed.
+Each source model has a gate and a deployment. If a compression fails, its model is not deployed, and holds
+back no other. The run then ends as failed, with the others deployed.
 
 Trigger it with the source models' ids. Needs a connection `qianfan_default` of type *Baidu AI Cloud Qianfan*.
 
 A deferred gate takes no worker slot, and does not count towards `max_active_tasks` or a pool (unless the pool
 includes deferred tasks). So all may wait at once: up to 1000 in a triggerer (`[triggerer] capacity`), up to
-1024 in a run (`[core] max_map_length`). How many are deployed at once is bounded by `max_active_tis_per_dag`;
-do not set that on the gate, nor in `default_args`: it counts deferred tasks, and models would wait for each
-other.
+1024 in a run (`[core] max_map_length`). `max_active_tis_per_dag` limits how many are deployed at once. Do not
+set it on the gate, nor in `default_args`: it counts deferred tasks, and models would wait for each other.
 """
 
 from __future__ import annotations

@@ -31,9 +31,13 @@ COMPONENTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor", "tri
 def main() -> int:
     """Start both, and stop both."""
     parser = argparse.ArgumentParser(prog="make airflow", description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="of Airflow (default: %(default)s)")
-    parser.add_argument("--emulator-port", type=int, default=8787, help="(default: %(default)s)")
-    parser.add_argument("--scenario", default="showcase", help="of the emulator (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="Airflow's port (default: %(default)s)")
+    parser.add_argument(
+        "--emulator-port", type=int, default=8787, help="the emulator's port (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scenario", default="showcase", help="the emulator's scenario (default: %(default)s)"
+    )
     options = parser.parse_args()
     for option, port in (("--port", options.port), ("--emulator-port", options.emulator_port)):
         try:
@@ -63,7 +67,7 @@ def show(log: Path, port: int, emulator: EmulatorServer) -> None:
     url = f"http://127.0.0.1:{port}"
     settings = environment(log.parent, port)
     say(f"The emulator is at {emulator.url}, with the scenario {emulator.world.scenario.name}.")
-    say(f"Airflow starts, in about half a minute. Its log is {log}.")
+    say(f"Airflow is starting. This takes about half a minute. Its log is {log}.")
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str) -> subprocess.Popen[bytes]:
@@ -88,7 +92,7 @@ def show(log: Path, port: int, emulator: EmulatorServer) -> None:
                 if not ready and (ready := healthy(url)):
                     say(f"Airflow is ready at {url}. To end it, press Ctrl-C.")
                     say("Open the DAG gate_deployment, trigger it, and watch its gate.")
-                    say(f"To begin again:  curl -X POST {emulator.url}/_emulator/reset")
+                    say(f"To restart the scenario:  curl -o /dev/null -X POST {emulator.url}/_emulator/reset")
                 time.sleep(1)
         say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
         say("Airflow has ended. Above are the last lines of its log.")
@@ -129,6 +133,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API__DEFAULT_WRAP": "True",  # or else the end of a long line of a log is out of sight
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     }
 

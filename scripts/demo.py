@@ -44,7 +44,7 @@ ALL = ("compress", "wait_for_compression", "deploy", "smoke_check", "announce", 
 
 @dataclass(frozen=True)
 class Scene:
-    """A DAG run: what happens elsewhere while it waits, and what should come of it."""
+    """A DAG run: what happens on the platform while it waits, and what should come of it."""
 
     title: str
     states: dict[str, str]
@@ -61,7 +61,7 @@ SCENES = (
         served="{new}",
     ),
     Scene(
-        title="A compression that fails: the service is not touched",
+        title="A compression fails, and the service is not touched",
         states={
             "compress": "success",
             "wait_for_compression": "failed",
@@ -72,7 +72,7 @@ SCENES = (
         compression_fails=True,
     ),
     Scene(
-        title="A compressed model that misbehaves: the service is rolled back",
+        title="A compressed model misbehaves, and the service is rolled back",
         states={**dict.fromkeys(ALL, "success"), "smoke_check": "failed", "announce": "upstream_failed"},
         served="the one before",
         check_fails=True,
@@ -192,14 +192,14 @@ def run_scenes(environment: dict[str, str], url: str) -> list[dict[str, Any]]:
                 if line.startswith(SCENE):
                     scene, before = SCENES[int(line.removeprefix(SCENE))], served(url)
                     say(scene.title)
-                    tell("elsewhere", f"service {SERVICE} serves {before}")
+                    tell("platform", f"service {SERVICE} serves {before}")
                 elif line.startswith(RESULT):
                     result = {
                         **json.loads(line.removeprefix(RESULT)),
                         "before": before,
                         "served": served(url),
                     }
-                    tell("elsewhere", f"service {SERVICE} serves {result['served']}")
+                    tell("platform", f"service {SERVICE} serves {result['served']}")
                     results.append(result)
                 elif started := START_LINE.search(line):
                     task = started["task"]
@@ -222,7 +222,7 @@ def follow(line: str, task: str, scene: Scene, url: str) -> None:
         if scene.compression_fails and (created := CREATED_LINE.match(told["text"])):
             reason = {"status": "failed", "after": 4, "failed_reason": "the calibration data set is empty"}
             call(f"{url}/_emulator/tasks/{created['id']}", reason)
-            tell("elsewhere", "the calibration data set turns out to be empty")
+            tell("platform", "the calibration data set turns out to be empty")
 
 
 def verdict(scene: Scene, result: dict[str, Any]) -> tuple[bool, str]:

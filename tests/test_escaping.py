@@ -150,7 +150,7 @@ WORLDS: dict[str, dict[str, Answer]] = {
     "several, not finished": tasks(
         *(task("stopping", id=evil_id(f"amva-{number}"), createTime=evil("t")) for number in range(15))
     ),
-    "none that fits": tasks(
+    "none that matches": tasks(
         *(task(evil(f"{number}"), sourceModelId=evil_id("amv-")) for number in range(15))
     ),
     "many statuses": tasks(*(task(evil(f"{number}"), id=evil_id(f"amva-{number}")) for number in range(15))),

@@ -755,7 +755,7 @@ def test_a_poke_that_forgets_its_return_is_told(
     outcome = dag_runner.run(build)["t"]
 
     assert outcome.state == "failed"
-    assert "did not return what super().poke() had returned. Return it." in str(outcome.error)
+    assert "did not return what super().poke() had returned. Return that value." in str(outcome.error)
 
 
 class Deaf:

@@ -120,8 +120,8 @@ def test_connections_lead_to_the_platform_of_the_scenario(qianfan: Qianfan) -> N
     assert {call.access_key_id for call in qianfan.calls("DescribeModelCompTasks")} == {"AK"}
     assert qianfan.calls() == qianfan.calls("DescribeModelCompTasks")
     assert qianfan.calls("ModifyService") == []
-    with pytest.raises(ValueError, match=r"no action 'ModfyService'.* ModifyService"):
-        qianfan.calls("ModfyService")
+    with pytest.raises(ValueError, match=r"no action 'ModifyServices'.* ModifyService"):
+        qianfan.calls("ModifyServices")
 
 
 def test_a_file_that_does_not_make_one_dag_is_refused(qianfan: Qianfan, tmp_path: Path) -> None:

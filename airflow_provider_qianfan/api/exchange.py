@@ -54,7 +54,7 @@ _JUMP = timedelta(seconds=5)
 
 _LEGACY_STATUS = {"18": 429, "336100": 503, "500000": 500}
 """
-The HTTP status that fits each legacy code. These are the codes that Baidu's own SDK tries again: QPS limit
+The HTTP status that matches each legacy code. These are the codes that Baidu's own SDK tries again: QPS limit
 reached, server high load, console internal error.
 """
 
@@ -434,7 +434,7 @@ class Exchange:
 
 
 def _meant_status(reply: Response, document: Mapping[str, Any] | None, error: QianfanAPIError | None) -> int:
-    """Return the HTTP status that fits the answer: a legacy error comes with 200."""
+    """Return the HTTP status that matches the answer: a legacy error comes with 200."""
     if error is None or not document or reply.status != 200 or document.get("code"):
         return reply.status
     return _LEGACY_STATUS.get(error.code, reply.status)

@@ -98,7 +98,7 @@ def check_source_model(exchange: Exchange, source_model_id: str, say: Say) -> St
         say(
             logging.WARNING,
             f"The platform does not say {' and '.join(missing)} of model version {source_model_id};"
-            " creating anyway, which the platform refuses if it must.",
+            " creating anyway. If the model cannot be compressed, the platform refuses.",
         )
 
 

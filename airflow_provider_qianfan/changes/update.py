@@ -229,7 +229,7 @@ class _Update:
         self.ports.say(
             logging.WARNING,
             f"Service {name_of(row)} has {_update_status(row)} of an update {whose}. Asking for"
-            f" {self.wanted.model_id} anyway, which the platform refuses if it must.",
+            f" {self.wanted.model_id} anyway: the platform accepts or refuses this.",
         )
 
     def _check_not_replaced(self, now: float) -> None:

@@ -74,11 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="another name that clients may call it by, beside those of loopback; may be repeated",
+        help="another host name that requests may have, beside the loopback ones; may be repeated",
     )
-    parser.add_argument("--speed", type=float, default=1.0, help="world seconds per second; default: 1")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="seconds of the emulator's time per second; default: 1"
+    )
     parser.add_argument("--check", metavar="NAME_OR_FILE", help="say what a scenario will do, and exit")
-    parser.add_argument("--quiet", action="store_true", help="no line per request on stderr")
+    parser.add_argument("--quiet", action="store_true", help="print no line per request on stderr")
     parser.add_argument("--list-scenarios", action="store_true", help="list the built-in scenarios and exit")
     return parser
 
@@ -126,7 +128,8 @@ def describe(world: World) -> Iterator[str]:
         title = f"{task.id or 'amva-…'} {(task.name or '')!r} source {task.source_model_id}"
         created = seconds_until(task.created, world.started)
         if task.again_after is not None:
-            when = f"begins when asked for, again from {_duration(task.again_after)} after its end"
+            again = _duration(task.again_after)
+            when = f"begins when a client asks for it, and anew when one asks {again} or more after its end"
             yield f"{title}: {when}: {_story(task.steps, 0, _step)}"
         elif task.repeat:
             times = f"{task.repeat.count} times, every {_duration(task.repeat.every)}"

@@ -21,7 +21,7 @@ DEEPEST = 50
 
 
 class ScenarioError(ValueError):
-    """Data that does not fit the schema; the message names the place and what is allowed there."""
+    """Data that does not match the schema; the message names the place and what is allowed there."""
 
 
 def read_json(raw: bytes) -> Any:
@@ -69,7 +69,7 @@ def read(cls: type[T], data: object, where: str) -> T:
     :param cls: the dataclass.
     :param data: what was read from YAML or JSON.
     :param where: the place of ``data``, for messages.
-    :raises ScenarioError: if ``data`` does not fit.
+    :raises ScenarioError: if ``data`` does not match.
     """
     if not isinstance(data, Mapping):
         raise ScenarioError(f"{where}: expected a mapping, not {_show(data)}")
@@ -98,7 +98,7 @@ def read_as(hint: Any, data: object, where: str) -> Any:
 
     :param hint: ``str``, ``bool``, ``int``, ``float``, ``datetime``, ``object`` (any JSON), a ``Literal``, a
         dataclass, ``X | None``, ``tuple[X, ...]`` or ``dict[str, X]``.
-    :raises ScenarioError: if the value does not fit.
+    :raises ScenarioError: if the value does not match.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):

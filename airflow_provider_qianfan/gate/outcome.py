@@ -72,8 +72,8 @@ def decide(
     found = [task for task in tasks if matches(task, selector)]
     notes = _undated_notes(tasks, selector)
     if not found:
-        seen = Note("absent", f"No task fits yet: {describe_seen(tasks, selector)}.", HOUR)
-        return Wait(f"no task fits yet ({selector})", (*notes, seen), absent=True)
+        seen = Note("absent", f"No task matches yet: {describe_seen(tasks, selector)}.", HOUR)
+        return Wait(f"no task matches yet ({selector})", (*notes, seen), absent=True)
     under_way = [task for task in found if task.status in (CREATING, RUNNING)]
     if len(under_way) > 1:
         if selector.if_several == "fail":
@@ -204,7 +204,7 @@ def _pinned_absent(
 
 def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNotFoundError:
     return QianfanTaskNotFoundError(
-        f"Model compression task {clean(task.id, 80)} is there, but it is not the one described ({selector}):"
+        f"Model compression task {clean(task.id, 80)} is there, but does not match ({selector}):"
         f" it is {describe(task)}, source model {clean(task.source_model_id, 80)}. Correct the arguments.",
         **of_task(task),
     )
@@ -238,7 +238,7 @@ def _undated_notes(tasks: Sequence[ModelCompTask], selector: Selector) -> tuple[
     if not left_out:
         return ()
     listed = ", ".join(map(name_of, left_out[:5]))
-    return (Note("undated", f"Left out, as they do not say when they were created: {listed}."),)
+    return (Note("undated", f"Left out, because their creation time is missing: {listed}."),)
 
 
 def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) -> tuple[Note, ...]:
@@ -247,7 +247,7 @@ def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) ->
         notes += (
             Note(
                 f"selected:{task.id}",
-                f"The newest task that fits is now {name_of(task)}; it was {clean(memory.selected, 80)}.",
+                f"The newest task that matches is now {name_of(task)}; it was {clean(memory.selected, 80)}.",
             ),
         )
     started = selector.run_started and selector.run_started.replace(microsecond=0)

@@ -357,7 +357,7 @@ class QianfanHook(BaseHook):
         Delete a model compression task.
 
         Platform page: https://ai.baidu.com/ai-doc/WENXINWORKSHOP/Slxcndblq. The page does not say what
-        becomes of the model version that the task produced.
+        happens to the model version that the task produced.
 
         :param model_comp_task_id: the model compression task, ``amva-…``.
         :raises ValueError: if a required text is empty.
@@ -432,7 +432,7 @@ class QianfanHook(BaseHook):
 
     def modify_service(self, service_id: str, *, model_set_id: str, model_id: str) -> None:
         """
-        Have a service updated to another model version.
+        Ask the platform to update a service to another model version.
 
         Platform page: https://cloud.baidu.com/doc/qianfan-api/s/Emwbl485l.
 

@@ -154,7 +154,7 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
             kept = found[: self.limit]
             if self.failure_reasons:
                 kept = [self._with_reason(hook, task) for task in kept]
-        self.log.info("%d of %d model compression tasks fit.\n%s", len(found), len(tasks), _table(kept))
+        self.log.info("%d of %d model compression tasks match.\n%s", len(found), len(tasks), _table(kept))
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
         return [plain(dict(task.json)) for task in kept]
@@ -187,21 +187,22 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     hex digits>]``. The mark is made from the DAG ID, the run ID, the task ID, the map index and ``nonce``. It
     is the same in every try, and after a clear.
 
-    Before it creates a task, the operator looks for one with this mark and source model. If it finds one, it
-    adopts it. If the answer to a request was lost, or if an earlier try may have sent a request, the operator
-    looks for the task until ``settle`` is over. So there is one task, if the platform lists a new task within
-    ``settle``. Before each request, the operator looks again and, on Airflow 3.3 and newer, leaves a note for
-    the next try. The request then leaves within seconds or not at all, and expires within ``settle``.
+    Before it creates a task, the operator looks for one with this mark and source model. If there is one, the
+    operator adopts it. If the answer to a request was lost, or if an earlier try may have sent a request, the
+    operator looks for the task until ``settle`` is over. So there is one task, if the platform lists a new
+    task within ``settle``. Before each request, the operator looks again and, on Airflow 3.3 and newer,
+    leaves a note for the next try. The request then leaves within seconds or not at all, and expires within
+    ``settle``.
 
     The platform does not document how long a description may be. If it cut the mark off, the operator could
     not find a task whose answer was lost.
 
-    If you clear this Airflow task, it adopts the compression again, even one that failed or was stopped. To
-    create another compression, trigger another run; or change ``nonce`` and clear; or delete the compression
-    on the platform and clear.
+    If you clear this Airflow task, the operator adopts the same compression again, even if that failed or was
+    stopped. To create another compression, trigger another run; or change ``nonce`` and clear; or delete the
+    compression on the platform and clear.
 
-    The source model has to be ``Ready`` and to support compression. If the platform does not say so, or if
-    the key may not see the source model, the operator warns and lets the platform decide.
+    The source model has to be ``Ready`` and to support compression. If the platform does not say whether it
+    is and does, or if the key may not see the source model, the operator warns and lets the platform decide.
 
     With ``wait_for_completion`` the operator then waits until the compression has ended, and pushes and
     raises what :class:`.QianfanModelCompTaskSensor` does. ``wait_for_model_ready``, ``cancel_on_kill`` and

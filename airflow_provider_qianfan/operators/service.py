@@ -183,7 +183,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         self._check_literals()
 
     def execute(self, context: Context) -> Any:
-        """Have the service updated. Wait for it if ``wait_for_completion`` is set."""
+        """Ask for the update. If ``wait_for_completion`` is set, wait for it."""
         # These load what a DAG file's parse need not.
         from airflow_provider_qianfan.changes.journal import Journal
         from airflow_provider_qianfan.changes.update import Swap, swap_once
@@ -228,12 +228,12 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     hex digits>]``. The mark is made from the DAG ID, the run ID, the task ID, the map index and ``nonce``. It
     is the same in every try, and after a clear.
 
-    Before it creates a service, the operator looks for one with this mark and name. If it finds one, it
-    adopts it. If the answer to a request was lost, or if an earlier try may have sent a request, the operator
-    looks for the service until ``settle`` is over. So there is one service, if the platform lists a new
-    service within ``settle``. Before each request, the operator looks again and, on Airflow 3.3 and newer,
-    leaves a note for the next try. The request then leaves within seconds or not at all, and expires within
-    ``settle``.
+    Before it creates a service, the operator looks for one with this mark and name. If there is one, the
+    operator adopts it. If the answer to a request was lost, or if an earlier try may have sent a request, the
+    operator looks for the service until ``settle`` is over. So there is one service, if the platform lists a
+    new service within ``settle``. Before each request, the operator looks again and, on Airflow 3.3 and
+    newer, leaves a note for the next try. The request then leaves within seconds or not at all, and expires
+    within ``settle``.
 
     The description and the mark together may have 500 characters.
 

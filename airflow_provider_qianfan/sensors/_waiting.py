@@ -211,8 +211,8 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
             wait.context = run
         if wait.opened:
             raise AirflowFailException(
-                "The gate had opened, and was asked again: a poke() of a subclass did not return what"
-                " super().poke() had returned. Return it."
+                "The gate had opened, and poke() was called again: the poke() of a subclass did not return"
+                " what super().poke() had returned. Return that value."
             )
         verdict, met, pause = None, None, 0.0
         try:

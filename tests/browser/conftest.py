@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[2]
+WIDTH, HEIGHT = 1280, 900
 SWITCHES = (
     "--no-sandbox",  # which root, as in a container, cannot have
     "--disable-gpu",
@@ -68,7 +69,7 @@ def page(request: pytest.FixtureRequest, services: Services) -> Iterator[Page]:
     ):
         yield browser.new_page(
             base_url=services.url,
-            viewport={"width": 1280, "height": 900},
+            viewport={"width": WIDTH, "height": HEIGHT},
             locale="en-US",
             timezone_id="UTC",
             color_scheme="light",
@@ -76,15 +77,16 @@ def page(request: pytest.FixtureRequest, services: Services) -> Iterator[Page]:
 
 
 @pytest.fixture
-def shoot(request: pytest.FixtureRequest, page: Page, tmp_path: Path) -> Callable[[str], Any]:
-    """Take a picture of the page, of few colours, which makes its file a third."""
+def shoot(request: pytest.FixtureRequest, page: Page, tmp_path: Path) -> Callable[..., Any]:
+    """Take a picture of the page, down to a height, of few colours, which makes its file a third."""
     from PIL import Image
 
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
 
-    def shoot_page(name: str) -> None:
+    def shoot_page(name: str, height: int = HEIGHT) -> None:
         file = folder / f"{name}.png"
-        page.screenshot(path=file, animations="disabled")
+        clip: Any = {"x": 0, "y": 0, "width": WIDTH, "height": height}
+        page.screenshot(path=file, animations="disabled", clip=clip)
         with Image.open(file) as image:
             whole, dither = image.convert("RGB"), Image.Dither.NONE
             # The rounds of k-means keep large areas from being tinted.

@@ -40,5 +40,5 @@ def test_the_page_lists_what_is_public() -> None:
 def test_the_promise_is_that_page() -> None:
     promise = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Deprecation")[2]
 
-    assert "What the page *API reference* lists is a promise" in promise
+    assert "The names on the page *API reference* are promises" in promise
     assert PAGE.startswith("API reference\n")

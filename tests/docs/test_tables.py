@@ -24,7 +24,13 @@ from airflow_provider_qianfan.gate.memory import Limits, Memory, Observer, Run, 
 from tests.api.steps import Drive, answer, error, page
 from tests.docs.pages import ROOT, code_spans, prose, rows
 
-AIRFLOWS_WORDS = {"Bad Request", "The conn_id", "isn't defined", "cannot map over XCom with custom key"}
+AIRFLOWS_WORDS = {
+    "Bad Request",
+    "Connection not found.",
+    "The conn_id",
+    "isn't defined",
+    "cannot map over XCom with custom key",
+}
 
 CODES = [row for row in rows(ROOT / "docs" / "troubleshooting.md") if row[0].isdigit()]
 
@@ -60,7 +66,7 @@ def test_the_lines_of_the_log_are_what_the_code_says() -> None:
         span
         for page, headings in (
             ("troubleshooting.md", "the log says"),
-            ("operation.md", "the line begins with"),
+            ("operation.md", "the line ends with, and the name of the error"),
         )
         for span in quoted(page, headings)
     ]

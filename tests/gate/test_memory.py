@@ -136,8 +136,8 @@ def test_a_healthy_look_is_remembered() -> None:
     )
 
 
-def test_since_when_no_task_fits() -> None:
-    absent = Wait("no task fits yet", absent=True)
+def test_since_when_no_task_matches() -> None:
+    absent = Wait("no task matches yet", absent=True)
     memory, _ = after_look(Memory(NOW), absent, NOW + 1, 60, observer=Observer.WORKER)
     memory, _ = after_look(memory, absent, NOW + 2, 60, observer=Observer.WORKER)
     assert memory.absent_since == NOW + 1
@@ -149,7 +149,7 @@ def test_since_when_no_task_fits() -> None:
 def test_the_task_that_counted_is_remembered_while_none_does() -> None:
     memory, _ = after_look(
         Memory(NOW, selected="amva-1"),
-        Wait("no task fits yet", absent=True),
+        Wait("no task matches yet", absent=True),
         NOW,
         60,
         observer=Observer.WORKER,

@@ -105,7 +105,7 @@ def check(row: Row) -> None:
 
 
 OUTCOME = [
-    Row("absent", [], Waits("no task fits yet"), notes=("absent",)),
+    Row("absent", [], Waits("no task matches yet"), notes=("absent",)),
     Row("creating", [task(status="creating")], Waits("amva-1 ('demo') is creating")),
     Row("running", [task(status="running")], Waits("is running")),
     Row("stopping", [task(status="stopping")], Waits("is stopping")),
@@ -210,7 +210,7 @@ PINNED = [
         [made(source="amv-x")],
         Fails(
             QianfanTaskNotFoundError,
-            (f"described (model compression task amva-1, source model {SOURCE})", "amv-x."),
+            (f"does not match (model compression task amva-1, source model {SOURCE})", "amv-x."),
         ),
         PIN,
     ),
@@ -486,7 +486,7 @@ def test_selection(row: Row) -> None:
 @pytest.mark.parametrize(
     ("tasks", "selector", "state", "selected"),
     [
-        ([], {}, f"no task fits yet (source model {SOURCE})", ""),
+        ([], {}, f"no task matches yet (source model {SOURCE})", ""),
         ([], PIN, "amva-1 is not there yet", ""),
         ([task(status="stopping")], {}, "amva-1 ('demo') is stopping", "amva-1"),
         ([task(status="odd")], {}, "amva-1 ('demo') has the unknown status 'odd'", "amva-1"),

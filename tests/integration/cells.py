@@ -131,7 +131,9 @@ UNSAID = {} if AIRFLOW_3 else {"deferrable": End("failed", "AirflowTaskTimeout",
 
 ROWS = (
     # what the task is
-    Row("absent", timeout(r"no task fits yet \(source model amv-source000001\)"), arguments={"timeout": 20}),
+    Row(
+        "absent", timeout(r"no task matches yet \(source model amv-source000001\)"), arguments={"timeout": 20}
+    ),
     Row("creating, running, succeeded", OPEN, SUCCEEDS),
     Row("stopping, stopped", verdict("QianfanTaskFailedError"), ends("stopped")),
     Row(

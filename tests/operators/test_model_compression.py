@@ -125,7 +125,7 @@ def test_pages_are_followed(
 
     assert len(listed(limit=None).xcoms["return_value"]) == 257
     assert len(listed().xcoms["return_value"]) == 100
-    assert "257 of 257 model compression tasks fit." in dag_runner.log
+    assert "257 of 257 model compression tasks match." in dag_runner.log
     assert "… and 80 more" in dag_runner.log
     assert "Returning the newest 100 of them" in dag_runner.log
 

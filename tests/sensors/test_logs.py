@@ -214,16 +214,16 @@ def test_a_near_miss_of_created_after(emulator: EmulatorServer, dag_runner: DagR
     assert (
         lines_of(dag_runner, mode, created_after="2026-01-31T08:00:03Z", timeout=0.3)
         == """\
-INFO Waiting: no task fits yet (source model amv-source000001, created at or after
+INFO Waiting: no task matches yet (source model amv-source000001, created at or after
     2026-01-31T08:00:03+00:00). Next look in 0 seconds.
-WARNING No task fits yet: 1 task of source model amv-source000001 (1 succeeded); nearest: amva-1
+WARNING No task matches yet: 1 task of source model amv-source000001 (1 succeeded); nearest: amva-1
     ('demo') was created 3 seconds before created_after.
-ERROR Timed out after … (timeout); the gate stays shut. Last seen: no task fits yet (source model
+ERROR Timed out after … (timeout); the gate stays shut. Last seen: no task matches yet (source model
     amv-source000001, created at or after 2026-01-31T08:00:03+00:00). Healthy answers: the last one
     was … ago. This task fails, and is not tried again (AirflowSensorTimeout).
 ERROR AirflowSensorTimeout: Timed out after … (timeout); the gate stays shut. Last seen: no task
-    fits yet (source model amv-source000001, created at or after 2026-01-31T08:00:03+00:00). Healthy
-    answers: the last one was … ago.
+    matches yet (source model amv-source000001, created at or after 2026-01-31T08:00:03+00:00).
+    Healthy answers: the last one was … ago.
 """
     )
 

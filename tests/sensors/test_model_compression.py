@@ -61,7 +61,7 @@ def test_waits_for_a_task_that_is_not_there_yet(
     emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
 
     assert opened(gate())
-    assert "no task fits yet (source model amv-source000001)" in dag_runner.log
+    assert "no task matches yet (source model amv-source000001)" in dag_runner.log
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
@@ -183,7 +183,7 @@ def test_undated_rows(emulator: EmulatorServer, look: Any, dag_runner: DagRunner
 
     outcome = look(created_after="2024-01-01", timeout=0)
     assert outcome.state == "failed"
-    assert "Left out, as they do not say when they were created: amva-" in dag_runner.log
+    assert "Left out, because their creation time is missing: amva-" in dag_runner.log
 
 
 def test_a_server_that_ignores_the_filter(emulator: EmulatorServer, look: Any) -> None:
