@@ -199,6 +199,12 @@ def test_a_service_that_must_not_exist() -> None:
     assert (drive.error.resource_id, drive.error.status) == (SERVICE, "Serving")
 
 
+def test_a_service_that_must_not_exist_may_have_no_status() -> None:
+    drive = Creation(services(OURS | {"runStatus": None}), if_exists="fail")
+
+    assert drive.error.status is None
+
+
 def test_two_services_with_our_mark_are_a_matter_for_a_person() -> None:
     drive = Creation(services(OURS, OURS | {"serviceId": "svco-2"}))
 

@@ -198,6 +198,7 @@ def test_a_platform_that_was_never_reached_is_an_error(memory: Memory, sent: boo
     _, (line,) = after_failure(memory, refused, NOW + 1, LIMITS, Run(Observer.WORKER, NOW))
 
     assert line.level == level
+    assert "connection refused." in line.text
     assert line.text.endswith("Check the connection's host and proxy.") == (level == logging.ERROR)
 
 

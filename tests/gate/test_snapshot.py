@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -327,6 +328,18 @@ def test_what_goes_wrong_for_one_does_not_spoil_the_others(
         [f"amva-{source}-0"] for source in "acd"
     ]
     assert (snapshot.retry_after, snapshot.throttled) == (0, False)
+
+
+def test_failures_that_do_not_follow_each_other_end_nothing(platform: Platform) -> None:
+    platform.fill(dict.fromkeys("abcde", 1) | {"other": 5000})
+    platform.take(*of(*"abcde"))
+    replies = cycle([page(502), None])
+    platform.refuse = lambda _: next(replies)
+
+    snapshot = platform.take(*of(*"abcde"))
+
+    told = Counter(type(snapshot.answer(query)) for query in of(*"abcde"))
+    assert told == {QianfanTransientError: 3, Found: 2}
 
 
 @pytest.mark.parametrize(
