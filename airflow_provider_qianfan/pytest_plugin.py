@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -146,7 +148,7 @@ class Qianfan:
         """
         if isinstance(dag, str | Path):
             dag = _load_dag(self._root / dag, dag_id, self._monkeypatch)
-        with pytest.MonkeyPatch.context() as monkeypatch:
+        with pytest.MonkeyPatch.context() as monkeypatch, mock.patch.dict(os.environ):  # dag.test() sets some
             for task in dag.tasks:
                 _hasten(task, patience, monkeypatch)
             _store(dag, monkeypatch)

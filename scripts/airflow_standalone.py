@@ -39,12 +39,16 @@ def main() -> int:
         "--scenario", default="showcase", help="the emulator's scenario (default: %(default)s)"
     )
     options = parser.parse_args()
+    if options.port == options.emulator_port:
+        parser.error("--port and --emulator-port must differ")
     for option, port in (("--port", options.port), ("--emulator-port", options.emulator_port)):
+        if not 0 < port < 65536:
+            parser.error(f"{option} {port} is not a port. Choose a number from 1 to 65535")
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError as error:
-            why = os.strerror(error.errno or 0)
-            parser.exit(2, f"Port {port}: {why}. Choose another: make airflow ARGS='{option} {port + 1}'\n")
+            why, other = os.strerror(error.errno or 0), port - 1 if port == 65535 else port + 1
+            parser.exit(2, f"Port {port}: {why}. Choose another: make airflow ARGS='{option} {other}'\n")
     try:
         emulator = EmulatorServer(options.scenario, port=options.emulator_port)
     except ValueError as error:
@@ -133,7 +137,6 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__API__DEFAULT_WRAP": "True",  # or else the end of a long line of a log is out of sight
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     }
 

@@ -52,8 +52,8 @@ _POLICIES = {
 class QianfanError(Exception):
     """Something went wrong in talking to the Qianfan platform. The message is one or more sentences."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(sentence(message))
+    def __init__(self, message: object = "") -> None:
+        super().__init__(sentence(str(message)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle the error with its attributes: ``args`` holds only the message."""

@@ -19,7 +19,8 @@ def clean(text: object, longest: int = _LONGEST) -> str:
 
 def sentence(text: str) -> str:
     """End a text as a sentence does."""
-    return text if text.endswith((".", "…", "?", "!", "。")) else f"{text}."
+    text = text.rstrip()
+    return f"{text}." if text and text[-1] not in ".…?!。？！" else text
 
 
 def duration(seconds: float) -> str:

@@ -200,7 +200,10 @@ class World:
                 continue
             task = self.tasks.get(self._begun.get(number, ""))
             if task is None or task.age(self.now) >= task.steps[-1].after + spec.again_after:
-                self._begun[number] = self.tasks.add(spec.numbered(self.next_number(f"task {number}")))
+                again = spec.numbered(self.next_number(f"task {number}"))
+                while again.id in self.tasks:
+                    again = spec.numbered(self.next_number(f"task {number}"))
+                self._begun[number] = self.tasks.add(again)
 
     def produce_models(self) -> None:
         """Add the model versions that tasks have produced by now."""

@@ -297,8 +297,9 @@ def after_failure(
     answers = _answers(memory, run.observer, now)
     text = f"The platform gave no healthy answer ({answers}); looking again. {error}"
     level = logging.WARNING
-    if memory.last_healthy is None and isinstance(error, QianfanTransientError) and not error.sent:
-        text += " No request reached it. Check the connection's host and proxy."
+    first = memory.last_healthy is None and health.lost_since is None and not memory.forgetful
+    if first and isinstance(error, QianfanTransientError) and not error.sent:
+        text += " This request did not reach it. Check the connection's host and proxy."
         level = logging.ERROR
     return _alarm(memory, "the platform gives no healthy answer", level, text, now)
 

@@ -136,7 +136,7 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
     """
     bundle = Bundle(verify, "the connection's verify") if isinstance(verify, str) else _bundle_of(env)
     parts = urlsplit(endpoint.url)
-    host, port = parts.hostname or "", parts.port or 443
+    host, port = parts.hostname or "", 443 if parts.port is None else parts.port
     if is_loopback(host):
         why_direct = "a loopback address is never proxied"
         return Route(bundle, why_direct=why_direct, tls=endpoint.scheme == "https")

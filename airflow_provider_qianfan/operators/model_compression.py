@@ -12,6 +12,7 @@ from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import AirflowTaskTimeout, running, task_store
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import plain, push, try_to_push
+from airflow_provider_qianfan.api.errors import is_transient
 from airflow_provider_qianfan.api.json_values import plain_text, read_if_text
 from airflow_provider_qianfan.api.model_compression import (
     FAILED,
@@ -23,8 +24,9 @@ from airflow_provider_qianfan.api.model_compression import (
 )
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.exceptions import (
-    QianfanAPIError,
     QianfanAuthError,
+    QianfanConfigurationError,
+    QianfanError,
     QianfanRateLimitError,
     QianfanTaskFailedError,
     QianfanTaskNotFoundError,
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 
 FILTERS = ("source_model_id", "name", "created_after")
 _ROWS_SHOWN = 20
+_MOST_LOST = 2
+"""Answers about reasons that may be lost before the list operator stops asking."""
 _OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -153,28 +157,34 @@ class QianfanListModelCompTasksOperator(Arguments, ReasoningOperator):
             found.sort(key=lambda task: task.create_time or _OLDEST, reverse=True)
             kept = found[: self.limit]
             if self.failure_reasons:
-                kept = [self._with_reason(hook, task) for task in kept]
+                kept = self._with_reasons(hook, kept)
         self.log.info("%d of %d model compression tasks match.\n%s", len(found), len(tasks), _table(kept))
         if len(kept) < len(found):
             self.log.warning("Returning the newest %d of them; raise limit for more.", len(kept))
         return [plain(dict(task.json)) for task in kept]
 
-    def _with_reason(self, hook: QianfanHook, task: ModelCompTask) -> ModelCompTask:
-        if task.status != FAILED or task.failed_reason:
-            return task
-        try:
-            detail = hook.get_model_comp_task(task.id)
-        except (QianfanAuthError, QianfanRateLimitError):
-            raise
-        except QianfanAPIError as error:  # somebody may have deleted the task since the list was read
-            self.log.warning("The platform does not say why %s failed. %s", clean(task.id), error)
-            return task
-        reason = detail and detail.failed_reason
-        return (
-            replace(task, failed_reason=reason, json={**task.json, "failedReason": reason})
-            if reason
-            else task
-        )
+    def _with_reasons(self, hook: QianfanHook, tasks: Sequence[ModelCompTask]) -> list[ModelCompTask]:
+        """Ask why tasks failed. The list is worth more than a reason that the platform does not tell."""
+        told, lost = [], 0
+        for task in tasks:
+            reason = None
+            if task.status == FAILED and not task.failed_reason and lost < _MOST_LOST:
+                try:
+                    detail = hook.get_model_comp_task(task.id)
+                    reason = detail and detail.failed_reason
+                except (QianfanAuthError, QianfanRateLimitError, QianfanConfigurationError):
+                    raise
+                except QianfanError as error:  # such as that somebody has deleted the task since
+                    lost += is_transient(error)
+                    self.log.warning("The platform does not say why %s failed. %s", clean(task.id), error)
+            told.append(
+                replace(task, failed_reason=reason, json={**task.json, "failedReason": reason})
+                if reason
+                else task
+            )
+        if lost == _MOST_LOST:
+            self.log.warning("The platform gave no answer %d times. Asking for no more reasons.", lost)
+        return told
 
 
 class QianfanCreateModelCompTaskOperator(WaitingOperator):

@@ -27,6 +27,8 @@ from tests.docs.pages import ROOT, code_spans, prose, rows
 AIRFLOWS_WORDS = {
     "Bad Request",
     "Connection not found.",
+    "No tasks to run. unrunnable tasks:",
+    "airflow dags test",
     "The conn_id",
     "isn't defined",
     "cannot map over XCom with custom key",

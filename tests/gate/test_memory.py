@@ -191,6 +191,8 @@ def test_a_lost_platform_is_told_at_once_and_every_five_minutes() -> None:
         (Memory(NOW), False, logging.ERROR),
         (Memory(NOW), True, logging.WARNING),  # it got there, so the settings are right
         (HEALTHY, False, logging.WARNING),
+        (Memory(NOW, forgetful=True), False, logging.WARNING),  # earlier looks may have been healthy
+        (Memory(NOW, worker=Health(lost_since=NOW)), False, logging.WARNING),  # it may have got a 503
     ],
 )
 def test_a_platform_that_was_never_reached_is_an_error(memory: Memory, sent: bool, level: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,22 @@ def test_a_failed_task_that_is_deleted_meanwhile(
 
     assert (outcome.state, outcome.xcoms["return_value"]) == ("success", [row])
     assert "The platform does not say why amva-2 failed. " in dag_runner.log
+
+
+def test_a_lost_reason_does_not_lose_the_list(
+    tasks: EmulatorServer, listed: Any, dag_runner: DagRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    for number in range(3):
+        tasks.world.tasks.add(TaskSpec(SOURCE, id=f"amva-lost{number}", status="failed"))
+    tasks.world.faults.append(Fault(action="DescribeModelCompTask", server_error=503))
+
+    outcome = listed(statuses=["failed"], failure_reasons=True)
+
+    assert (outcome.state, len(outcome.xcoms["return_value"])) == ("success", 4)
+    assert tasks.world.count("DescribeModelCompTask") == 2 * 4
+    assert dag_runner.log.count("The platform does not say why") == 2
+    assert "Asking for no more reasons." in dag_runner.log
 
 
 def test_a_refused_key_does_not_pass_for_a_missing_reason(tasks: EmulatorServer, listed: Any) -> None:
