@@ -27,6 +27,9 @@ from tests.docs.pages import ROOT, code_spans, prose, rows
 AIRFLOWS_WORDS = {
     "Bad Request",
     "Connection not found.",
+    "No module named 'starlette'",
+    "'uvicorn'",
+    "'yaml'",
     "No tasks to run. unrunnable tasks:",
     "airflow dags test",
     "The conn_id",
