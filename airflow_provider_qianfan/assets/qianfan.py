@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
-from airflow_provider_qianfan._compat import asset_classes
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.arguments import check_text, is_rendered_later
 
@@ -124,6 +123,8 @@ def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
 
 
 def _asset(kind: str, value: str, arguments: dict[str, Any]) -> Asset:
+    from airflow_provider_qianfan._compat import asset_classes  # loads Airflow
+
     made, _ = asset_classes()
     asset: Asset = made(uri=f"{SCHEME}://{kind}/{_quoted(kind, value)}", **arguments)
     return asset

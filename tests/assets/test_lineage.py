@@ -129,10 +129,8 @@ def _store(*assets: Any) -> None:
                     session.add(DatasetModel(uri=asset.uri))
 
 
-@pytest.fixture
-def world(emulator: EmulatorServer) -> World:
-    """A platform with a compression that takes a moment, and a service."""
-    world = emulator.world
+def platform(world: World) -> World:
+    """Make a platform with a compression and a service. What happens to them takes a moment."""
     timeline = finishing(status="succeeded", model_id=MADE, after=0.6)
     world.tasks.add(TaskSpec(SOURCE, id="amva-1", timeline=timeline))
     world.models.add(ModelSpec(id=SOURCE))
@@ -144,6 +142,11 @@ def world(emulator: EmulatorServer) -> World:
         created_tasks=CreatedTasks(timeline=timeline), created_services=CreatedServices(timeline=soon)
     )
     return world
+
+
+@pytest.fixture
+def world(emulator: EmulatorServer) -> World:
+    return platform(emulator.world)
 
 
 def gate(cls: Any = QianfanModelCompTaskSensor, **arguments: Any) -> Any:
