@@ -378,10 +378,10 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
+        self._trace(context, opening.lineage)  # before the XComs: it refuses ids that cannot be meant
         # The XComs are the purpose of the gate: if they cannot be pushed, it stays shut.
         for key, value in opening.xcoms.items():
             push(context, key, value)
-        self._trace(context, opening.lineage)
         self.log.info("%s", opening.line)
         return PokeReturnValue(is_done=True, xcom_value=opening.value)
 

@@ -13,7 +13,7 @@ from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_qianfan.assets.qianfan import qianfan_model, qianfan_service
 from airflow_provider_qianfan.emulator.specs import CreatedTasks, ModelSpec
-from tests.assets.test_lineage import MADE, SERVICE, SOURCE, compress, create, gate, modify, platform
+from tests.assets.test_lineage import MADE, SERVICE, SOURCE, compress, create, gate, know, modify, platform
 from tests.sensors.gates import finishing
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def test_a_compression_that_failed_made_nothing(
 
 
 def test_an_asset_is_told_of_once(world: World, dag_runner: DagRunner, written: Written) -> None:
+    know(qianfan_model(MADE), AssetAlias("compressed"))
+
     dag_runner.run(
         lambda: gate(asset=AssetAlias("compressed"), outlets=[qianfan_model(MADE)], deferrable=False)
     )
@@ -152,6 +154,8 @@ def test_an_asset_is_told_of_once(world: World, dag_runner: DagRunner, written: 
 def test_outlets_of_other_tasks_are_converted(dag_runner: DagRunner, written: Written) -> None:
     """As with any operator that tells nothing itself."""
     from airflow.providers.common.compat.sdk import BaseOperator
+
+    know(qianfan_model(MADE), qianfan_service(SERVICE))
 
     class Other(BaseOperator):
         def execute(self, context: Any) -> None:
