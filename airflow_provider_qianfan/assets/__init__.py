@@ -1,0 +1,6 @@
+"""
+Qianfan's model versions, model sets and services, as Airflow's assets and OpenLineage's datasets.
+
+Imports ``gate`` and below. Airflow loads this package with the first asset of any DAG. So this package loads
+Airflow and OpenLineage only when it makes something of theirs.
+"""
