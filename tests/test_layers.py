@@ -23,6 +23,7 @@ LAYERS = {
     "changes": {"api", "gate", "changes"},
     "emulator": {"emulator"},
 }
+LAYERS["assets"] = {"api", "assets"}
 LAYERS["hooks"] = {*LAYERS["gate"], "hooks", "_compat", "exceptions", "get_provider_info"}
 LAYERS["triggers"] = {*LAYERS["hooks"], "changes", "triggers"}
 LAYERS["sensors"] = {*LAYERS["triggers"], "sensors", "_arguments", "_reasons", "_xcoms", "links"}
