@@ -153,7 +153,16 @@ RECEIPTS = Feature(
     " `event_id` ([Start a DAG](howto/event.md))",
     lambda: _has("SharedStreamProducer", "airflow.triggers.shared_stream"),
 )
-FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT, WATCHERS, RECEIPTS)
+PARTITIONS = Feature(
+    "each finished compression starts a run of its own",
+    ("2.11", "3.0", "3.1", "3.2"),
+    "all that finished since the last look share a run ([Start a DAG](howto/event.md))",
+    lambda: (
+        _has("OutletEventAccessor", module := "airflow.sdk.execution_time.context")
+        and hasattr(import_module(module).OutletEventAccessor, "add_partitions")
+    ),
+)
+FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT, WATCHERS, RECEIPTS, PARTITIONS)
 """The features in ``docs/versions.md``. On each Airflow, a test compares them with the installed one."""
 
 # Airflow's own names: mypy wants to be told that others may import them from here.

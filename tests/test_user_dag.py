@@ -12,6 +12,7 @@ import pytest
 
 import airflow_provider_qianfan
 from airflow_provider_qianfan.assets import qianfan as assets
+from airflow_provider_qianfan.assets.finished import finished_tasks
 from airflow_provider_qianfan.hooks import qianfan
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests import user_dag
@@ -57,7 +58,7 @@ CLASSES: dict[str, type] = classes(*PUBLIC) | {
     for function in (QianfanHook.__init__, *METHODS.values())
     for value in taken_and_returned(function)
 }
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {"finished_tasks": finished_tasks} | {
     name: value for name, value in vars(assets).items() if name.startswith("qianfan_")
 }
 # What a user makes or calls, and how its parameters are declared; exceptions are only caught.

@@ -15,6 +15,7 @@ import pendulum
 from airflow.sdk import Asset, AssetAlias, BaseOperator, Context, dag, task
 
 from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.assets.finished import FinishedModelCompTask, finished_tasks
 from airflow_provider_qianfan.assets.qianfan import qianfan_model, qianfan_model_set, qianfan_service
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
 
 log = logging.getLogger(__name__)
+
+FINISHED, TAKEN = Asset("finished"), Asset("taken")
 
 
 @dag(schedule=None, start_date=pendulum.datetime(2024, 1, 1), default_args={"retries": 2})
@@ -203,6 +206,17 @@ def user_dag() -> None:
         qianfan_conn_id="qianfan_default",
     )
 
+    @task(inlets=[FINISHED, TAKEN], outlets=[TAKEN], max_active_tis_per_dag=1)
+    def take(**context: Any) -> list[FinishedModelCompTask]:
+        return finished_tasks(context, taken=TAKEN)
+
+    @task
+    def deploy_finished(finished: FinishedModelCompTask) -> None:
+        model_id: str | None = finished["model_id"]
+        config: dict[str, Any] = finished["config"] or {}
+        log.info("%s of %s: %s", model_id, finished["source_model_id"], config.get("weight"))
+
+    deploy_finished.expand(finished=take())
     task_id >> compressed >> created >> cancelled
     deploy(ready.output, listed.output) >> served >> Retire(task_id="retire", source_model_id="amv-1")
     deploy(made.output["service_id"], listed.output)
@@ -244,6 +258,7 @@ class Retire(BaseOperator):
         self.source_model_id = source_model_id
 
     def execute(self, context: Context) -> None:
+        log.info("%s", [finished["event_id"] for finished in finished_tasks(context)])
         hook = QianfanHook(qianfan_conn_id="qianfan_default")
         accepted: bool
         accepted, told = hook.test_connection()
@@ -358,6 +373,8 @@ def mistakes() -> None:
     hook.create_model_comp_task(name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
     hook.list_model_comp_tasks(status="failed")  # type: ignore[call-arg]
     hook.call("/v2/model", "DescribeModel", "amv-1")  # type: ignore[arg-type]
+    finished_tasks({}, taken="taken")  # type: ignore[arg-type]
+    print(finished_tasks({})[0]["modelId"])  # type: ignore[typeddict-item]
 
 
 DAG = user_dag()

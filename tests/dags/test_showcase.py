@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.dags.conftest import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.dag_runs import DagRunner
 
-FILES = sorted((Path(__file__).parents[2] / "dags").glob("*.py"))
 STATES = {
     "alert_on_failure": {"wait_for_compression": "failed", "deploy": "upstream_failed", "alert": "success"},
     "canary_services": {
@@ -26,6 +25,12 @@ STATES = {
     "compress_and_deploy": {
         **dict.fromkeys(("compress", "wait_for_compression", "deploy", "smoke_check", "announce"), "success"),
         **dict.fromkeys(("find_previous", "roll_back"), "skipped"),
+    },
+    # Nothing has finished yet when they are started by hand.
+    "deploy_each_finished_model": dict.fromkeys(("compression", "wait_for_model", "deploy"), "skipped"),
+    "deploy_finished_models": {
+        "take": "success",
+        **dict.fromkeys(("model.deploy", "model.check"), "skipped"),
     },
     "gate_deployment": {"wait_for_compression": "success", "deploy": "success"},
     "gate_many_models": {
