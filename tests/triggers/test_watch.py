@@ -19,7 +19,7 @@ from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.triggers import _shared
+from airflow_provider_qianfan.triggers import _shared, model_compression
 from airflow_provider_qianfan.triggers.model_compression import (
     QianfanModelCompTaskEventTrigger,
     QianfanModelCompTaskTrigger,
@@ -36,9 +36,16 @@ LIST, DETAIL = "DescribeModelCompTasks", "DescribeModelCompTask"
 SOURCE = "amv-source000001"
 
 
+INTERVAL = 0.3
+"""Seconds. Users cannot have a shorter interval than a second; these tests need not wait for it."""
+
+
 @pytest.fixture(autouse=True)
-def database(airflow_db: None) -> None:
+def database(airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The triggers read their connection through Airflow."""
+    monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "0.1")
+    monkeypatch.setenv("AIRFLOW__QIANFAN__REQUESTS_PER_SECOND", "100")
+    monkeypatch.setattr(model_compression, "SHORTEST_INTERVAL", INTERVAL)
 
 
 class Store:
@@ -63,7 +70,7 @@ Made = QianfanModelCompTaskEventTrigger
 
 
 def trigger(store: Store | None = None, **arguments: Any) -> Made:
-    made = Made(**{"poke_interval": 1.0, **arguments})
+    made = Made(**{"poke_interval": INTERVAL, **arguments})
     made.asset_state_store = store  # type: ignore[assignment]
     return made
 
@@ -196,7 +203,7 @@ def test_a_long_list_is_spread_over_the_looks(
 
     sizes, began = in_a_loop(steps)
     assert sizes in ([2, 2, 1], [1, 2, 2])
-    assert all(later - earlier > 0.5 for earlier, later in pairwise(began))
+    assert all(later - earlier > INTERVAL / 2 for earlier, later in pairwise(began))
 
 
 def test_a_restart_reports_what_finished_meanwhile_and_nothing_twice(emulator: EmulatorServer) -> None:
@@ -373,7 +380,7 @@ def test_a_connection_that_is_not_there_yet(emulator: EmulatorServer, monkeypatc
 
     async def steps() -> list[str]:
         async with watching(trigger(Store(), qianfan_conn_id="later")) as (events,):
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(3 * INTERVAL)
             monkeypatch.setenv("AIRFLOW_CONN_LATER", emulator.connection_uri)
             await looked(emulator)
             succeed(emulator, "amva-1")
@@ -390,7 +397,7 @@ def test_a_store_that_fails_loses_nothing(emulator: EmulatorServer, caplog: pyte
     async def steps() -> list[str]:
         store.broken = True
         async with watching(trigger(store)) as (events,):
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(3 * INTERVAL)
             assert emulator.world.count(LIST) == 0
             store.broken = False
             await looked(emulator)
@@ -461,7 +468,7 @@ def test_a_hundred_watchers_beside_a_hundred_waits_cost_one_reading(emulator: Em
             target=Selector(f"amv-{number}").to_json(),
             memory=Memory(started=now, deadline=now + 60, last_healthy=now, spoke=now).to_json(),
             poke_interval=1.0,
-            next_look_at=now + 1,
+            next_look_at=now,
         )
         for number in range(100)
     ]
@@ -469,7 +476,7 @@ def test_a_hundred_watchers_beside_a_hundred_waits_cost_one_reading(emulator: Em
     async def steps() -> list[list[str]]:
         running = [asyncio.create_task(anext(made.run())) for made in waits]  # type: ignore[arg-type]
         try:
-            async with watching(*(trigger(Store()) for _ in range(100))) as heard:
+            async with watching(*(trigger(Store(), poke_interval=1) for _ in range(100))) as heard:
                 await looked(emulator, 4)
                 succeed(emulator, "amva-7")
                 await asyncio.gather(*(events.have(1, 20) for events in heard))
