@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeGuard
@@ -20,8 +20,9 @@ from airflow_provider_qianfan.gate.outcome import usable_model_id
 
 SKEW = 3600.0
 """
-Seconds by which the platform's clock may be behind ours. If a watcher has never seen a task, the task is news
-only if it ended, as it says, at most so long before the watch began.
+Seconds. If a watcher has never seen a task, the task is news only if it ended, as it says, at most so long
+before the watch began, and before the newest time that the platform told at the last look. An older one is
+history: for example, a row that a page of the list had lost.
 """
 
 MOST_TASKS = 100
@@ -38,7 +39,7 @@ _LARGEST = 48_000
 Bytes of ids that a ledger holds. Airflow warns of values in its state store from 65,535 bytes up.
 """
 
-_TIMES_AHEAD = 3600.0
+_TIMES_AHEAD = SKEW
 """Seconds. A time that is further ahead of our clock is a mistake, and counts as unknown."""
 
 
@@ -77,12 +78,16 @@ class Ledger:
     :param reported: event ids that need no report: they were reported, or were there when the watch began.
     :param undated: whether a task without any time is news if it is not known. No longer, once there are too
         many of them to know them all.
+    :param account: which account was read, if that is known.
+    :param looked_at: when it was last read, in seconds since the epoch. It may be some minutes late.
     """
 
     horizon: float
     unfinished: frozenset[str] = frozenset()
     reported: frozenset[str] = frozenset()
     undated: bool = True
+    account: str = ""
+    looked_at: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -92,6 +97,8 @@ class Ledger:
             "unfinished": sorted(self.unfinished),
             "reported": sorted(self.reported),
             "undated": self.undated,
+            "account": self.account,
+            "looked_at": self.looked_at,
         }
 
     @classmethod
@@ -102,8 +109,15 @@ class Ledger:
         unfinished, reported = value.get("unfinished"), value.get("reported")
         if not _are_texts(unfinished) or not _are_texts(reported):
             return None
-        undated = value.get("undated") is not False
-        return cls(float(value["horizon"]), frozenset(unfinished), frozenset(reported), undated)
+        undated, account, looked_at = value.get("undated"), value.get("account"), value.get("looked_at")
+        return cls(
+            float(value["horizon"]),
+            frozenset(unfinished),
+            frozenset(reported),
+            undated is not False,
+            account if isinstance(account, str) else "",
+            float(looked_at) if is_number(looked_at) else 0.0,
+        )
 
     def with_reported(self, event_ids: Sequence[str]) -> Ledger:
         """Remember what Airflow has stored."""
@@ -152,14 +166,25 @@ def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now:
     :param since: seconds since the epoch.
     :param now: seconds since the epoch.
     """
-    known = set()
+    horizon, known = since - SKEW, set()
     for task in tasks:
         ended = _ended(task, now)
         # Nothing needs to remember an older task: it is beyond the horizon.
-        recent = ended == _UNKNOWN or since - SKEW <= ended < since
+        recent = ended == _UNKNOWN or horizon <= ended < since
         if recent and task.status in interest.statuses and interest.covers(task):
             known.add(event_id_of(task))
-    return _bounded(Ledger(since - SKEW, reported=frozenset(known)), tasks, now)
+    return _bounded(Ledger(horizon, reported=frozenset(known)), tasks, now)
+
+
+def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledger, now: float) -> Ledger:
+    """
+    Go on with a watch whose connection has another key, and so maybe another account.
+
+    What has finished there since the last look is news. What finished before that is not.
+    """
+    strange = [task for task in tasks if task.id not in before.unfinished]
+    begun = begin(strange, interest, before.looked_at, now)
+    return replace(begun, unfinished=before.unfinished, reported=begun.reported | before.reported)
 
 
 def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger, now: float) -> News:
@@ -182,8 +207,10 @@ def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger
             usable = task.status != SUCCEEDED or usable_model_id(task)
             (news if usable else unnamed).append(task)
     news.sort(key=lambda task: (_ended(task, now), task.id))
-    known = _bounded(replace(ledger, unfinished=frozenset(unfinished)), tasks, now)
-    return News(known, tuple(news), tuple(unnamed))
+    newest = _newest_time(tasks, now)
+    horizon = ledger.horizon if newest is None else max(ledger.horizon, newest - SKEW)
+    known = replace(ledger, unfinished=frozenset(unfinished), horizon=horizon, looked_at=now)
+    return News(_bounded(known, tasks, now), tuple(news), tuple(unnamed))
 
 
 def _is_news(task: ModelCompTask, interest: Interest, ledger: Ledger, now: float) -> bool:
@@ -239,6 +266,17 @@ def _ended(task: ModelCompTask, now: float) -> float:
         if time is not None and time.timestamp() <= now + _TIMES_AHEAD:
             return time.timestamp()
     return _UNKNOWN
+
+
+def _newest_time(tasks: Sequence[ModelCompTask], now: float) -> float | None:
+    """Return the newest time that the platform told; None if it told none."""
+    times = (
+        time.timestamp()
+        for task in tasks
+        for time in (task.create_time, task.finish_time)
+        if time is not None
+    )
+    return max((time for time in times if time <= now + _TIMES_AHEAD), default=None)
 
 
 def _bounded(ledger: Ledger, tasks: Sequence[ModelCompTask], now: float) -> Ledger:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigurationError, QianfanError
@@ -22,6 +22,7 @@ from airflow_provider_qianfan.gate.finished import (
     Ledger,
     News,
     begin,
+    begin_again,
     event_id_of,
     find_news,
     first_batch,
@@ -126,8 +127,13 @@ class Watch:
             self._ledger = self._stored = await self._read()
         tasks = await self._list()
         now = time.time()
+        account = self._account
         if self._ledger is None:
             self._ledger = begin(tasks, self._interest, self._since, now)
+        elif self._ledger.account not in ("", account):
+            self._ledger = begin_again(tasks, self._interest, self._ledger, now)
+            log.warning("%s: the connection has another key. What finished before is left alone.", self)
+        self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
         self._recovered(found, len(tasks))
         self._ledger = found.ledger
@@ -188,6 +194,15 @@ class Watch:
             await subscription.leave()
         return answer.tasks[0] if isinstance(answer, Found) and answer.tasks else None
 
+    @property
+    def _account(self) -> str:
+        """The endpoint and the Access Key ID, as a short hash."""
+        if self._subscription is None:
+            return ""
+        settings = self._subscription.account.settings
+        named = f"{settings.endpoint.url} {settings.credentials.access_key_id}"
+        return hashlib.sha256(named.encode()).hexdigest()[:16]
+
     async def _join(self, query: Query, due_in: float) -> Subscription:
         try:
             return await join(
@@ -211,7 +226,12 @@ class Watch:
 
     @property
     def _has_to_write(self) -> bool:
-        return self._store is not None and self._ledger != self._stored
+        if self._store is None or self._ledger is None:
+            return False
+        stored = self._stored
+        return (
+            stored is None or self._ledger != stored or self._ledger.looked_at - stored.looked_at >= HEARTBEAT
+        )
 
     async def _write(self) -> None:
         """Store what is known, if it has changed. If that fails, the next look tries again."""

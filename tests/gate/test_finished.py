@@ -18,6 +18,7 @@ from airflow_provider_qianfan.gate.finished import (
     Interest,
     Ledger,
     begin,
+    begin_again,
     find_news,
     first_batch,
     tell,
@@ -134,6 +135,52 @@ def test_a_task_that_was_never_seen_is_news_unless_it_ended_before_the_watch(
     watcher.look()
 
     assert watcher.look(ended("amva-1", finish, created=create)) == (["amva-1"] if news else [])
+
+
+def test_a_row_that_a_page_had_lost_is_history() -> None:
+    """A list of several pages is no snapshot: a row of the history may be missing when the watch begins."""
+    watcher = Watcher()
+    history = [ended(f"amva-{number}", -86400.0 * number) for number in range(1, 100)]
+    watcher.look(*history[1:], after=10)
+
+    assert watcher.look(*history, ended("amva-new", 90_000), after=90_010) == ["amva-new"]
+    assert watcher.look(*history, ended("amva-lost", 90_000 - SKEW - 1), after=90_070) == []
+
+
+@pytest.mark.parametrize("wrong", [-20_000.0, 20_000.0], ids=["behind", "ahead"])
+def test_a_clock_of_ours_that_is_wrong_hides_no_end_that_was_awaited(wrong: float) -> None:
+    watcher = Watcher(since=wrong)
+    history = [ended(f"amva-old-{number}", -86400.0 * number) for number in range(1, 10)]
+    history += [ended("amva-undated", None)]
+    watcher.look(*history, running("amva-1", created=-60), after=wrong)
+
+    assert watcher.look(*history, ended("amva-1", 30, created=-60), after=wrong + 60) == ["amva-1"]
+    assert watcher.look(*history, ended("amva-1", 30, created=-60), after=wrong + 120) == []
+
+
+def test_another_account_is_watched_from_the_last_look_on() -> None:
+    watcher = Watcher()
+    watcher.look(running("amva-1", created=-60), after=60)
+    assert watcher.ledger is not None
+    others = [ended(f"amva-other-{number}", -86400.0 * number) for number in range(1, 10)]
+    others += [ended("amva-other-undated", None), ended("amva-other-recent", 50)]
+    late = [ended("amva-1", None, created=-60), ended("amva-2", 90)]
+
+    watcher.ledger = begin_again([*others, *late], SUCCEEDED, watcher.ledger, NOW + 120)
+
+    assert sorted(watcher.look(*others, *late, after=120)) == ["amva-1", "amva-2"]
+    assert watcher.look(*others, *late, after=180) == []
+
+
+def test_a_list_that_is_empty_once_loses_nothing() -> None:
+    watcher = Watcher()
+    history = [ended(f"amva-{number}", -600.0 * number) for number in range(1, 100)]
+    history += [ended("amva-undated", None), running("amva-running")]
+    watcher.look(*history)
+
+    assert watcher.look() == []
+    assert watcher.look(*history) == []
+    assert watcher.look(*history[:-1], ended("amva-running", None)) == ["amva-running"]
 
 
 def test_a_status_that_goes_back_is_reported_once() -> None:
@@ -253,8 +300,8 @@ def test_deleted_tasks_leave_the_ledger_first() -> None:
         batch = [ended(f"amva-{number:04}-{each:012}", 60.0 * number) for each in range(100)]
         assert len(watcher.look(*batch, after=60.0 * number)) == 100
     assert watcher.ledger is not None
-    assert watcher.ledger.horizon == NOW - SKEW
     assert size(watcher.ledger) < 65_535
+    assert watcher.ledger.horizon == NOW + 60 * 99 - SKEW  # of the newest time, not of what was forgotten
 
 
 def test_too_many_tasks_without_a_time_are_no_news_unless_seen_unfinished() -> None:
@@ -305,7 +352,7 @@ def test_a_ledger_that_cannot_be_read_is_none(stored: object) -> None:
 
 
 def test_a_ledger_of_a_newer_version_is_read() -> None:
-    stored = {"version": 2, "horizon": 1, "unfinished": ["amva-1"], "reported": [], "more": 1}
+    stored = {"version": 2, "horizon": 1, "unfinished": ["amva-1"], "reported": [], "more": 1, "account": 2}
 
     assert Ledger.from_json(stored) == Ledger(1.0, frozenset({"amva-1"}))
 

@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_qianfan._compat import RECEIPTS, WATCHERS
 from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
 from airflow_provider_qianfan.gate.memory import Memory
@@ -28,7 +29,6 @@ from airflow_provider_qianfan.triggers.model_compression import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from airflow_provider_qianfan.emulator.server import EmulatorServer
 
 pytestmark = pytest.mark.skipif(not WATCHERS.is_there(), reason="Airflow 2.11 has no asset watchers")
 
@@ -389,6 +389,30 @@ def test_a_connection_that_is_not_there_yet(emulator: EmulatorServer, monkeypatc
     assert in_a_loop(steps) == ["amva-1"]
 
 
+def test_a_connection_that_is_edited_leads_to_another_account(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the other account finished before is left alone."""
+    monkeypatch.setattr("airflow_provider_qianfan.triggers._watch.HEARTBEAT", 0.5)
+    monkeypatch.setattr(_shared, "FRESH", 0.0)
+    store = Store()
+
+    async def steps() -> list[str]:
+        with EmulatorServer() as other:
+            old = {"createTime": "2026-01-01T00:00:00Z", "finishTime": "2026-01-01T00:00:00Z"}
+            other.world.tasks.add(
+                TaskSpec(SOURCE, id="amva-old", status="succeeded", model_id="amv-old", set=old)
+            )
+            async with watching(trigger(store, catch_up_from="2025-01-01")) as (events,):
+                await looked(emulator)
+                monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", other.connection_uri)
+                await until(lambda: "another key" in caplog.text, 20)
+                other.world.tasks.add(TaskSpec(SOURCE, id="amva-new", status="succeeded", model_id="amv-new"))
+                return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-new"]
+
+
 def test_a_store_that_fails_loses_nothing(emulator: EmulatorServer, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is known before the store was read; what could not be stored is stored later."""
     store = Store()
@@ -434,7 +458,7 @@ def test_what_is_stored_stays_small(emulator: EmulatorServer, monkeypatch: pytes
     in_a_loop(steps)
     (stored,) = store.values.values()
     assert "amva-39:succeeded" in stored
-    assert len(stored) < 600
+    assert len(stored) < 800
 
 
 def test_two_triggerers_run_the_same_watcher_for_a_moment(emulator: EmulatorServer) -> None:
