@@ -293,6 +293,16 @@ def render_to_text(template: Any, context: Context) -> str:
     return rendered
 
 
+def asset_classes() -> tuple[Any, Any]:
+    """Return Airflow's classes of an asset and of an alias. Airflow 2.11 calls assets datasets."""
+    if _is_there("airflow.sdk"):
+        from airflow.sdk import Asset, AssetAlias
+
+        return Asset, AssetAlias
+    datasets = import_module("airflow.datasets")
+    return datasets.Dataset, datasets.DatasetAlias
+
+
 def mask_secret(secret: str | None) -> None:
     """Have Airflow replace ``secret`` with stars wherever it is logged."""
     if not secret:

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.sdk import Asset, BaseOperator, Context, dag, task
+from airflow.sdk import Asset, AssetAlias, BaseOperator, Context, dag, task
 
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.assets.finished import FinishedModelCompTask, finished_tasks
+from airflow_provider_qianfan.assets.qianfan import qianfan_model, qianfan_model_set, qianfan_service
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -80,6 +81,8 @@ def user_dag() -> None:
         return create(hook, source_model_id)
 
     task_id = compress("amv-1")
+    models, service = AssetAlias("compressed"), qianfan_service("svco-1", extra={"team": "chat"})
+    source: Asset = qianfan_model("amv-1")
     compressed = QianfanModelCompTaskSensor(
         task_id="wait_for_compression",
         source_model_id="{{ params.source_model_id }}",
@@ -96,6 +99,8 @@ def user_dag() -> None:
         poke_interval=30,
         timeout=timedelta(hours=12),
         soft_fail=False,
+        asset=models,
+        inlets=[source],
     )
     ready = QianfanModelSensor(
         task_id="wait_for_model",
@@ -105,6 +110,7 @@ def user_dag() -> None:
         settle=60,
         max_unhealthy=timedelta(hours=2),
         auth_grace=timedelta(minutes=10),
+        asset=qianfan_model_set("am-1"),
     )
     created = QianfanCreateModelCompTaskOperator(
         task_id="create",
@@ -124,6 +130,7 @@ def user_dag() -> None:
         timeout=timedelta(hours=12),
         max_unhealthy=timedelta(hours=2),
         auth_grace=600,
+        asset=models,
         qianfan_conn_id="qianfan_default",
     )
     cancelled = QianfanCancelModelCompTaskOperator(
@@ -159,6 +166,7 @@ def user_dag() -> None:
         settle=60,
         max_unhealthy=7200,
         auth_grace=600,
+        asset=service,
     )
 
     updated = QianfanModifyServiceOperator(
@@ -173,6 +181,7 @@ def user_dag() -> None:
         timeout=3600,
         max_unhealthy=7200,
         auth_grace=600,
+        asset=service,
         qianfan_conn_id="qianfan_default",
     )
     made = QianfanCreateServiceOperator(
@@ -193,6 +202,7 @@ def user_dag() -> None:
         timeout=timedelta(hours=1),
         max_unhealthy=7200,
         auth_grace=600,
+        asset=AssetAlias("services"),
         qianfan_conn_id="qianfan_default",
     )
 
@@ -341,6 +351,8 @@ def mistakes() -> None:
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", if_several="first")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", deferrable="yes")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", settle="2m")  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", asset="qianfan://model/amv-1")  # type: ignore[arg-type]
+    qianfan_model(1)  # type: ignore[arg-type]
     QianfanModelCompTaskSensor("amv-1", task_id="w")  # type: ignore[call-arg]
     create = QianfanCreateModelCompTaskOperator
     create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
