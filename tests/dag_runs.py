@@ -190,6 +190,8 @@ class DagRunner:
         """Run a DAG."""
         if AIRFLOW >= (3, 1):
             self._serialize(dag)
+        elif AIRFLOW_3 and any(task.outlets for task in dag.tasks):  # its assets have to be known
+            self._store_assets(dag)
         self._read_log()
         with _hasty(), nullcontext() if AIRFLOW_3 else _contained_timeouts():
             run = dag.test(run_conf=conf, **({"logical_date": None} if AIRFLOW_3 and not self.dated else {}))
@@ -216,6 +218,15 @@ class DagRunner:
         bag.dags[dag.dag_id] = dag
         dag.relative_fileloc = f"{dag.dag_id}.py"
         dagbag.sync_bag_to_db(bag, "dags-folder", None)
+
+    @staticmethod
+    def _store_assets(dag: Any) -> None:
+        """Store the DAG's assets, which Airflow 3.0's ``dag.test()`` wants to know, but does not store."""
+        serialized = import_module("airflow.serialization.serialized_objects")
+        dag.relative_fileloc = f"{dag.dag_id}.py"
+        read = serialized.LazyDeserializedDAG(data=serialized.SerializedDAG.to_dict(dag))
+        _store_bundles()
+        import_module("airflow.models.dag").DAG.bulk_write_to_db("dags-folder", None, [read])
 
     @staticmethod
     def _xcoms(run: Any, ti: Any) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Event:
 
     extra: Any
     timestamp: datetime
-    asset: Asset = WATCHED
+    asset: Asset = field(default_factory=lambda: WATCHED)  # not to be hashed on Airflow 3.0
     source_dag_id: str | None = None
     source_run_id: str | None = None
 
@@ -75,6 +75,16 @@ class Query:
         return iter(self._events)
 
 
+class ByAsset:
+    """Values by asset, as Airflow's accessors have them."""
+
+    def __init__(self, **values: Any) -> None:
+        self._values = values
+
+    def __getitem__(self, asset: Asset) -> Any:
+        return self._values[asset.name]
+
+
 @dataclass
 class Airflow:
     """
@@ -93,7 +103,6 @@ class Airflow:
 
     def take(self, *started: Event, run: str = "run", succeeds: bool = True, **task: Any) -> list[str]:
         """Run a task that takes, in a run that these events started, and return the models that it gets."""
-        events = {WATCHED: self.log, TAKEN: self.notes}
         outlet = SimpleNamespace(extra={})
         context = {
             "task": SimpleNamespace(
@@ -106,16 +115,17 @@ class Airflow:
                 }
             ),
             "dag_run": SimpleNamespace(dag_id=DAG, run_id=run),
-            "triggering_asset_events": {WATCHED: list(started)},
-            "inlet_events": {
-                asset: Query(of_asset) if self.queries else of_asset for asset, of_asset in events.items()
-            },
-            "outlet_events": {TAKEN: outlet},
+            "triggering_asset_events": {WATCHED.name: list(started)},
+            "inlet_events": ByAsset(finished=self._read(self.log), taken=self._read(self.notes)),
+            "outlet_events": ByAsset(taken=outlet),
         }
         found = finished_tasks(context, taken=TAKEN)
         if succeeds:  # only then does Airflow store the event
             self.notes.append(Event(outlet.extra, datetime.now(UTC), TAKEN, DAG, run))
         return [str(task["model_id"]).removeprefix("amv-") for task in found]
+
+    def _read(self, events: list[Event]) -> Any:
+        return Query(events) if self.queries else sorted(events, key=lambda event: event.timestamp)
 
 
 @pytest.fixture(params=[True, False], ids=["since 3.2", "before 3.2"])
@@ -125,12 +135,12 @@ def airflow(request: pytest.FixtureRequest) -> Airflow:
 
 def ids(*events: Any) -> list[str]:
     """Return the models in the events that started a run."""
-    found = finished_tasks({"triggering_asset_events": {WATCHED: list(events)}})
+    found = finished_tasks({"triggering_asset_events": {WATCHED.name: list(events)}})
     return [str(task["model_id"]).removeprefix("amv-") for task in found]
 
 
 def test_a_task_is_handed_on_as_it_was_reported() -> None:
-    assert finished_tasks({"triggering_asset_events": {WATCHED: [report("a")]}}) == [row("a")]
+    assert finished_tasks({"triggering_asset_events": {WATCHED.name: [report("a")]}}) == [row("a")]
 
 
 def test_the_oldest_finish_comes_first_and_unknown_ones_last() -> None:
