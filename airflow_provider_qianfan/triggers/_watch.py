@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigurationError, QianfanError
-from airflow_provider_qianfan.api.text import clean, count_of, duration
+from airflow_provider_qianfan.api.text import clean, count_of, duration, sentence
 from airflow_provider_qianfan.gate.finished import (
     Interest,
     Ledger,
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.api.model_compression import ModelCompTask
 
 log = logging.getLogger(__name__)
+
+FIRST_PATIENCE = 60.0
+"""Seconds. A triggerer that has just started may take long for its first answer about the store."""
 
 STORE_PATIENCE = 5.0
 """Seconds. A triggerer that stops no longer hears answers about its store, and waits for what runs."""
@@ -124,7 +127,7 @@ class Watch:
 
     async def _next_batch(self) -> Batch | None:
         if self._ledger is None:
-            self._ledger = self._stored = await self._read()
+            self._ledger = self._stored = await self._read(FIRST_PATIENCE)
         tasks = await self._list()
         now = time.time()
         account = self._account
@@ -218,10 +221,10 @@ class Watch:
 
     # -- the store ---------------------------------------------------------------------------------------
 
-    async def _read(self) -> Ledger | None:
+    async def _read(self, patience: float) -> Ledger | None:
         if self._store is None:
             return None
-        async with asyncio.timeout(STORE_PATIENCE):
+        async with asyncio.timeout(patience):
             return Ledger.from_json(await self._store.aget(self._store_key))
 
     @property
@@ -239,7 +242,7 @@ class Watch:
             if self._ledger is None or not self._has_to_write:
                 return
             try:
-                other = await self._read()
+                other = await self._read(STORE_PATIENCE)
                 if other is not None and other != self._stored:  # another triggerer runs the watcher, too
                     self._ledger = self._ledger.merged(other)
                 ledger = self._ledger
@@ -299,7 +302,7 @@ class Watch:
             log.error(
                 "%s: %s%s The watcher goes on, and reports later what finishes meanwhile.",
                 self,
-                error,
+                sentence(str(error) or type(error).__name__),
                 lasting,
                 exc_info=None if expected else error,
             )

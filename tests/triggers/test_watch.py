@@ -668,7 +668,7 @@ def test_a_row_of_a_newer_version_is_understood() -> None:
     [
         ({"statuses": ()}, r"statuses has \(\)\. Pass one or more of"),
         ({"statuses": ["running"]}, "statuses has 'running'. Pass one or more of"),
-        ({"statuses": "succeeeded"}, "statuses has 'succeeeded'. Pass one or more of"),
+        ({"statuses": "success"}, "statuses has 'success'. Pass one or more of"),
         ({"source_model_id": "am-1"}, "is the id of a model set"),
         ({"source_model_id": "{{ var.value.source }}"}, "is a template. Nothing renders it: pass a value."),
         ({"name": " "}, "holds no value"),
