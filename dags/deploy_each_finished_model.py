@@ -3,7 +3,8 @@
 
 The end of a compression starts the DAG `route_finished_models`. It starts `deploy_each_finished_model` once
 for each produced model. The model version is the run's partition key, which the UI shows. The run gets all
-that the watcher reported of the compression.
+that the watcher reported of the compression. If a newer model has been reported meanwhile, the run deploys
+nothing: in whatever order the runs come, the service ends with the newest model.
 
 Needs Airflow 3.3, and a connection `qianfan_default` of type *Baidu AI Cloud Qianfan* whose key may update
 services.
@@ -23,8 +24,13 @@ from airflow_provider_qianfan.operators.service import QianfanModifyServiceOpera
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger
 
+SOURCE_MODEL = "amv-demogood0001"  # what is compressed, for one service
+
 FINISHED = Asset(
-    "each_finished_model", watchers=[AssetWatcher(name="qianfan", trigger=QianfanModelCompTaskEventTrigger())]
+    "each_finished_model",
+    watchers=[
+        AssetWatcher(name="qianfan", trigger=QianfanModelCompTaskEventTrigger(source_model_id=SOURCE_MODEL))
+    ],
 )
 TAKEN = Asset("each_finished_model_taken")
 MODEL = Asset("finished_model")
@@ -35,6 +41,11 @@ COMMON: dict[str, Any] = {
     "tags": ["qianfan", "model compression", "event"],
     "default_args": {"retries": 2, "retry_delay": timedelta(minutes=1)},
 }
+
+
+def finished_at(finished: dict[str, Any]) -> str:
+    """Return when a compression ended; ISO 8601 in UTC sorts by time."""
+    return finished["finish_time"] or finished["create_time"] or ""
 
 
 @dag(schedule=[FINISHED], **COMMON)
@@ -69,12 +80,17 @@ def route_finished_models() -> None:
     **COMMON,
 )
 def deploy_each_finished_model() -> None:
-    @task(multiple_outputs=True)
+    @task(multiple_outputs=True, inlets=[MODEL])
     def compression(**context: Any) -> dict[str, Any]:
-        """Return what the watcher reported."""
-        for events in context["triggering_asset_events"].values():
-            return dict(events[-1].extra)
-        raise AirflowSkipException("No finished compression started this run.")
+        """Return what the watcher reported, unless it has reported a newer model since."""
+        started = [event.extra for events in context["triggering_asset_events"].values() for event in events]
+        if not started:
+            raise AirflowSkipException("No finished compression started this run.")
+        reported = [event.extra for event in context["inlet_events"][MODEL].ascending(False).limit(100)]
+        newest = max((*reported, started[-1]), key=finished_at)
+        if finished_at(newest) > finished_at(started[-1]):
+            raise AirflowSkipException(f"{newest['model_id']} is newer. It has a run of its own.")
+        return dict(started[-1])
 
     finished: Any = compression()
     ready = QianfanModelSensor(

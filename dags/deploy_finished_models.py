@@ -49,7 +49,12 @@ def deploy_finished_models() -> None:
     def model(finished: FinishedModelCompTask) -> None:
         @task(map_index_template="{{ ti.task.op_args[0].model_id }}", max_active_tis_per_dag=2)
         def deploy(finished: FinishedModelCompTask) -> str | None:
-            """Stands for your deployment; it gets what the watcher reported of the compression."""
+            """
+            Stands for your deployment; it gets what the watcher reported of the compression.
+
+            The deployments of a run are not in order. So each model needs a place of its own, such as a
+            service for each source model.
+            """
             log.info("Deploying %s, compressed from %s", finished["model_id"], finished["source_model_id"])
             return finished["model_id"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,8 @@ def report(warm_airflow: None) -> Report:
                 "status": "succeeded",
                 "model_id": model,
                 "source_model_id": "amv-source",
+                "create_time": None,
+                "finish_time": datetime.now(UTC).isoformat(),
             }
             for model in models
         ]

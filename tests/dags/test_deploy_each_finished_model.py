@@ -53,38 +53,49 @@ def test_each_model_is_a_partition_once(dag_runner: DagRunner, dag: Any, router:
     assert emitted == [(model, model) for model in ("amv-1", "amv-2", "amv-3")]
 
 
-def test_the_service_is_updated_to_the_model_of_the_run(
+@pytest.fixture
+def started_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has the next run started by the event of a model, as the scheduler does."""
+    from airflow.models import dagrun
+
+    create = dagrun.get_or_create_dagrun
+
+    def start(model_id: str) -> None:
+        (event,) = (event for event in events("finished_model") if event.partition_key == model_id)
+
+        def create_partitioned(**arguments: Any) -> Any:
+            run = create(**arguments)
+            run.partition_key = event.partition_key
+            run.consumed_asset_events.append(arguments["session"].merge(event))
+            arguments["session"].commit()
+            return run
+
+        monkeypatch.setattr(dagrun, "get_or_create_dagrun", create_partitioned)
+
+    return start
+
+
+def test_the_service_ends_with_the_newest_model(
     emulator: EmulatorServer,
     dag_runner: DagRunner,
     dag: Any,
     router: Any,
     report: Report,
-    monkeypatch: pytest.MonkeyPatch,
+    started_by: Callable[[str], None],
 ) -> None:
-    from airflow.models import dagrun
-
-    create = dagrun.get_or_create_dagrun
-
-    def create_partitioned(**arguments: Any) -> Any:
-        run = create(**arguments)
-        run.partition_key = started_by.partition_key
-        run.consumed_asset_events.append(arguments["session"].merge(started_by))
-        arguments["session"].commit()
-        return run
-
+    """In whatever order the runs come: here, the run of the older model is the last one."""
     emulator.world.behaviour.update_seconds = 1
-    for model_id in ("amv-old", "amv-4"):
+    for model_id in ("amv-old", "amv-4", "amv-5"):
         emulator.world.models.add(ModelSpec(id=model_id, model_set_id="am-1"))
     emulator.world.services.add(ServiceSpec("amv-old", id="svco-1", model_set_id="am-1"))
     dag_runner.run_dag(dag)
     dag_runner.run_dag(router)
     report("each_finished_model", "amv-4", "amv-5")
     dag_runner.run_dag(router)
-    (started_by,) = (event for event in events("finished_model") if event.partition_key == "amv-4")
-    monkeypatch.setattr(dagrun, "get_or_create_dagrun", create_partitioned)
 
-    outcome = dag_runner.run_dag(dag, conf={"service_id": "svco-1"})
-
-    assert outcome["compression"].xcoms["source_model_id"] == "amv-source"
-    assert outcome["deploy"].state == "success"
-    assert ask(emulator.world, "DescribeService", serviceId="svco-1")["modelId"] == "amv-4"
+    for model_id, state in (("amv-5", "success"), ("amv-4", "skipped")):
+        started_by(model_id)
+        outcome = dag_runner.run_dag(dag, conf={"service_id": "svco-1"})
+        assert outcome["compression"].state == state
+        assert outcome["deploy"].state == state
+        assert ask(emulator.world, "DescribeService", serviceId="svco-1")["modelId"] == "amv-5"
