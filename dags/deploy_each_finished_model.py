@@ -43,11 +43,6 @@ COMMON: dict[str, Any] = {
 }
 
 
-def finished_at(finished: dict[str, Any]) -> str:
-    """Return when a compression ended; ISO 8601 in UTC sorts by time."""
-    return finished["finish_time"] or finished["create_time"] or ""
-
-
 @dag(schedule=[FINISHED], **COMMON)
 def route_finished_models() -> None:
     # One at a time, and noted in TAKEN: so no two runs get the same model.
@@ -84,13 +79,17 @@ def deploy_each_finished_model() -> None:
     def compression(**context: Any) -> dict[str, Any]:
         """Return what the watcher reported, unless it has reported a newer model since."""
         started = [event.extra for events in context["triggering_asset_events"].values() for event in events]
+        started = [
+            extra for extra in started if "event_id" in (extra or {})
+        ]  # not one that you made in the UI
         if not started:
             raise AirflowSkipException("No finished compression started this run.")
-        reported = [event.extra for event in context["inlet_events"][MODEL].ascending(False).limit(100)]
-        newest = max((*reported, started[-1]), key=finished_at)
-        if finished_at(newest) > finished_at(started[-1]):
-            raise AirflowSkipException(f"{newest['model_id']} is newer. It has a run of its own.")
-        return dict(started[-1])
+        finished = started[-1]
+        for event in context["inlet_events"][MODEL].ascending(False).limit(100):
+            other = event.extra or {}
+            if (other.get("finish_time") or "") > (finished["finish_time"] or "9999"):
+                raise AirflowSkipException(f"{other['model_id']} is newer. It has a run of its own.")
+        return dict(finished)
 
     finished: Any = compression()
     ready = QianfanModelSensor(

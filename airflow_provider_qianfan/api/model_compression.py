@@ -102,10 +102,12 @@ class Reading:
     :param tasks: each task once.
     :param pages: how many pages the list took. Several pages are no snapshot: a row may have moved from a
         page that was still to come to a page that had been read.
+    :param unreadable: why a row could not be read; None if all could.
     """
 
     tasks: tuple[ModelCompTask, ...]
     pages: int
+    unreadable: QianfanProtocolError | None = None
 
 
 def _text(row: Mapping[str, Any], key: str) -> str | None:
@@ -129,13 +131,19 @@ def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[
 
 
 def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | None]:
-    """Read the whole list; None if it has more pages than allowed."""
-    scan, tasks = scan_tasks(exchange), dict[str, ModelCompTask]()
+    """Read the whole list; None if it has more pages than allowed. Rows that cannot be read are left out."""
+    scan, tasks, unreadable = scan_tasks(exchange), dict[str, ModelCompTask](), None
     while not scan.finished:
         if scan.pages >= most_pages:
             return None
-        yield from _read_page(scan, tasks)
-    return Reading(tuple(tasks.values()), scan.pages)
+        for row in (yield from scan.next_page(tasks)):
+            try:
+                task = ModelCompTask.parse(row)
+            except QianfanProtocolError as error:
+                unreadable = error
+            else:
+                tasks[task.id] = task
+    return Reading(tuple(tasks.values()), scan.pages, unreadable)
 
 
 def _read_page(scan: Scan, tasks: dict[str, ModelCompTask]) -> Steps[None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from airflow_provider_qianfan._compat import RECEIPTS
 from airflow_provider_qianfan.api.times import parse_time
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ AT_ONCE = timedelta(seconds=10)
 """Events so close together count as one, where a DAG begins: they may reach the log in any order."""
 REMEMBERED = 1000
 """How many of the newest takings are read, to find out what was taken."""
+MOST = 1000
+"""How many tasks a run takes. Unless configured, Airflow maps 1,024 at most (``[core] max_map_length``)."""
 
 
 class FinishedModelCompTask(TypedDict):
@@ -62,10 +65,11 @@ def finished_tasks(context: Mapping[str, Any], *, taken: Asset | None = None) ->
     behind events, or start two runs for one. The whole event log of the watched assets counts then, not only
     the events that started this run. What is returned is noted in an event of ``taken``, which Airflow stores
     together with the success of the task. So a task that fails has taken nothing, and a task that you clear
-    gets its own ones again.
+    gets its own ones again. A run takes at most 1,000; the next run takes the rest.
 
-    The first run begins with the newest event that started it. What is more than ten seconds older is
-    history, and left alone. A first run that you trigger yourself begins with what is reported from then on.
+    The first run begins with the events that started it; before Airflow 3.3, with the newest one, because
+    Airflow hands it the whole history there. What is more than ten seconds older is left alone. A first run
+    that you trigger yourself begins with what is reported from then on.
 
     :param context: the context of the running Airflow task.
     :param taken: an asset for the notes, of this task alone. It has to be among the task's inlets and its
@@ -81,27 +85,36 @@ def finished_tasks(context: Mapping[str, Any], *, taken: Asset | None = None) ->
     notes = [_Note.of(event) for event in _log_of(context, taken, newest=REMEMBERED)]
     own = [note for note in notes if note and note.run == (run.dag_id, run.run_id)]
     others = [note for note in notes if note and note.run != (run.dag_id, run.run_id)]
-    newest = max((event.timestamp - AT_ONCE for event in started), default=now)
-    begun = max((note.begun for note in others), default=newest)
-    since = max([begun, *(note.read - LATE for note in others)])
+    times = [event.timestamp - AT_ONCE for event in started] or [now]
+    # Before Airflow 3.3, the events of the first run are the asset's whole history.
+    begun = max((note.begun for note in others), default=min(times) if RECEIPTS.is_there() else max(times))
+    limit = min(begun, max(times))
+    last = max(others, key=lambda note: note.noted, default=None)
+    since = begun if last is None else max(begun, last.read - LATE)
     since = min([since, *(note.since for note in own)])  # own ones: the task was cleared
-    new = [event for event in started if event.timestamp >= min(begun, newest)]
+    new = [event for event in started if event.timestamp >= limit]
     if len(new) < len(started):
         log.warning(
             "%d events that started this run are from before %s, where this DAG began. They are left alone",
             len(started) - len(new),
-            min(begun, newest),
+            limit,
         )
     logged = [event for asset in watched for event in _log_of(context, asset, since=since)]
     gone = {event_id for note in others for event_id in note.event_ids}
     tasks = [task for task in _tasks([*new, *logged]) if task["event_id"] not in gone]
+    left = {task["event_id"] for task in tasks[MOST:]}
+    read = now
+    if left:
+        log.warning("%d more tasks are left for the next run: one run takes %d", len(left), MOST)
+        events = [event for event in (*new, *logged) if left & {each["event_id"] for each in _tasks([event])}]
+        read = min(event.timestamp for event in events)
     context["outlet_events"][taken].extra = {
-        "event_ids": [task["event_id"] for task in tasks],
+        "event_ids": [task["event_id"] for task in tasks[:MOST]],
         "begun": begun.isoformat(),
         "since": since.isoformat(),
-        "read": now.isoformat(),
+        "read": read.isoformat(),
     }
-    return tasks
+    return tasks[:MOST]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +126,8 @@ class _Note:
     :param event_ids: what it took.
     :param begun: what was reported before the first taking is left alone.
     :param since: it read what was reported since then.
-    :param read: when it read this.
+    :param read: up to when it took everything.
+    :param noted: when this was noted.
     """
 
     run: tuple[str | None, str | None]
@@ -121,17 +135,23 @@ class _Note:
     begun: datetime
     since: datetime
     read: datetime
+    noted: datetime
 
     @classmethod
     def of(cls, event: Any) -> _Note | None:
         """Read a note; None if the event is none: somebody else updates this asset, too."""
         extra = event.extra or {}
-        times = [parse_time(extra.get(name)) for name in ("begun", "since", "read")]
+        times = [
+            time for name in ("begun", "since", "read") if (time := parse_time(extra.get(name))) is not None
+        ]
         ids = extra.get("event_ids")
-        if None in times or not isinstance(ids, list):
+        if len(times) < 3 or not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
             log.warning("Ignored the event of %s of %r: it does not say what was taken", *_named(event))
             return None
-        return cls((event.source_dag_id, event.source_run_id), ids, *times)  # type: ignore[arg-type]
+        begun, since, read = times
+        # The clock of the worker that wrote it may have been wrong.
+        read, noted = min(read, event.timestamp), event.timestamp
+        return cls((event.source_dag_id, event.source_run_id), ids, begun, since, read, noted)
 
 
 def _watched(task: Any, taken: Asset) -> list[Asset]:

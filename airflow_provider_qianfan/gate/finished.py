@@ -8,13 +8,20 @@ What was reported decides, not the time alone: clocks and orders may be wrong, a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeGuard
 
-from airflow_provider_qianfan.api.model_compression import FINISHED, SUCCEEDED, ModelCompTask
+from airflow_provider_qianfan.api.model_compression import (
+    CREATING,
+    FINISHED,
+    RUNNING,
+    STOPPING,
+    SUCCEEDED,
+    ModelCompTask,
+)
 from airflow_provider_qianfan.gate.memory import is_number
 from airflow_provider_qianfan.gate.outcome import usable_model_id
 
@@ -34,10 +41,14 @@ MOST_BYTES = 100_000
 _LONGEST_CONFIG = 4_000
 """Characters of JSON. A longer ``config`` is left out of the event."""
 
-_LARGEST = 48_000
-"""
-Bytes of ids that a ledger holds. Airflow warns of values in its state store from 65,535 bytes up.
-"""
+_MOST_REPORTED = 36_000
+_MOST_UNFINISHED = 24_000
+"""Bytes of ids that a ledger holds. Airflow warns of values in its state store from 65,535 bytes up."""
+
+_CLOCKS_DIFFER = 1800.0
+"""Seconds. If our clock and the platform's differ more, the platform refuses our requests."""
+
+_BEFORE_THE_END = (CREATING, RUNNING, STOPPING)
 
 _TIMES_AHEAD = SKEW
 """Seconds. A time that is further ahead of our clock is a mistake, and counts as unknown."""
@@ -73,6 +84,8 @@ class Ledger:
     """
     What a watcher knows, and keeps between its runs. Its size is bounded.
 
+    Ledgers that differ only in their times are equal: it is enough to store such a change now and then.
+
     :param horizon: seconds since the epoch. A task that is not known, and ended before this, is history.
     :param unfinished: ids of tasks that were seen before they finished.
     :param reported: event ids that need no report: they were reported, or were there when the watch began.
@@ -82,7 +95,7 @@ class Ledger:
     :param looked_at: when it was last read, in seconds since the epoch. It may be some minutes late.
     """
 
-    horizon: float
+    horizon: float = field(compare=False)
     unfinished: frozenset[str] = frozenset()
     reported: frozenset[str] = frozenset()
     undated: bool = True
@@ -167,13 +180,12 @@ def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now:
     :param now: seconds since the epoch.
     """
     horizon, known = since - SKEW, set()
-    for task in tasks:
-        ended = _ended(task, now)
+    for task, ended in zip(tasks, _ends(tasks, now), strict=True):
         # Nothing needs to remember an older task: it is beyond the horizon.
         recent = ended == _UNKNOWN or horizon <= ended < since
         if recent and task.status in interest.statuses and interest.covers(task):
             known.add(event_id_of(task))
-    return _bounded(Ledger(horizon, reported=frozenset(known)), tasks, now)
+    return _with_fewer_reported(Ledger(horizon, reported=frozenset(known)), tasks, now)
 
 
 def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledger, now: float) -> Ledger:
@@ -183,7 +195,7 @@ def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledg
     What has finished there since the last look is news. What finished before that is not.
     """
     strange = [task for task in tasks if task.id not in before.unfinished]
-    begun = begin(strange, interest, before.looked_at, now)
+    begun = begin(strange, interest, before.looked_at - _CLOCKS_DIFFER, now)
     return replace(begun, unfinished=before.unfinished, reported=begun.reported | before.reported)
 
 
@@ -196,30 +208,44 @@ def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger
     news: list[ModelCompTask] = []
     unnamed: list[ModelCompTask] = []
     unfinished = set(ledger.unfinished)
-    for task in filter(interest.covers, tasks):
-        if task.status not in FINISHED:
+    oldest_news = _UNKNOWN
+    for task, ended in zip(tasks, _ends(tasks, now), strict=True):
+        if not interest.covers(task):
+            continue
+        if task.status in _BEFORE_THE_END:
             unfinished.add(task.id)
-        elif not _is_news(task, interest, ledger, now):
+            continue
+        dated = ended != _UNKNOWN
+        if task.id not in ledger.unfinished and not (ended >= ledger.horizon if dated else ledger.undated):
+            continue
+        if task.status not in FINISHED:
+            # A status that is not documented may come before the end. But a row without a time may be old.
+            if dated:
+                unfinished.add(task.id)
+        elif task.status not in interest.statuses or event_id_of(task) in ledger.reported:
             unfinished.discard(task.id)
         else:
             # Until Airflow has stored the event, nothing may forget that this is news.
             unfinished.add(task.id)
+            oldest_news = min(oldest_news, ended)
             usable = task.status != SUCCEEDED or usable_model_id(task)
             (news if usable else unnamed).append(task)
-    news.sort(key=lambda task: (_ended(task, now), task.id))
-    newest = _newest_time(tasks, now)
-    horizon = ledger.horizon if newest is None else max(ledger.horizon, newest - SKEW)
-    known = replace(ledger, unfinished=frozenset(unfinished), horizon=horizon, looked_at=now)
-    return News(_bounded(known, tasks, now), tuple(news), tuple(unnamed))
+    known = replace(ledger, unfinished=frozenset(unfinished), looked_at=now)
+    known = _with_later_horizon(known, tasks, oldest_news, now)
+    known = _with_fewer_reported(known, tasks, now)
+    return News(known, in_order(news, now), tuple(unnamed))
 
 
-def _is_news(task: ModelCompTask, interest: Interest, ledger: Ledger, now: float) -> bool:
-    if task.status not in interest.statuses or event_id_of(task) in ledger.reported:
-        return False
-    if task.id in ledger.unfinished:
-        return True
-    ended = _ended(task, now)
-    return ledger.undated if ended == _UNKNOWN else ended >= ledger.horizon
+def named_by(detail: ModelCompTask, task: ModelCompTask) -> ModelCompTask | None:
+    """Return a task that names no model as its detail describes it; None if that names none either."""
+    whole = replace(detail, source_model_id=detail.source_model_id or task.source_model_id)
+    same = (whole.status, whole.source_model_id) == (task.status, task.source_model_id)
+    return whole if same and usable_model_id(whole) else None
+
+
+def in_order(tasks: Iterable[ModelCompTask], now: float) -> tuple[ModelCompTask, ...]:
+    """Sort tasks: the oldest end first, those without a time last."""
+    return tuple(sorted(tasks, key=lambda task: (_end(_times(task), now), task.id)))
 
 
 def first_batch(tasks: Sequence[ModelCompTask]) -> list[dict[str, Any]]:
@@ -259,48 +285,87 @@ def _iso(time: datetime | None) -> str | None:
 
 _UNKNOWN = float("inf")
 
+_Times = tuple[float | None, float | None]
 
-def _ended(task: ModelCompTask, now: float) -> float:
-    """Return when the task ended, as far as it says: at the earliest when it was created."""
-    for time in (task.finish_time, task.create_time):
-        if time is not None and time.timestamp() <= now + _TIMES_AHEAD:
-            return time.timestamp()
+
+def _times(task: ModelCompTask) -> _Times:
+    """Return when a task finished and when it was created, in seconds since the epoch."""
+    finish, create = task.finish_time, task.create_time
+    return (None if finish is None else finish.timestamp(), None if create is None else create.timestamp())
+
+
+_last_read: tuple[Sequence[ModelCompTask], list[_Times]] = ((), [])
+"""The times of the list that was read last: many watchers look at the same one."""
+
+
+def _times_of(tasks: Sequence[ModelCompTask]) -> list[_Times]:
+    global _last_read  # noqa: PLW0603
+    if _last_read[0] is not tasks:
+        _last_read = (tasks, [_times(task) for task in tasks])
+    return _last_read[1]
+
+
+def _end(times: _Times, now: float) -> float:
+    """Return when a task ended, as far as it says: at the earliest when it was created."""
+    for time in times:
+        if time is not None and time <= now + _TIMES_AHEAD:
+            return time
     return _UNKNOWN
 
 
-def _newest_time(tasks: Sequence[ModelCompTask], now: float) -> float | None:
-    """Return the newest time that the platform told; None if it told none."""
-    times = (
-        time.timestamp()
-        for task in tasks
-        for time in (task.create_time, task.finish_time)
-        if time is not None
-    )
-    return max((time for time in times if time <= now + _TIMES_AHEAD), default=None)
+def _ends(tasks: Sequence[ModelCompTask], now: float) -> list[float]:
+    return [_end(times, now) for times in _times_of(tasks)]
 
 
-def _bounded(ledger: Ledger, tasks: Sequence[ModelCompTask], now: float) -> Ledger:
+def _with_later_horizon(
+    ledger: Ledger, tasks: Sequence[ModelCompTask], oldest_news: float, now: float
+) -> Ledger:
     """
-    Forget what is too much.
+    Move the horizon up, behind the newest time that the platform told, but not beyond what is still to come.
 
-    First the tasks go that the platform no longer lists. Then the oldest go, and the horizon moves up to
-    them, so that they do not become news again. If there are too many without a time, all of those go.
+    If there are too many unfinished tasks, those are forgotten that are news by their times as well.
     """
-    if _size(ledger.unfinished) > _LARGEST / 4:
-        by_age = sorted(tasks, key=lambda task: (_ended(task, now), task.id), reverse=True)
-        open_ids = [task.id for task in by_age if task.id in ledger.unfinished]
-        ledger = replace(ledger, unfinished=frozenset(_as_many(open_ids, _LARGEST / 4)))
-    if _size(ledger.reported) <= _LARGEST:
+    ends = dict(zip((task.id for task in tasks), _ends(tasks, now), strict=True))
+    kept = ledger.unfinished
+    if _size(kept) > _MOST_UNFINISHED:
+
+        def importance(task_id: str) -> tuple[bool, float]:
+            if task_id not in ends:  # deleted, or lost by a page
+                return True, 0.0
+            unknown = ends[task_id] == _UNKNOWN
+            return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id]
+
+        kept = frozenset(_as_many(sorted(kept, key=importance), _MOST_UNFINISHED))
+    newest = max((time for times in _times_of(tasks) for time in times if _is_past(time, now)), default=None)
+    if newest is None:
+        return replace(ledger, unfinished=kept)
+    forgotten = (ends.get(task_id, _UNKNOWN) for task_id in ledger.unfinished - kept)
+    horizon = min(newest - SKEW, oldest_news, *forgotten)
+    return replace(ledger, unfinished=kept, horizon=max(ledger.horizon, horizon))
+
+
+def _is_past(time: float | None, now: float) -> TypeGuard[float]:
+    return time is not None and time <= now + _TIMES_AHEAD
+
+
+def _with_fewer_reported(ledger: Ledger, tasks: Sequence[ModelCompTask], now: float) -> Ledger:
+    """
+    Forget reported tasks, as many as are too many.
+
+    First those go that the platform no longer lists. Then the oldest go, and the horizon moves up to them, so
+    that they do not become news again. If there are too many without a time, all of those go.
+    """
+    if _size(ledger.reported) <= _MOST_REPORTED or not tasks:  # an empty list may be a mistake
         return ledger
-    ended = {event_id_of(task): _ended(task, now) for task in tasks}
-    kept = sorted(ledger.reported & ended.keys(), key=lambda event_id: (ended[event_id], event_id))
-    kept = _as_many(kept[::-1], _LARGEST)
-    lost = [ended[event_id] for event_id in ledger.reported & ended.keys() - set(kept)]
+    ends = dict(zip(map(event_id_of, tasks), _ends(tasks, now), strict=True))
+    by_age = sorted(ledger.reported, key=lambda event_id: (ends.get(event_id, 0.0), event_id), reverse=True)
+    kept = frozenset(_as_many(by_age, _MOST_REPORTED))
+    lost = [ends[event_id] for event_id in ledger.reported - kept if event_id in ends]
     if _UNKNOWN in lost:
-        kept = [event_id for event_id in ledger.reported & ended.keys() if ended[event_id] != _UNKNOWN]
-        return _bounded(replace(ledger, reported=frozenset(kept), undated=False), tasks, now)
+        dated = frozenset(each for each in ledger.reported if ends.get(each) != _UNKNOWN)
+        return _with_fewer_reported(replace(ledger, reported=dated, undated=False), tasks, now)
     horizon = max([ledger.horizon, *(time + 0.001 for time in lost)])
-    return replace(ledger, reported=frozenset(kept), horizon=horizon)
+    return replace(ledger, reported=kept, horizon=horizon)
 
 
 def _size(ids: frozenset[str]) -> int:

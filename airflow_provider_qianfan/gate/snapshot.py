@@ -98,8 +98,6 @@ class Costs:
         if now - self.counted_at > MEASURED_FOR:
             self.whole, self.whole_at_least, self.counted_at = None, 1, now
             self.listed.clear()
-        if any(query.is_for_all for query in queries):
-            return math.inf
         if self.whole_at_least == math.inf:
             return 0
         if not self.filtered and any(query.source_model_id for query in queries):
@@ -166,6 +164,9 @@ class Snapshot:
         self._by_source[source_model_id] = own
         self._tasks.update((task.id, task) for task in own)
 
+    def __contains__(self, query: Query) -> bool:
+        return query in self._told
+
     def tell(self, query: Query, answer: Found | QianfanError) -> None:
         """Add what was found for a given id, or why a query could not be read."""
         self._told[query] = answer
@@ -196,8 +197,8 @@ def take_snapshot(
     error = yield from _read_lists(exchange, queries, costs, now, snapshot)
     if error is not None:
         return _end(snapshot, queries, error)
-    # Source models first: their tasks may include a given one.
-    for query in sorted(queries, key=lambda query: query.given_id is not None):
+    # Source models first: their tasks may include a given one. What watchers ask for comes last.
+    for query in sorted(queries, key=lambda query: (query.detail, query.given_id is not None)):
         if snapshot.answer(query) is not None:
             if query.given_id is not None and not query.kind and not query.detail and not snapshot.whole:
                 costs.covered.add(query.given_id)
@@ -208,7 +209,7 @@ def take_snapshot(
         except ValueError as error:  # an id that cannot be sent; another version may have let it in
             snapshot.tell(query, QianfanError(clean(error)))
         except QianfanError as error:
-            failures += is_transient(error)
+            failures += is_transient(error) and not query.detail
             if failures >= MOST_FAILURES or (_concerns_all(error) and not _is_blip(error)):
                 return _end(snapshot, queries, error)
             snapshot.tell(query, error)
@@ -219,17 +220,23 @@ def _read_lists(
     exchange: Exchange, queries: Collection[Query], costs: Costs, now: float, snapshot: Snapshot
 ) -> Steps[QianfanError | None]:
     """Read the lists that are worth it. Return an error that concerns everything, if there was one."""
-    readings = [_read_listing(exchange, kind, queries, costs, snapshot) for kind in KINDS.values()]
-    most_pages = costs.worthwhile([query for query in queries if not query.kind and not query.detail], now)
-    if most_pages:
-        readings.append(_read_whole(exchange, most_pages, costs, now, snapshot))
-    for reading in readings:
-        error = yield from reading
+    waits = [query for query in queries if not (query.kind or query.detail or query.is_for_all)]
+    for_watchers, most_pages = Query() in queries, costs.worthwhile(waits, now)
+    for kind in KINDS.values():
+        error = yield from _read_listing(exchange, kind, queries, costs, snapshot)
         if error is not None and _concerns_all(error):
             return error
-        if error is not None and Query() in queries:
+    if not most_pages and not for_watchers:
+        return None
+    error = yield from _read_whole(exchange, math.inf if for_watchers else most_pages, costs, now, snapshot)
+    if error is None:
+        return None
+    if for_watchers:
+        if Query() not in snapshot:
             snapshot.tell(Query(), error)
-    return None
+        # The waits may need only some of the pages.
+        return error if _concerns_all(error) and (most_pages or not _is_blip(error)) else None
+    return error if _concerns_all(error) else None
 
 
 def _read_listing(
@@ -293,6 +300,11 @@ def _read_whole(
     if reading is None:
         costs.whole_is_longer(most_pages)
         return None
+    if reading.unreadable is not None:
+        # A watcher reports what can be read. The waits may not need that row: each asks for its own.
+        snapshot.tell(Query(), Found(_in_order(reading.tasks)))
+        costs.whole_is_longer(math.inf)
+        return reading.unreadable
     snapshot.add(reading.tasks)
     costs.covered.clear()
     costs.whole = reading.pages

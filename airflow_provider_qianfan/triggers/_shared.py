@@ -171,6 +171,11 @@ class Account:
     def now(self) -> float:
         return self._loop.time()
 
+    @property
+    def clock_ahead(self) -> float:
+        """Seconds by which the platform's clock is ahead of ours, as far as the platform has said so."""
+        return self._exchange.server_ahead.total_seconds()
+
     async def leave(self, subscription: Subscription) -> None:
         """Unsubscribe a wait."""
         self._waits.pop(subscription, None)

@@ -26,10 +26,11 @@ from airflow_provider_qianfan.gate.finished import (
     event_id_of,
     find_news,
     first_batch,
+    in_order,
+    named_by,
 )
 from airflow_provider_qianfan.gate.look import DETAIL_TRIES, Found
 from airflow_provider_qianfan.gate.memory import HEARTBEAT
-from airflow_provider_qianfan.gate.outcome import usable_model_id
 from airflow_provider_qianfan.gate.snapshot import Query
 from airflow_provider_qianfan.gate.verdict import HOUR
 from airflow_provider_qianfan.gate.wording import name_of
@@ -90,7 +91,7 @@ class Watch:
         self._more = False
         self._asked: dict[str, int] = {}
         self._failing_since: float | None = None
-        self._spoke_at = self._blamed_store_at = 0.0
+        self._spoke_at = self._complained_at = self._blamed_store_at = 0.0
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield what each event has to carry. This never ends."""
@@ -129,10 +130,12 @@ class Watch:
         if self._ledger is None:
             self._ledger = self._stored = await self._read(FIRST_PATIENCE)
         tasks = await self._list()
-        now = time.time()
-        account = self._account
+        ahead, account = self._clock_ahead, self._account
+        now = time.time() + ahead
+        if self._ledger is None and not tasks:
+            return None  # it may be a mistake: let the watch begin when there is something
         if self._ledger is None:
-            self._ledger = begin(tasks, self._interest, self._since, now)
+            self._ledger = begin(tasks, self._interest, self._since + ahead, now)
         elif self._ledger.account not in ("", account):
             self._ledger = begin_again(tasks, self._interest, self._ledger, now)
             log.warning("%s: the connection has another key. What finished before is left alone.", self)
@@ -142,7 +145,10 @@ class Watch:
         self._ledger = found.ledger
         await self._write()
         named = await self._ask_for_models(found.unnamed)
-        news = [task for task in (*found.tasks, *named) if event_id_of(task) not in self._under_way]
+        # Meanwhile, Airflow may have stored the event of an earlier batch.
+        done = self._under_way | self._ledger.reported
+        found_now = in_order((*found.tasks, *named), now)
+        news = [task for task in found_now if event_id_of(task) not in done]
         told = first_batch(news)
         self._more = len(told) < len(news) or bool(self._askable(found.unnamed)) or self._has_to_write
         if not told:
@@ -172,8 +178,9 @@ class Watch:
         for task, answer in zip(asked, answers, strict=True):
             if answer is None:
                 continue
-            if answer.status == task.status and usable_model_id(answer):
-                named.append(answer)
+            whole = named_by(answer, task)
+            if whole is not None:
+                named.append(whole)
                 continue
             self._asked[task.id] = self._asked.get(task.id, 0) + 1
             if self._asked[task.id] == DETAIL_TRIES:
@@ -196,6 +203,11 @@ class Watch:
         finally:
             await subscription.leave()
         return answer.tasks[0] if isinstance(answer, Found) and answer.tasks else None
+
+    @property
+    def _clock_ahead(self) -> float:
+        """Seconds by which the platform's clock is ahead of ours, as far as the platform has said so."""
+        return 0.0 if self._subscription is None else self._subscription.account.clock_ahead
 
     @property
     def _account(self) -> str:
@@ -276,12 +288,13 @@ class Watch:
 
     def _recovered(self, found: News, listed: int) -> None:
         now = time.time()
-        if self._failing_since is None and now - self._spoke_at < HOUR:
-            return
         lost = ""
-        if self._failing_since is not None:
+        if self._failing_since is not None and self._complained_at >= self._failing_since:
             lost = f"The platform answers again, after {duration(now - self._failing_since)}. "
-        self._failing_since, self._spoke_at = None, now
+        self._failing_since = None
+        if not lost and now - self._spoke_at < HOUR:
+            return
+        self._spoke_at = now
         log.info(
             "%s: %s%s listed, %s not finished, %s to report.",
             self,
@@ -295,10 +308,12 @@ class Watch:
         now, expected = time.time(), isinstance(error, QianfanError)
         if isinstance(error, QianfanAuthError):
             error = refused_key(error, self._conn_id)
-        if self._failing_since is None or now - self._spoke_at >= HEARTBEAT:
-            since = now if self._failing_since is None else self._failing_since
-            self._failing_since, self._spoke_at = since, now
-            lasting = f" This has lasted for {duration(now - since)}." if now - since >= 1 else ""
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._complained_at >= HEARTBEAT:
+            self._complained_at = now
+            lasted = now - self._failing_since
+            lasting = f" This has lasted for {duration(lasted)}." if lasted >= 1 else ""
             log.error(
                 "%s: %s%s The watcher goes on, and reports later what finishes meanwhile.",
                 self,

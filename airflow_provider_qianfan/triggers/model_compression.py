@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Collection, Mapping
@@ -94,6 +95,9 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
 DEFAULT_LOOK_BACK = 3600.0
 """Seconds."""
 
+_LONGEST = 365 * 86400.0
+"""Seconds."""
+
 
 class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
     """
@@ -133,7 +137,7 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
     :param look_back: seconds. On Airflow before 3.3, a trigger that starts also reports what finished within
         this time. Default: 3600. Newer Airflows do not use it.
     :param watcher: text that tells this trigger from others with the same arguments. Default: the name of the
-        DAG file, and a number. Airflow would take two equal triggers for one.
+        DAG file and its folder, and a number. Airflow would take two equal triggers for one.
     :raises RuntimeError: on Airflow 2.11, which has no asset watchers.
     :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Arguments are not
         templated.
@@ -166,9 +170,9 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         self.name = _check_filter("name", name)
         self.name_pattern = _check_filter("name_pattern", name_pattern)
         self.qianfan_conn_id = _check_filter("qianfan_conn_id", qianfan_conn_id) or "qianfan_default"
-        self.poke_interval = max(SHORTEST_INTERVAL, check_seconds("poke_interval", poke_interval))
+        self.poke_interval = max(SHORTEST_INTERVAL, _check_span("poke_interval", poke_interval))
         self.catch_up_from = _check_start(catch_up_from)
-        self.look_back = check_seconds("look_back", look_back, DEFAULT_LOOK_BACK)
+        self.look_back = _check_span("look_back", look_back)
         self.watcher = _name_watcher(self._arguments()) if watcher is None else watcher
 
     def _arguments(self) -> dict[str, Any]:
@@ -226,6 +230,12 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         from airflow_provider_qianfan.triggers._watch import Watch  # loads requests
 
         store, since = asset_store(self), time.time()
+        if store is None and RECEIPTS.is_there():
+            self.log.warning(
+                "The watcher %s watches for several assets, so Airflow keeps nothing for it: after a restart,"
+                " it reports again what finished within look_back. Give each asset a trigger of its own.",
+                self.watcher,
+            )
         if self.catch_up_from is not None:
             since = min(since, datetime.fromisoformat(self.catch_up_from).timestamp())
         elif store is None:
@@ -262,6 +272,13 @@ def _check_filter(argument: str, value: str | None) -> str | None:
     return check_text(argument, value)
 
 
+def _check_span(argument: str, value: float | timedelta) -> float:
+    seconds = check_seconds(argument, value)
+    if seconds > _LONGEST:
+        raise ValueError(f"{argument}={clean(repr(value))} is more than a year. Pass a shorter time.")
+    return seconds
+
+
 def _check_start(value: object) -> str | None:
     if value is None:
         return None
@@ -285,10 +302,12 @@ def _name_watcher(arguments: Mapping[str, Any]) -> str:
     equal triggers. The counts are kept in that module, because each parse of a file makes a new module.
     """
     frame = outermost = sys._getframe(2)
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen"):
         outermost, frame = frame, frame.f_back  # type: ignore[assignment]
     counts = outermost.f_globals.setdefault(_WATCHERS, {})
     key = _key_of(arguments)
     counts[key] = counts.get(key, 0) + 1
-    file = Path(outermost.f_code.co_filename).name
-    return file if counts[key] == 1 else f"{file} {counts[key]}"
+    path = Path(outermost.f_code.co_filename)
+    # Not the folder of a Git bundle, which is named after the commit: each commit would make a new trigger.
+    folder = "" if re.fullmatch(r"[0-9a-f]{7,64}", path.parent.name) else f"{path.parent.name}/"
+    return f"{folder}{path.name}" if counts[key] == 1 else f"{folder}{path.name} {counts[key]}"

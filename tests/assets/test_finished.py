@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import Asset
 
+from airflow_provider_qianfan._compat import RECEIPTS
+from airflow_provider_qianfan.assets import finished
 from airflow_provider_qianfan.assets.finished import REMEMBERED, finished_tasks
 
 if TYPE_CHECKING:
@@ -249,9 +251,10 @@ def test_a_cleared_task_gets_its_own_ones_again(airflow: Airflow) -> None:
 
 
 def test_the_first_run_leaves_history_alone_and_says_so(
-    airflow: Airflow, caplog: pytest.LogCaptureFixture
+    airflow: Airflow, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Before Airflow 3.3, all events that the asset ever had start the first run.
+    """Before Airflow 3.3, all events that the asset ever had start the first run."""
+    monkeypatch.setattr(finished, "RECEIPTS", replace(RECEIPTS, is_there=lambda: False))
     history = airflow.report("history", ago=300)
     event = airflow.report("a", ago=60)
     airflow.report("later", ago=50)
@@ -259,6 +262,36 @@ def test_the_first_run_leaves_history_alone_and_says_so(
     assert airflow.take(history, event, run="1") == ["a", "later"]
     assert "1 events that started this run" in caplog.text
     assert airflow.take(airflow.report("c", ago=40), run="2") == ["c"]
+
+
+def test_the_first_run_takes_all_that_started_it(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since Airflow 3.3, only what was reported since the DAG is there."""
+    monkeypatch.setattr(finished, "RECEIPTS", replace(RECEIPTS, is_there=lambda: True))
+    airflow.report("history", ago=300)
+    events = [airflow.report("a", ago=120), airflow.report("b", ago=60)]
+
+    assert airflow.take(*events, run="1") == ["a", "b"]
+
+
+def test_a_run_takes_so_many_at_most_and_the_next_run_the_rest(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finished, "MOST", 3)
+    airflow.take(airflow.report("first", ago=90_000), run="0")
+    events = [airflow.report(*(row(f"{n}{name}") for name in "ab"), ago=80_000 - 5_000 * n) for n in range(4)]
+
+    assert airflow.take(*events, run="1") == ["0a", "0b", "1a"]
+    assert airflow.take(run="2") == ["1b", "2a", "2b"]
+    assert airflow.take(run="3") == ["3a", "3b"]
+    assert airflow.take(run="4") == []
+
+
+def test_a_clock_that_was_wrong_when_a_note_was_written_hides_nothing(airflow: Airflow) -> None:
+    airflow.take(airflow.report("a", ago=300), run="1")
+    airflow.notes[-1].extra["read"] = (datetime.now(UTC) + timedelta(hours=5)).isoformat()
+    airflow.report("left behind", ago=100)
+
+    assert airflow.take(run="2") == ["left behind"]
 
 
 def test_the_first_run_by_hand_begins_with_what_is_reported_next(airflow: Airflow) -> None:

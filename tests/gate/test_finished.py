@@ -21,6 +21,7 @@ from airflow_provider_qianfan.gate.finished import (
     begin_again,
     find_news,
     first_batch,
+    named_by,
     tell,
 )
 from tests.gate.tasks import NOON, NOW, SOURCE, made, task
@@ -163,7 +164,7 @@ def test_another_account_is_watched_from_the_last_look_on() -> None:
     watcher.look(running("amva-1", created=-60), after=60)
     assert watcher.ledger is not None
     others = [ended(f"amva-other-{number}", -86400.0 * number) for number in range(1, 10)]
-    others += [ended("amva-other-undated", None), ended("amva-other-recent", 50)]
+    others += [ended("amva-other-undated", None), ended("amva-other-recent", 60 - 1801)]
     late = [ended("amva-1", None, created=-60), ended("amva-2", 90)]
 
     watcher.ledger = begin_again([*others, *late], SUCCEEDED, watcher.ledger, NOW + 120)
@@ -324,7 +325,75 @@ def test_too_many_unfinished_tasks_are_bounded_too() -> None:
 
     assert watcher.ledger is not None
     assert size(watcher.ledger) < 65_535
-    assert "amva-0000000000008999" in watcher.ledger.unfinished
+
+
+def test_what_a_ledger_forgets_is_still_news_when_it_ends() -> None:
+    """Two thousand run while the triggerer is away for hours; most have no finish time."""
+    watcher = Watcher()
+    watcher.look(
+        *(running(f"amva-{number:012}", created=10.0 * number) for number in range(2000)), after=20_010
+    )
+    ends = [
+        ended(f"amva-{number:012}", 30_000.0 if number % 3 else None, created=10.0 * number)
+        for number in range(2000)
+    ]
+
+    assert len(watcher.look(*ends, after=31_000)) == 2000
+    assert watcher.look(*ends, after=31_060) == []
+
+
+def test_a_long_backlog_is_reported_whole_one_event_at_a_time() -> None:
+    watcher, reported = Watcher(since=-200_000), list[str]()
+    tasks = [ended(f"amva-{number:012}", -60.0 * number) for number in range(2000)]
+    for number in range(30):
+        now = NOW + 60 * number
+        if watcher.ledger is None:
+            watcher.ledger = begin(tasks, SUCCEEDED, NOW - 200_000, now)
+        news = find_news(tasks, SUCCEEDED, watcher.ledger, now)
+        ids = [told["event_id"] for told in first_batch(news.tasks)]
+        reported += ids
+        watcher.ledger = news.ledger.with_reported(ids)
+
+    assert len(reported) == len(set(reported)) == 2000
+
+
+@pytest.mark.parametrize("status", ["", "archived"])
+def test_an_old_row_that_has_no_known_status_for_a_moment_is_history(status: str) -> None:
+    watcher = Watcher()
+    history = [ended(f"amva-{number}", -86400.0 * number) for number in range(1, 50)]
+    history += [ended("amva-undated", None)]
+    watcher.look(*history)
+
+    assert watcher.look(*(replace(row, status=status) for row in history)) == []
+    assert watcher.look(*history) == []
+
+
+def test_a_full_ledger_survives_an_empty_list() -> None:
+    watcher = Watcher()
+    watcher.look(running("amva-first"))
+    tasks = [ended(f"amva-{number:016}", float(number)) for number in range(1600)]
+    assert len(watcher.look(*tasks, after=1700)) == 1600
+
+    assert watcher.look(after=1760) == []
+    assert watcher.look(*tasks, after=1820) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "named"),
+    [
+        (SOURCE, "amv-made", "amv-made"),
+        (None, "amv-made", "amv-made"),
+        (None, SOURCE, None),
+        ("amv-other", "amv-made", None),
+        (SOURCE, None, None),
+    ],
+)
+def test_a_detail_names_the_model_only_if_it_is_about_the_same_source(
+    source: str | None, model: str | None, named: str | None
+) -> None:
+    found = named_by(made("amva-1", model, source=source), made("amva-1", ""))
+
+    assert (found and found.model_id) == named
 
 
 def test_what_two_triggerers_have_stored_adds_up() -> None:
@@ -405,4 +474,4 @@ def test_what_an_event_says_of_a_task() -> None:
 
 
 def test_the_ledger_and_its_json_stay_below_what_airflow_warns_of() -> None:
-    assert finished._LARGEST * 1.25 < 65_535
+    assert finished._MOST_REPORTED + finished._MOST_UNFINISHED < 65_000

@@ -613,3 +613,56 @@ def test_an_id_that_cannot_be_sent_does_not_spoil_the_others(platform: Platform,
     assert ids(snapshot.answer(Query("amv-1"))) == ["amva-amv-1-0"]
     told = snapshot.answer(odd)
     assert "lone surrogate" in str(told) or told == Found(())  # the whole list has told it
+
+
+WHOLE = Query()
+
+
+def test_all_waits_are_answered_from_what_a_watcher_needs() -> None:
+    platform = Platform()
+    platform.fill({"a": 150, "b": 1})
+
+    snapshot = platform.take(WHOLE, Query("a"), Query("b"), Query(None, "amva-a-7"), Query(None, "amva-b-0"))
+
+    assert platform.asked == {"whole": 2}
+    found = snapshot.answer(WHOLE)
+    assert isinstance(found, Found)
+    assert len(found.tasks) == 151
+    assert [snapshot.answer(Query("b"))] == [Found(found.tasks[-1:])]
+
+
+def test_a_page_that_only_a_watcher_needs_does_not_disturb_the_waits() -> None:
+    platform = Platform()
+    platform.fill({"a": 150, "b": 1})
+    pages = iter([None, error(500, "InternalError")])
+    platform.refuse = lambda asked: next(pages, None) if asked == "whole" else None
+
+    snapshot = platform.take(WHOLE, Query("b"))
+
+    assert isinstance(snapshot.answer(WHOLE), QianfanTransientError)
+    assert isinstance(snapshot.answer(Query("b")), Found)
+
+
+@pytest.mark.parametrize("refusal", [error(403, "AccessDenied"), error(429, "x", {"Retry-After": "7"})])
+def test_what_concerns_all_still_ends_the_snapshot(refusal: Reply) -> None:
+    platform = Platform()
+    platform.fill({"a": 1})
+    platform.refuse = lambda _: refusal
+
+    snapshot = platform.take(WHOLE, Query("a"))
+
+    assert isinstance(snapshot.answer(Query("a")), QianfanAPIError)
+    assert sum(platform.asked.values()) == 1
+
+
+def test_details_come_last_and_their_failures_concern_nobody_else() -> None:
+    platform = Platform()
+    platform.fill({"a": 1})
+    details = [Query(None, f"amva-gone-{number}", detail=True) for number in range(3)]
+    platform.refuse = lambda asked: error(500, "InternalError") if asked.startswith("amva-gone") else None
+
+    snapshot = platform.take(*details, Query("a"), Query(None, "amva-a-0"))
+
+    assert isinstance(snapshot.answer(Query("a")), Found)
+    assert isinstance(snapshot.answer(Query(None, "amva-a-0")), Found)
+    assert all(isinstance(snapshot.answer(each), QianfanTransientError) for each in details)

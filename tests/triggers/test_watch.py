@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -116,6 +117,15 @@ async def watching(*triggers: Made) -> AsyncIterator[list[Events]]:
         await asyncio.wait(tasks)
 
 
+@pytest.fixture(autouse=True)
+def history(emulator: EmulatorServer) -> None:
+    """While the list is empty, no watch begins."""
+    old = {"createTime": "2026-01-01T00:00:00Z", "finishTime": "2026-01-01T00:00:00Z"}
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, id="amva-history", status="succeeded", model_id="amv-history", set=old)
+    )
+
+
 def in_a_loop(steps: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run in an event loop in which nothing may be left behind."""
 
@@ -180,13 +190,91 @@ def test_all_that_finish_between_two_looks_come_in_one_event(emulator: EmulatorS
     ]
 
 
+def test_while_the_list_is_empty_no_watch_begins(emulator: EmulatorServer) -> None:
+    """It may be a mistake: the history would be new afterwards."""
+    emulator.world.faults.append(Fault(action=LIST, null_list=True, count=1))
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-undated",
+            status="succeeded",
+            model_id="amv-undated",
+            set={"createTime": None, "finishTime": None},
+        )
+    )
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator, 4)
+            return events.ids
+
+    assert in_a_loop(steps) == []
+
+
+def test_a_receipt_that_comes_during_a_look_is_heard(emulator: EmulatorServer) -> None:
+    class SlowStore(Store):
+        async def aset(self, key: str, value: Any) -> None:
+            await asyncio.sleep(2 * INTERVAL)
+            await super().aset(key, value)
+
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-2"))
+
+    async def steps() -> list[str]:
+        made = trigger(SlowStore())
+        watch, ids = made._watch(), []
+
+        async def receive() -> None:
+            async for batch in watch.batches():
+                ids.extend(batch.event_ids)
+                kept.append(asyncio.create_task(watch.keep(batch)))
+
+        kept: list[asyncio.Task[None]] = []
+        receiving = asyncio.create_task(receive())
+        await looked(emulator, 2)
+        succeed(emulator, "amva-1")
+        await looked(emulator)
+        succeed(emulator, "amva-2")
+        await looked(emulator, 10)
+        receiving.cancel()
+        await asyncio.wait([receiving, *kept])
+        return ids
+
+    assert sorted(in_a_loop(steps)) == ["amva-1:succeeded", "amva-2:succeeded"]
+
+
+def test_a_row_without_an_id_hides_no_other(emulator: EmulatorServer) -> None:
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-bad", in_list=Patch(omit=("id",))))
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            succeed(emulator, "amva-1")
+            return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
+def test_a_platform_that_fails_every_second_look_fills_no_log(
+    emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def steps() -> None:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            emulator.world.faults.append(Fault(action=LIST, legacy_error=6, calls=tuple(range(1, 20, 2))))
+            await looked(emulator, 16)
+            assert events.ids == []
+
+    in_a_loop(steps)
+    said = [record.levelname for record in caplog.records if record.name.endswith("_watch")]
+    assert said == ["INFO", "ERROR", "INFO"]
+
+
 def test_a_long_list_is_spread_over_the_looks(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_qianfan.gate.finished.MOST_TASKS", 2)
-    emulator.world.tasks.add(
-        TaskSpec(SOURCE, status="succeeded", set={"finishTime": "2026-01-31T12:00:00Z"}, id="amva-old")
-    )
 
     async def steps() -> tuple[list[int], list[float]]:
         began = []
@@ -403,7 +491,7 @@ def test_a_connection_that_is_edited_leads_to_another_account(
             other.world.tasks.add(
                 TaskSpec(SOURCE, id="amva-old", status="succeeded", model_id="amv-old", set=old)
             )
-            async with watching(trigger(store, catch_up_from="2025-01-01")) as (events,):
+            async with watching(trigger(store)) as (events,):
                 await looked(emulator)
                 monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", other.connection_uri)
                 await until(lambda: "another key" in caplog.text, 20)
@@ -440,7 +528,7 @@ def test_a_store_that_fails_loses_nothing(emulator: EmulatorServer, caplog: pyte
 
 
 def test_what_is_stored_stays_small(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_qianfan.gate.finished._LARGEST", 300)
+    monkeypatch.setattr("airflow_provider_qianfan.gate.finished._MOST_REPORTED", 300)
     store = Store()
 
     async def steps() -> None:
@@ -608,11 +696,18 @@ class TestReceipts:
         assert self.run(emulator, store, lambda _: looked(emulator, 2)) == []
 
 
-def test_two_equal_triggers_are_told_apart_and_each_parse_names_them_alike(tmp_path: Any) -> None:
+@pytest.mark.parametrize("folder", ["team_a/", "5f0a1bc/"])
+def test_two_equal_triggers_are_told_apart_and_each_parse_names_them_alike(
+    tmp_path: Any, folder: str
+) -> None:
+    """The folder of a Git bundle is named after the commit."""
     from importlib.machinery import SourceFileLoader
     from importlib.util import module_from_spec, spec_from_loader
 
-    (tmp_path / "some_dag.py").write_text(
+    (tmp_path / folder).mkdir()
+    file = tmp_path / folder / "some_dag.py"
+    folder = folder if folder == "team_a/" else ""
+    file.write_text(
         "from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger\n"
         "def make(**arguments):\n"
         "    return QianfanModelCompTaskEventTrigger(**arguments)\n"
@@ -620,14 +715,15 @@ def test_two_equal_triggers_are_told_apart_and_each_parse_names_them_alike(tmp_p
     )
 
     def parse() -> list[str]:
-        loader = SourceFileLoader("some_dag", str(tmp_path / "some_dag.py"))
+        loader = SourceFileLoader("some_dag", str(file))
         spec = spec_from_loader("some_dag", loader)
         assert spec is not None
         module = module_from_spec(spec)
         loader.exec_module(module)
         return [made.watcher for made in module.made]
 
-    assert parse() == ["some_dag.py", "some_dag.py 2", "some_dag.py", "some_dag.py 3", "some_dag.py 4"]
+    name = f"{folder}some_dag.py"
+    assert parse() == [name, f"{name} 2", name, f"{name} 3", f"{name} 4"]
     assert parse() == parse()
 
 
@@ -676,6 +772,7 @@ def test_a_row_of_a_newer_version_is_understood() -> None:
         ({"qianfan_conn_id": "None"}, "holds no value"),
         ({"poke_interval": -1}, "is not a number of seconds"),
         ({"look_back": "long"}, "is not a number of seconds"),
+        ({"poke_interval": math.inf}, "is more than a year"),
         ({"catch_up_from": "yesterday"}, "is not a time"),
     ],
 )
