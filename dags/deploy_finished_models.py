@@ -2,7 +2,8 @@
 ### Deploy each compressed model, whoever started the compression
 
 When a compression finishes, this DAG starts. It does not matter whether the compression was created in the
-console, with an SDK or in another DAG. Meanwhile no task waits: the triggerer asks the platform once a minute.
+console, with an SDK or in another DAG. Until then, no task waits: the triggerer asks the platform once a
+minute.
 
 All models that finished since the last look share a run. Each model has its own mapped deployment. If one
 deployment fails, the others go on. Each model goes to one run only, even if it is reported more than once.
@@ -52,8 +53,8 @@ def deploy_finished_models() -> None:
             """
             Stands for your deployment. It gets what the watcher reported of the compression.
 
-            The deployments of a run may come in any order. So deploy each model to a place of its own, such as
-            a service for each source model.
+            The deployments of a run may come in any order. So deploy each model to a place of its own,
+            such as a service for each source model.
             """
             log.info("Deploying %s, compressed from %s", finished["model_id"], finished["source_model_id"])
             return finished["model_id"]
