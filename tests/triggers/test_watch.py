@@ -313,7 +313,7 @@ def test_a_success_that_never_names_a_model_is_said_once_and_not_reported(
         async with watching(trigger(Store())) as (events,):
             await looked(emulator)
             tasks.change("amva-1", TaskStep("succeeded", set={"modelId": SOURCE}))
-            await until(lambda: "names no model" in caplog.text, 20)
+            await until(lambda: "names no produced model" in caplog.text, 20)
             await looked(emulator, 3)
             assert events.ids == []
             assert emulator.world.count(DETAIL) == 3
