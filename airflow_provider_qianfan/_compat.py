@@ -82,7 +82,7 @@ else:
 
 
 def __getattr__(name: str) -> Any:
-    """Find what not every DAG file needs. Airflow 2.11 has no base class for event triggers."""
+    """Import what few DAG files need. Airflow 2.11 has no base class for event triggers."""
     if name != "BaseEventTrigger":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module("airflow.triggers.base")
@@ -149,8 +149,8 @@ WATCHERS = Feature(
 RECEIPTS = Feature(
     "a watcher knows after a restart what it has reported",
     ("2.11", "3.0", "3.1", "3.2"),
-    "whenever a triggerer starts a watcher, it reports again what finished within `look_back`, with the same"
-    " `event_id` ([Start a DAG](howto/event.md))",
+    "whenever a watcher starts, it reports again what finished within `look_back`, with the same `event_id`"
+    " ([Start a DAG](howto/event.md))",
     lambda: _has("SharedStreamProducer", "airflow.triggers.shared_stream"),
 )
 PARTITIONS = Feature(
@@ -355,10 +355,10 @@ def task_store(context: Context) -> Any:
 
 def asset_store(trigger: BaseEventTrigger) -> Any:
     """
-    Return what the asset of a watcher keeps over its trigger's runs. It gets and sets JSON values by key.
+    Return the store of a watcher's asset. It keeps JSON values by key, also when the trigger ends.
 
-    None before Airflow 3.3. None, too, if one trigger watches for several assets: each has a store of its
-    own, and Airflow gives no way to list them.
+    None before Airflow 3.3. Also None if one trigger watches for several assets: each asset has a store of
+    its own, and Airflow cannot list them.
     """
     store = getattr(trigger, "asset_state_store", None)
     return store if getattr(store, "_total", 1) == 1 else None

@@ -1,10 +1,10 @@
 """
 ### Deploy each compressed model in a run of its own, whoever started the compression
 
-The end of a compression starts the DAG `route_finished_models`. It starts `deploy_each_finished_model` once
-for each produced model. The model version is the run's partition key, which the UI shows. The run gets all
-that the watcher reported of the compression. If a newer model has been reported meanwhile, the run deploys
-nothing: in whatever order the runs come, the service ends with the newest model.
+When a compression finishes, the DAG `route_finished_models` starts. For each produced model, it starts one
+run of `deploy_each_finished_model`. The partition key of that run is the model version; the UI shows it. The
+run gets all that the watcher reported of the compression. If a newer model has been reported meanwhile, the
+run deploys nothing. So the service ends with the newest model, in whatever order the runs come.
 
 Needs Airflow 3.3, and a connection `qianfan_default` of type *Baidu AI Cloud Qianfan* whose key may update
 services.
@@ -24,7 +24,7 @@ from airflow_provider_qianfan.operators.service import QianfanModifyServiceOpera
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger
 
-SOURCE_MODEL = "amv-demogood0001"  # what is compressed, for one service
+SOURCE_MODEL = "amv-demogood0001"  # one source model for one service
 
 FINISHED = Asset(
     "each_finished_model",
@@ -45,12 +45,12 @@ COMMON: dict[str, Any] = {
 
 @dag(schedule=[FINISHED], **COMMON)
 def route_finished_models() -> None:
-    # One at a time, and noted in TAKEN: so no two runs get the same model.
+    # One at a time, and noted in TAKEN. So no two runs get the same model.
     @task(inlets=[FINISHED, TAKEN], outlets=[TAKEN], max_active_tis_per_dag=1)
     def take(**context: Any) -> list[FinishedModelCompTask]:
         return finished_tasks(context, taken=TAKEN)
 
-    # One task for each model, since all partitions of a task share one extra.
+    # One task for each model: if a task adds several partitions, they share one extra.
     @task(outlets=[MODEL], map_index_template="{{ ti.task.op_kwargs.finished.model_id }}")
     def route(finished: FinishedModelCompTask, **context: Any) -> None:
         event = context["outlet_events"][MODEL]

@@ -1,11 +1,12 @@
 """
 ### Deploy each compressed model, whoever started the compression
 
-The end of a compression starts this DAG: somebody created it in the console, with an SDK, or in another DAG.
-Nothing waits in the meantime but the triggerer, which asks the platform once a minute.
+When a compression finishes, this DAG starts. It does not matter whether the compression was created in the
+console, with an SDK or in another DAG. Until then, no task waits: the triggerer asks the platform once a
+minute.
 
-All models that finished since the last look share a run. Each has its own mapped deployment. If one fails,
-the others go on. A model is handed to one run only, although its end may be reported more than once.
+All models that finished since the last look share a run. Each model has its own mapped deployment. If one
+deployment fails, the others go on. Each model goes to one run only, even if it is reported more than once.
 
 Needs Airflow 3.0, and a connection `qianfan_default` of type *Baidu AI Cloud Qianfan*.
 """
@@ -39,21 +40,21 @@ TAKEN = Asset("finished_models_taken")
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
 )
 def deploy_finished_models() -> None:
-    # One at a time, and noted in TAKEN: so no two runs get the same model.
+    # One at a time, and noted in TAKEN. So no two runs get the same model.
     @task(inlets=[FINISHED, TAKEN], outlets=[TAKEN], max_active_tis_per_dag=1)
     def take(**context: Any) -> list[FinishedModelCompTask]:
         return finished_tasks(context, taken=TAKEN)
 
-    # Mapped together, as a group: so no model waits for another one's deployment.
+    # Mapped as one group. So the check of a model does not wait for the deployments of the others.
     @task_group
     def model(finished: FinishedModelCompTask) -> None:
         @task(map_index_template="{{ ti.task.op_args[0].model_id }}", max_active_tis_per_dag=2)
         def deploy(finished: FinishedModelCompTask) -> str | None:
             """
-            Stands for your deployment; it gets what the watcher reported of the compression.
+            Stands for your deployment. It gets what the watcher reported of the compression.
 
-            The deployments of a run are not in order. So each model needs a place of its own, such as a
-            service for each source model.
+            The deployments of a run may come in any order. So deploy each model to a place of its own,
+            such as a service for each source model.
             """
             log.info("Deploying %s, compressed from %s", finished["model_id"], finished["source_model_id"])
             return finished["model_id"]

@@ -1,4 +1,4 @@
-"""What a task knows of a model's way, for its asset event and for OpenLineage."""
+"""Where a model came from, as far as a task knows: for its asset event and for OpenLineage."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """
-    A part of the way from a source model to a service, as far as it is known.
+    The way of a model from its source model to a service, as far as it is known.
 
-    :param model_id: the model version that was produced, or that the service serves.
+    :param model_id: the produced model, or the model version that the service serves.
     """
 
     model_id: str | None = None
@@ -35,12 +35,12 @@ class Lineage:
     service_id: str | None = None
 
     def inputs(self) -> list[Asset]:
-        """Return what something was made from: of a service, the model version; of that, the source model."""
+        """Return the input: the model version of a service, or the source model of a model version."""
         model_id = self.source_model_id if self.service_id is None else self.model_id
         return [] if model_id is None else [qianfan_model(model_id)]
 
     def outputs(self) -> list[Asset]:
-        """Return what was made: the service, or else the model version."""
+        """Return the output: the service, or else the model version."""
         if self.service_id is not None:
             return [qianfan_service(self.service_id)]
         return [] if self.model_id is None else [qianfan_model(self.model_id)]
@@ -59,11 +59,11 @@ class HasLineage:
     asset: Asset | AssetAlias | None = None
     _lineage: Lineage | None = None
 
-    if not TYPE_CHECKING:  # a type checker takes it for another attribute than Airflow's
+    if not TYPE_CHECKING:  # mypy would see a method that differs from Airflow's
 
         @classmethod
         def partial(cls, **arguments: Any) -> Any:
-            """Begin a mapped task. The scheduler knows the outlets that are named here."""
+            """Begin a mapped task. The scheduler knows only the outlets that are passed here."""
             begun = super().partial(**arguments)
             of = (arguments.get("default_args"), *(_defaults(begun, name) for name in ("task_group", "dag")))
             asset = cls._asset_of(ChainMap(arguments, *(dict(each or {}) for each in of)))

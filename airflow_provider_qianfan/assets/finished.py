@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LATE = timedelta(hours=1)
-"""How late an event may reach the log, after the time that it bears: clocks differ, a commit takes time."""
+"""An event may reach the log this long after its own time: clocks differ, and a commit takes time."""
 AT_ONCE = timedelta(seconds=10)
-"""Events so close together count as one, where a DAG begins: they may reach the log in any order."""
+"""When a DAG begins, events this close together count as one: they may reach the log in any order."""
 REMEMBERED = 1000
-"""How many of the newest takings are read, to find out what was taken."""
+"""How many notes are read, the newest ones, to find out what was taken."""
 MOST = 1000
 """How many tasks a run takes. Unless configured, Airflow maps 1,024 at most (``[core] max_map_length``)."""
 
@@ -32,14 +32,14 @@ class FinishedModelCompTask(TypedDict):
     """
     A finished model compression task, as an event of ``QianfanModelCompTaskEventTrigger`` has it.
 
-    It is a plain dict of JSON values, so it goes through XComs and ``expand()`` as it is. Times are ISO 8601,
-    in UTC.
+    It is a plain dict of JSON values, so you can pass it to other Airflow tasks and to ``expand()``. Times
+    are ISO 8601, in UTC.
 
     :param event_id: the same whenever this task is reported with this status.
     :param id: the model compression task's id, ``amva-…``.
     :param status: ``succeeded``, ``failed`` or ``stopped``.
-    :param model_id: the produced model version, ``amv-…``. A succeeded task always has one.
-    :param source_model_id: the model version that was compressed, ``amv-…``.
+    :param model_id: the produced model, ``amv-…``. A succeeded task always has one.
+    :param source_model_id: the source model, ``amv-…``.
     :param name: the task's name.
     :param create_time: when the task was created.
     :param finish_time: when the task finished.
@@ -61,21 +61,23 @@ def finished_tasks(context: Mapping[str, Any], *, taken: Asset | None = None) ->
     """
     Return the model compression tasks that started this DAG run, oldest finish first, each event id once.
 
-    With ``taken``, each event id is handed out to one DAG run, although Airflow may repeat, merge or leave
-    behind events, or start two runs for one. The whole event log of the watched assets counts then, not only
-    the events that started this run. What is returned is noted in an event of ``taken``, which Airflow stores
-    together with the success of the task. So a task that fails has taken nothing, and a task that you clear
-    gets its own ones again. A run takes at most 1,000; the next run takes the rest.
+    With ``taken``, each event id goes to one DAG run, even if events are repeated or merged, or start no run
+    or two runs. This function then reads the event log of the watched assets, not only the events that
+    started this run. It notes what it returns in an event of ``taken``. Airflow stores that event only if the
+    Airflow task succeeds. So if the Airflow task fails, it has taken nothing. If you clear it, it gets again
+    what it had taken. A run takes at most 1,000 tasks. The next run takes the rest.
 
-    The first run begins with the events that started it; before Airflow 3.3, with the newest one, because
-    Airflow hands it the whole history there. What is more than ten seconds older is left alone. A first run
-    that you trigger yourself begins with what is reported from then on.
+    The first run of the DAG begins with the events that started it. Before Airflow 3.3, it begins with the
+    newest of them, because Airflow gives it all events that the asset ever had. It ignores events that are
+    more than ten seconds older. If you trigger the first run yourself, that run gets nothing, and the DAG
+    begins with what is reported from then on.
 
     :param context: the context of the running Airflow task.
-    :param taken: an asset for the notes, of this task alone. It has to be among the task's inlets and its
-        outlets. The watched asset has to be among the inlets, too, and the task needs
-        ``max_active_tis_per_dag=1``. Default: only the events that started this run count; nothing is noted.
-    :raises ValueError: if the task lacks what ``taken`` needs.
+    :param taken: an asset for the notes. Only this Airflow task may update it. The task needs this asset
+        among its inlets and its outlets, the watched asset among its inlets, and
+        ``max_active_tis_per_dag=1``. Default: only the events that started this run count, and nothing is
+        noted.
+    :raises ValueError: if the Airflow task lacks what ``taken`` needs.
     """
     started = [event for events in context["triggering_asset_events"].values() for event in events]
     if taken is None:
@@ -95,7 +97,7 @@ def finished_tasks(context: Mapping[str, Any], *, taken: Asset | None = None) ->
     new = [event for event in started if event.timestamp >= limit]
     if len(new) < len(started):
         log.warning(
-            "%d events that started this run are from before %s, where this DAG began. They are left alone",
+            "%d events that started this run are older than %s, when this DAG began. This run ignores them",
             len(started) - len(new),
             limit,
         )
@@ -122,11 +124,11 @@ class _Note:
     """
     What a run has taken.
 
-    :param run: the run, by the ids of its DAG and of its own.
-    :param event_ids: what it took.
-    :param begun: what was reported before the first taking is left alone.
-    :param since: it read what was reported since then.
-    :param read: up to when it took everything.
+    :param run: the id of the DAG, and the id of the run.
+    :param event_ids: what the run took.
+    :param begun: when the DAG began. No run takes what was reported before.
+    :param since: the run read what was reported since then.
+    :param read: the run took everything that was reported until then.
     :param noted: when this was noted.
     """
 
@@ -139,14 +141,16 @@ class _Note:
 
     @classmethod
     def of(cls, event: Any) -> _Note | None:
-        """Read a note; None if the event is none: somebody else updates this asset, too."""
+        """Read a note; None if the event is no note, because something else updates this asset, too."""
         extra = event.extra or {}
         times = [
             time for name in ("begun", "since", "read") if (time := parse_time(extra.get(name))) is not None
         ]
         ids = extra.get("event_ids")
         if len(times) < 3 or not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
-            log.warning("Ignored the event of %s of %r: it does not say what was taken", *_named(event))
+            log.warning(
+                "Ignored the event at %s of the asset %r: it does not say what a run took", *_named(event)
+            )
             return None
         begun, since, read = times
         # The clock of the worker that wrote it may have been wrong.
@@ -155,14 +159,15 @@ class _Note:
 
 
 def _watched(task: Any, taken: Asset) -> list[Asset]:
-    """Return the assets that are watched, if the task can take."""
+    """Return the watched assets, after a check that the Airflow task has what taking needs."""
     from airflow.sdk import Asset  # not on Airflow 2.11
 
     inlets = {(asset.name, asset.uri): asset for asset in task.inlets if isinstance(asset, Asset)}
     outlets = [(asset.name, asset.uri) for asset in task.outlets if isinstance(asset, Asset)]
     notes = inlets.pop((taken.name, taken.uri), None)
     lacking = {
-        "max_active_tis_per_dag=1, so that no two runs take at once": task.max_active_tis_per_dag != 1,
+        "max_active_tis_per_dag=1, so that no two runs take at the same time": task.max_active_tis_per_dag
+        != 1,
         f"the asset {taken.name!r} among its inlets": notes is None,
         f"the asset {taken.name!r} among its outlets": (taken.name, taken.uri) not in outlets,
         "the watched asset among its inlets": not inlets,
@@ -176,7 +181,7 @@ def _watched(task: Any, taken: Asset) -> list[Asset]:
 def _log_of(
     context: Mapping[str, Any], asset: Asset, *, since: datetime | None = None, newest: int | None = None
 ) -> list[Any]:
-    """Read the events of an inlet: since a time, or so many of the newest."""
+    """Read the events of an inlet: those since a time, or a number of the newest."""
     events: Any = context["inlet_events"][asset]
     if not hasattr(events, "after"):  # Airflow 3.0 and 3.1 always read the whole log
         return [event for event in events if since is None or event.timestamp >= since][-(newest or 0) :]
@@ -193,19 +198,22 @@ def _tasks(events: Iterable[Any]) -> list[FinishedModelCompTask]:
     for event in sorted(events, key=lambda event: event.timestamp):
         rows = _rows((event.extra or {}).get("payload"))
         if rows is None:
-            log.info("Ignored the event of %s of %r: it reports no finished tasks", *_named(event))
+            log.info("Ignored the event at %s of the asset %r: it reports no finished tasks", *_named(event))
             continue
         for row in rows:
             if (task := _task(row)) is not None:
                 found.setdefault(task["event_id"], task)
             else:
-                log.warning("Ignored a task in the event of %s of %r: it lacks an id", *_named(event))
+                log.warning(
+                    "Ignored a task in the event at %s of the asset %r: it lacks an id or a status",
+                    *_named(event),
+                )
     last = datetime.max.replace(tzinfo=UTC)
     return sorted(found.values(), key=lambda task: parse_time(task["finish_time"]) or last)
 
 
 def _rows(payload: Any) -> list[Any] | None:
-    """Return the tasks in a payload of our trigger, also of a later version that has the same keys."""
+    """Return the tasks in a payload of our trigger. A later version counts if it has the same keys."""
     if not isinstance(payload, Mapping) or not isinstance(payload.get("version"), int):
         return None
     rows = payload.get("tasks")
@@ -213,7 +221,7 @@ def _rows(payload: Any) -> list[Any] | None:
 
 
 def _task(row: Any) -> FinishedModelCompTask | None:
-    """Read a task; None if it lacks what every task has."""
+    """Read a task; None if it lacks an id or its status."""
     if not isinstance(row, Mapping):
         return None
     event_id, task_id, status = (row.get(key) for key in ("event_id", "id", "status"))

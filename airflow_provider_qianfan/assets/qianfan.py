@@ -9,7 +9,7 @@ URI                                 asset
 ``qianfan://service/svco-…``        a service
 ==================================  =======================
 
-A model compression task has no URI: it is no data, but what makes some. Events and facets name it.
+A model compression task has no URI, because it is a job and not data. Events and facets have its id.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SCHEME = "qianfan"
 
 _KINDS = {"model": "model_id", "model-set": "model_set_id", "service": "service_id"}
-"""The first part of a URI, and the argument that the second part is checked as."""
+"""The first part of a URI, and the argument name by which the second part is checked."""
 
 _WRITE = f"Write {SCHEME}://model/amv-…, {SCHEME}://model-set/am-… or {SCHEME}://service/svco-…."
 
@@ -75,7 +75,7 @@ def create_asset(
     """
     Make an asset of the one id that is given. Airflow's collector of lineage calls this.
 
-    :raises ValueError: if none or several ids are given, or the id cannot be meant.
+    :raises ValueError: if none or several ids are given, or the id is invalid.
     """
     ids = {"model": model_id, "model-set": model_set_id, "service": service_id}
     given = {kind: value for kind, value in ids.items() if value is not None}
@@ -87,12 +87,12 @@ def create_asset(
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """
-    Check a URI, and return its one form. Airflow calls this for each asset with such a URI.
+    Check a URI, and write it in the usual form. Airflow calls this for each asset with such a URI.
 
-    :raises ValueError: if the URI names nothing of Qianfan's. The message says what to write.
+    :raises ValueError: if the URI names no model, model set or service. The message says what to write.
     """
     if "@" in uri.netloc:  # not quoted: it may hold a password
-        raise ValueError(f"The URI of a Qianfan asset holds no user. {_WRITE}")
+        raise ValueError(f"The URI of a Qianfan asset has no user. {_WRITE}")
     kind, value = uri.netloc.lower(), uri.path.removeprefix("/").rstrip("/")
     wrong = None
     if kind not in _KINDS:
@@ -102,7 +102,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     elif not value:
         wrong = "it has no id"
     elif "/" in value:
-        wrong = "something follows the id, or precedes it"
+        wrong = "it has more than one id"
     if wrong is not None:
         raise ValueError(
             f"{clean(urlunsplit(uri))} is not the URI of a Qianfan asset: {clean(wrong)}. {_WRITE}"
@@ -134,7 +134,8 @@ def _quoted(kind: str, value: str) -> str:
     argument = _KINDS[kind]
     if is_rendered_later(value):
         raise ValueError(
-            f"{argument}={clean(repr(value))}: Airflow reads the URI of an asset when it parses the DAG file,"
-            " so the URI is no template. If the id is known only when the task runs, use an AssetAlias."
+            f"{argument}={clean(repr(value))} is a template, but Airflow needs the URI of an asset when"
+            " it parses the DAG file. Pass the id. If the id is known only when the task runs, use an"
+            " AssetAlias."
         )
     return quote(check_text(argument, value), safe="")

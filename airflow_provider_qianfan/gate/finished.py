@@ -1,8 +1,8 @@
 """
-Which finished model compression tasks are news.
+Which finished model compression tasks are news: tasks that a watcher still has to report.
 
-A watcher reads the list again and again. It has to report each task that finishes, and to report it once.
-What was reported decides, not the time alone: clocks and orders may be wrong, and a task may have no time.
+A watcher reads the list again and again. It has to report each task that finishes, and only once. It does not
+go by time alone, but remembers what it reported: times and orders may be wrong, and a task may have no time.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from airflow_provider_qianfan.gate.outcome import usable_model_id
 
 SKEW = 3600.0
 """
-Seconds. If a watcher has never seen a task, the task is news only if it ended, as it says, at most so long
-before the watch began, and before the newest time that the platform told at the last look. An older one is
-history: for example, a row that a page of the list had lost.
+Seconds. If a watcher has never seen a task, the task is news only if it ended at most this long before the
+watch began, and at most this long before the newest time in the last reading. An older task is not news. Such
+a task may appear, for example, because an earlier reading had lost its row.
 """
 
 MOST_TASKS = 100
 """The most tasks in one event."""
 
 MOST_BYTES = 100_000
-"""The most that the tasks of one event may take, as JSON. One task may take more than that by itself."""
+"""The most that the tasks of one event may take, as JSON. If the first task takes more, it goes alone."""
 
 _LONGEST_CONFIG = 4_000
-"""Characters of JSON. A longer ``config`` is left out of the event."""
+"""Characters of JSON. The event does not have a ``config`` that is longer."""
 
 _MOST_REPORTED = 36_000
 _MOST_UNFINISHED = 24_000
@@ -51,7 +51,7 @@ _CLOCKS_DIFFER = 1800.0
 _BEFORE_THE_END = (CREATING, RUNNING, STOPPING)
 
 _TIMES_AHEAD = SKEW
-"""Seconds. A time that is further ahead of our clock is a mistake, and counts as unknown."""
+"""Seconds. If a time is further ahead of our clock, it is a mistake, and counts as unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Interest:
     name_pattern: str | None = None
 
     def covers(self, task: ModelCompTask) -> bool:
-        """Tell whether the task is one to report as soon as it has one of the statuses."""
+        """Tell whether the task has to be reported when it gets one of the statuses."""
         return (
             self.source_model_id in (None, task.source_model_id)
             and self.name in (None, task.name)
@@ -82,17 +82,18 @@ class Interest:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """
-    What a watcher knows, and keeps between its runs. Its size is bounded.
+    What a watcher knows, and keeps between its starts. Its size is bounded.
 
     Ledgers that differ only in their times are equal: it is enough to store such a change now and then.
 
-    :param horizon: seconds since the epoch. A task that is not known, and ended before this, is history.
-    :param unfinished: ids of tasks that were seen before they finished.
+    :param horizon: seconds since the epoch. If a task is not in this ledger, and ended earlier, it is not
+        news.
+    :param unfinished: ids of tasks that the watcher saw before they finished.
     :param reported: event ids that need no report: they were reported, or were there when the watch began.
-    :param undated: whether a task without any time is news if it is not known. No longer, once there are too
-        many of them to know them all.
+    :param undated: whether a task without any time is news if it is not in this ledger. False if there were
+        too many such tasks to keep them all.
     :param account: which account was read, if that is known.
-    :param looked_at: when it was last read, in seconds since the epoch. It may be some minutes late.
+    :param looked_at: when the list was last read, in seconds since the epoch. It may lag by some minutes.
     """
 
     horizon: float = field(compare=False)
@@ -140,7 +141,7 @@ class Ledger:
         )
 
     def merged(self, other: Ledger) -> Ledger:
-        """Add what another run of the same watcher has stored meanwhile."""
+        """Add what another triggerer has stored meanwhile for the same watcher."""
         return replace(
             self,
             horizon=max(self.horizon, other.horizon),
@@ -157,7 +158,7 @@ class News(NamedTuple):
     """
     What a look found.
 
-    :param ledger: what is known now. Nothing counts as reported because of this look.
+    :param ledger: what is known now. The tasks of this look do not count as reported yet.
     :param tasks: what to report, the oldest first.
     :param unnamed: tasks that succeeded, but name no model to deploy.
     """
@@ -168,13 +169,13 @@ class News(NamedTuple):
 
 
 def event_id_of(task: ModelCompTask) -> str:
-    """Return the id that all events about the task's having this status share."""
+    """Return an id for this task with this status. It is the same in all events."""
     return f"{task.id}:{task.status}"
 
 
 def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now: float) -> Ledger:
     """
-    Begin a watch: what has finished by now is history, unless it says that it finished after ``since``.
+    Begin a watch. What has finished by now is not news, unless its time is after ``since``.
 
     :param since: seconds since the epoch.
     :param now: seconds since the epoch.
@@ -190,9 +191,9 @@ def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now:
 
 def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledger, now: float) -> Ledger:
     """
-    Go on with a watch whose connection has another key, and so maybe another account.
+    Go on with a watch whose connection has another key, and maybe another account.
 
-    What has finished there since the last look is news. What finished before that is not.
+    What has finished since the last look is news. What finished before the last look is not.
     """
     strange = [task for task in tasks if task.id not in before.unfinished]
     begun = begin(strange, interest, before.looked_at - _CLOCKS_DIFFER, now)
@@ -201,7 +202,7 @@ def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledg
 
 def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger, now: float) -> News:
     """
-    Find what to report, in a complete reading of the list.
+    Find what to report in a complete reading of the list.
 
     :param now: seconds since the epoch.
     """
@@ -249,7 +250,7 @@ def in_order(tasks: Iterable[ModelCompTask], now: float) -> tuple[ModelCompTask,
 
 
 def first_batch(tasks: Sequence[ModelCompTask]) -> list[dict[str, Any]]:
-    """Return what one event says of the first of these tasks: of as many as it may hold."""
+    """Return the content of one event: as many of the first tasks as it may have."""
     batch: list[dict[str, Any]] = []
     size = 0
     for task in tasks[:MOST_TASKS]:
@@ -306,7 +307,7 @@ def _times_of(tasks: Sequence[ModelCompTask]) -> list[_Times]:
 
 
 def _end(times: _Times, now: float) -> float:
-    """Return when a task ended, as far as it says: at the earliest when it was created."""
+    """Return when a task ended. If it does not say, return when it was created; or infinity."""
     for time in times:
         if time is not None and time <= now + _TIMES_AHEAD:
             return time
@@ -321,9 +322,9 @@ def _with_later_horizon(
     ledger: Ledger, tasks: Sequence[ModelCompTask], oldest_news: float, now: float
 ) -> Ledger:
     """
-    Move the horizon up, behind the newest time that the platform told, but not beyond what is still to come.
+    Move the horizon up, behind the newest time that the platform told, but not beyond unreported news.
 
-    If there are too many unfinished tasks, those are forgotten that are news by their times as well.
+    If there are too many unfinished tasks, forget those first that are news by their times as well.
     """
     ends = dict(zip((task.id for task in tasks), _ends(tasks, now), strict=True))
     kept = ledger.unfinished
@@ -350,10 +351,10 @@ def _is_past(time: float | None, now: float) -> TypeGuard[float]:
 
 def _with_fewer_reported(ledger: Ledger, tasks: Sequence[ModelCompTask], now: float) -> Ledger:
     """
-    Forget reported tasks, as many as are too many.
+    If the ledger has too many reported tasks, forget some of them.
 
-    First those go that the platform no longer lists. Then the oldest go, and the horizon moves up to them, so
-    that they do not become news again. If there are too many without a time, all of those go.
+    First forget the tasks that the platform no longer lists, then the oldest. The horizon moves up to them,
+    so that they do not become news again. If too many tasks have no time, forget all of those.
     """
     if _size(ledger.reported) <= _MOST_REPORTED or not tasks:  # an empty list may be a mistake
         return ledger

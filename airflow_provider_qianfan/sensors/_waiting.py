@@ -378,7 +378,7 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
-        self._trace(context, opening.lineage)  # before the XComs: it refuses ids that cannot be meant
+        self._trace(context, opening.lineage)  # before the XComs: it refuses invalid ids
         # The XComs are the purpose of the gate: if they cannot be pushed, it stays shut.
         for key, value in opening.xcoms.items():
             push(context, key, value)

@@ -62,9 +62,9 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
         proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
         triggerer count separately.
-    :param asset: an ``Asset`` that is updated when this task succeeds; or an ``AssetAlias``, which gets the
-        asset of the model version, or of the service if the task is about one. Default: only ``outlets`` are
-        updated.
+    :param asset: an ``Asset`` or an ``AssetAlias`` to update when this task succeeds. If the task deploys to
+        a service or checks one, the alias gets the asset of the service. Otherwise the alias gets the asset
+        of the model version. Default: only ``outlets`` are updated.
     :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
     :param exponential_backoff: lengthen the interval as the wait goes on, up to ``max_wait``.
         ``deferrable=True`` requires ``max_wait``. Default: False.

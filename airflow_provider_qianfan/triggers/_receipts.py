@@ -1,8 +1,8 @@
 """
-How a watch hears that Airflow has stored its events. Only Airflow 3.3 and newer can import this.
+How a watcher learns that Airflow has stored its events. Only Airflow 3.3 and newer can import this.
 
-A trigger that yields an event only hands it to its process. If the process dies before the event is stored,
-the event is lost. So nothing may count as reported before that.
+If a trigger yields an event, the triggerer stores it a little later. If the triggerer dies before that, the
+event is lost. So a task counts as reported only when its event is stored.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class Producer(SharedStreamProducer):
-    """Hands the batches of a watch to Airflow, and tells the watch which of their events are stored."""
+    """Gives the batches of a watch to Airflow, and tells the watch which events Airflow has stored."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
 
     async def open_stream(self) -> AsyncIterator[tuple[Batch, Batch]]:
-        """Yield each batch, as the event's raw form and as its receipt."""
+        """Yield each batch twice: as the raw event, and as what ``advance`` gets for it."""
         async for batch in self._watch.batches():
             yield batch, batch
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
-        """Hear what became of the events of some batches."""
+        """Take note of which events Airflow has stored. Airflow calls this."""
         for item in batch:
             if item.outcome.is_clean:
                 await self._watch.keep(item.broker_payload)

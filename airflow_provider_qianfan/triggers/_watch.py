@@ -1,8 +1,8 @@
 """
-One watch for finished model compression tasks, from its first look until its trigger is cancelled.
+What a watcher does, from its first look until Airflow cancels its trigger.
 
-It polls through the account that all waits of the triggerer share. It never ends and never raises, whatever
-the platform answers: if the trigger of a watcher ends, Airflow starts it again within seconds, each time.
+A watcher polls through the account that all waits of the triggerer share. It never ends and never raises,
+whatever the platform answers: if the trigger of a watcher ended, Airflow would start it again within seconds.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_PATIENCE = 60.0
-"""Seconds. A triggerer that has just started may take long for its first answer about the store."""
+"""Seconds. If a triggerer has just started, its first answer about the store may take long."""
 
 STORE_PATIENCE = 5.0
-"""Seconds. A triggerer that stops no longer hears answers about its store, and waits for what runs."""
+"""Seconds. If a triggerer stops, it gets no more answers about the store, but waits for what still runs."""
 
 
 class Batch(NamedTuple):
     """
-    What one event carries.
+    The content of one event.
 
     :param payload: the payload of the event.
     :param event_ids: the event ids in it.
@@ -65,13 +65,14 @@ class Batch(NamedTuple):
 
 class Watch:
     """
-    Reads the list at intervals, and says which tasks are news.
+    Reads the list at intervals, and finds the tasks to report.
 
     :param conn_id: ID of a connection of type ``qianfan``.
     :param interest: which tasks to report.
     :param interval: seconds between two looks.
-    :param since: a first watch reports what finished from this time on, in seconds since the epoch.
-    :param store: keeps values between the runs of the watcher, by asset; None before Airflow 3.3.
+    :param since: seconds since the epoch. The first start reports what finished from this time on.
+    :param store: the store of the watcher's asset, which keeps values between starts; None before Airflow
+        3.3.
     """
 
     def __init__(self, conn_id: str, interest: Interest, interval: float, since: float, store: Any) -> None:
@@ -94,7 +95,7 @@ class Watch:
         self._spoke_at = self._complained_at = self._blamed_store_at = 0.0
 
     async def batches(self) -> AsyncIterator[Batch]:
-        """Yield what each event has to carry. This never ends."""
+        """Yield the content of each event. This never ends."""
         try:
             while True:
                 try:
@@ -121,7 +122,7 @@ class Watch:
         self._look_anyway()
 
     def _look_anyway(self) -> None:
-        """Take the next reading even if it says nothing new."""
+        """Use the next reading even if nothing in it is new."""
         self._more = True
         if self._subscription is not None:
             self._subscription.wake_at = 0.0
@@ -138,7 +139,11 @@ class Watch:
             self._ledger = begin(tasks, self._interest, self._since + ahead, now)
         elif self._ledger.account not in ("", account):
             self._ledger = begin_again(tasks, self._interest, self._ledger, now)
-            log.warning("%s: the connection has another key. What finished before is left alone.", self)
+            log.warning(
+                "%s: the connection has another key. If it belongs to another account, the watcher does not"
+                " report what finished there before its last look.",
+                self,
+            )
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
         self._recovered(found, len(tasks))
@@ -158,7 +163,7 @@ class Watch:
     # -- the platform ------------------------------------------------------------------------------------
 
     async def _list(self) -> tuple[ModelCompTask, ...]:
-        """Return the next reading that differs from the last one; sooner if there is more to report."""
+        """Return the next reading that differs from the last one. If there is more to report, return any."""
         if self._failing_since is None and time.monotonic() - self._joined_at > HEARTBEAT:
             await self._leave()  # the connection may have been edited
         if self._subscription is None:
@@ -171,7 +176,7 @@ class Watch:
         return answer.tasks
 
     async def _ask_for_models(self, unnamed: Sequence[ModelCompTask]) -> list[ModelCompTask]:
-        """Ask for tasks that succeeded and name no model in the list. Return those that name one now."""
+        """Ask for the details of tasks that name no model in the list. Return those that name one now."""
         asked = self._askable(unnamed)
         answers = await asyncio.gather(*(self._ask(task.id) for task in asked))
         named = []
@@ -185,8 +190,8 @@ class Watch:
             self._asked[task.id] = self._asked.get(task.id, 0) + 1
             if self._asked[task.id] == DETAIL_TRIES:
                 log.error(
-                    "%s: %s succeeded, but the platform names no model that it made. It is not reported"
-                    " unless the list names one. Look at it in the Qianfan console.",
+                    "%s: %s succeeded, but the platform names no produced model. The watcher reports this"
+                    " task only if the list names a model later. Look at the task in the Qianfan console.",
                     self,
                     name_of(task),
                 )
@@ -196,7 +201,7 @@ class Watch:
         return [task for task in unnamed if self._asked.get(task.id, 0) < DETAIL_TRIES]
 
     async def _ask(self, task_id: str) -> ModelCompTask | None:
-        """Ask for one task; None if there is no answer."""
+        """Ask for the details of one task; None if there is no answer."""
         subscription = await self._join(Query(given_id=task_id, detail=True), 0.0)
         try:
             answer = await subscription.answer(0.0)
@@ -268,7 +273,7 @@ class Watch:
                 self._blamed_store_at = time.time()
                 log.error(  # noqa: TRY400  its text may quote a request of Airflow's own
                     "%s: Airflow did not store what was reported (%s). The next look tries again. If the"
-                    " triggerer ends before that, the same is reported again.",
+                    " triggerer ends before that, the watcher reports the same tasks again.",
                     self,
                     type(error).__name__,
                 )

@@ -1,4 +1,4 @@
-"""The triggers that watch model compression tasks: for a deferred sensor or operator, and for an asset."""
+"""The triggers for model compression tasks: one for a deferred wait, one for the watcher of an asset."""
 
 from __future__ import annotations
 
@@ -105,23 +105,24 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
 
     Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
 
-    Give the trigger to an ``AssetWatcher``. A DAG that is scheduled on the asset then starts when a task has
-    finished, whoever created it. A task that succeeded counts as soon as the platform names the model that it
-    made.
+    Give the trigger to an ``AssetWatcher``, and schedule your DAG on the asset. When a task has finished, the
+    DAG starts, whoever created the task. If a task succeeds, the watcher reports it as soon as the platform
+    names the produced model.
 
-    Each look at the platform yields at most one event, with all tasks that have finished since the last one,
-    the oldest first. One event has at most 100 tasks, or fewer if they take more than 100,000 bytes; the next
-    event, one ``poke_interval`` later, has the rest. :func:`.finished_tasks` reads the events.
+    Each look yields at most one event. The event has all tasks that have finished since the last event, the
+    oldest first. One event has at most 100 tasks, or fewer if they take more than 100,000 bytes. The next
+    event has the rest, one ``poke_interval`` later. :func:`.finished_tasks` reads the events.
 
     Each task in an event has an ``event_id``, made from its ID and its status. If a task is reported again
-    with the same status, it has the same ``event_id``. On Airflow 3.3 and newer, Airflow keeps what was
-    reported, and no task that finishes is missed. On older Airflows the trigger forgets everything when it
-    ends. So whenever it starts, it reports what finished within ``look_back``.
+    with the same status, it has the same ``event_id``. Airflow 3.3 and newer keep what was reported, and the
+    watcher misses no task. On older Airflows, the trigger forgets everything when it ends. So whenever it
+    starts, it reports what finished within ``look_back``.
 
-    All watchers and deferred waits of a triggerer whose connections have the same endpoint and key share one
-    reading of the platform per interval. A watcher without ``source_model_id`` reads the whole list.
+    If watchers and deferred waits of a triggerer have the same endpoint and key, they share one reading of
+    the platform per interval. A watcher without ``source_model_id`` reads the whole list.
 
-    Whatever the platform answers, the trigger goes on. It logs an error at first, and then every ten minutes.
+    If the platform answers with an error, the trigger goes on. It logs the error at once, and then every ten
+    minutes.
 
     :param statuses: which statuses to report: ``"succeeded"``, ``"failed"``, ``"stopped"``. Default: only
         ``"succeeded"``.
@@ -131,16 +132,15 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         for one character, ``[ab]`` for one of these. Upper and lower case differ.
     :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``.
     :param poke_interval: seconds between two looks. Default: 60. At least 1.
-    :param catch_up_from: a time. If nothing is known of earlier events, also report what finished since this
-        time: a datetime, a date, or ISO 8601 text, which is UTC if it has no offset. Default: only what
-        finishes from the first start on.
+    :param catch_up_from: a time: a datetime, a date, or ISO 8601 text, which is UTC if it has no offset. If
+        Airflow keeps nothing of earlier events, the trigger also reports what finished since this time.
+        Default: only what finishes from the first start on.
     :param look_back: seconds. On Airflow before 3.3, a trigger that starts also reports what finished within
-        this time. Default: 3600. Newer Airflows do not use it.
-    :param watcher: text that tells this trigger from others with the same arguments. Default: the name of the
-        DAG file and its folder, and a number. Airflow would take two equal triggers for one.
+        this time. Default: 3600. Airflow 3.3 and newer do not need it.
+    :param watcher: a text that differs from that of other triggers with the same arguments: Airflow would
+        take two equal triggers for one. Default: the name of the DAG file and of its folder, and a number.
     :raises RuntimeError: on Airflow 2.11, which has no asset watchers.
-    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Arguments are not
-        templated.
+    :raises ValueError: if an argument is invalid, for example empty, the text ``"None"``, or a template.
     """
 
     def __init__(
@@ -205,8 +205,8 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         """
         Have Airflow say when it has stored an event (Airflow 3.3 and newer).
 
-        Only the stream of a producer has this. Each trigger has a stream of its own: what they share is the
-        account.
+        Airflow does that only for the stream of a producer. Each trigger has a stream of its own. But
+        triggers of one account share their requests.
         """
         if not RECEIPTS.is_there():
             return None
@@ -216,7 +216,7 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
-        """Return what yields the batches, and hears which of their events are stored."""
+        """Return the producer. It yields the batches, and Airflow tells it which events are stored."""
         from airflow_provider_qianfan.triggers._receipts import Producer
 
         return Producer(_by_key[_key_of(kwargs)]._watch())
@@ -245,7 +245,7 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
 
 
 _by_key: WeakValueDictionary[str, QianfanModelCompTaskEventTrigger] = WeakValueDictionary()
-"""The triggers that run here, by their stream's key: Airflow gives the producer only the arguments."""
+"""The triggers of this process, by the key of their stream. A producer gets only the arguments."""
 
 
 def _key_of(arguments: Mapping[str, Any]) -> str:
@@ -295,11 +295,12 @@ _WATCHERS = "__qianfan_watchers__"
 
 def _name_watcher(arguments: Mapping[str, Any]) -> str:
     """
-    Make a text that tells a trigger from others with the same arguments, and is the same at each parse.
+    Make a text that differs between triggers with the same arguments, and is the same at each parse.
 
-    Airflow keeps one row for equal triggers, and mixes up whose watchers they are. The text is the name of
-    the DAG file, or of the module that it imports the watcher from, and a number if the file makes several
-    equal triggers. The counts are kept in that module, because each parse of a file makes a new module.
+    If two triggers are equal, Airflow keeps one row for them, and mixes up their watchers. The text is the
+    name of the file that makes the trigger. This is the DAG file, or a module that the DAG file imports. If
+    the file makes several equal triggers, a number follows. That module keeps the counts, because each parse
+    of a file makes a new module.
     """
     frame = outermost = sys._getframe(2)
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen"):

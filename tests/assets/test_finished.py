@@ -177,7 +177,7 @@ def test_another_event_is_ignored_with_a_line(extra: Any, caplog: pytest.LogCapt
     caplog.set_level(logging.INFO)
 
     assert ids(Event(extra, NOW), report("a")) == ["a"]
-    assert caplog.text.count("Ignored the event of") == 1
+    assert caplog.text.count("Ignored the event at") == 1
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_foreign_note_is_ignored_with_a_line(airflow: Airflow, caplog: pytest.
     airflow.notes.append(Event({"from_rest_api": True}, NOW, TAKEN))
 
     assert airflow.take(airflow.report("a")) == ["a"]
-    assert "does not say what was taken" in caplog.text
+    assert "does not say what a run took" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -401,7 +401,7 @@ def test_a_success_that_never_names_a_model_is_said_once_and_not_reported(
         async with watching(trigger(Store())) as (events,):
             await looked(emulator)
             tasks.change("amva-1", TaskStep("succeeded", set={"modelId": SOURCE}))
-            await until(lambda: "names no model" in caplog.text, 20)
+            await until(lambda: "names no produced model" in caplog.text, 20)
             await looked(emulator, 3)
             assert events.ids == []
             assert emulator.world.count(DETAIL) == 3
@@ -411,7 +411,7 @@ def test_a_success_that_never_names_a_model_is_said_once_and_not_reported(
     assert in_a_loop(steps) == ["amva-1"]
     said = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert len(said) == 1
-    assert "succeeded, but the platform names no model that it made." in said[0]
+    assert "succeeded, but the platform names no produced model." in said[0]
 
 
 def test_detail_requests_that_fail_are_no_answer(emulator: EmulatorServer) -> None:
