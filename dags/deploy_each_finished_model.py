@@ -34,6 +34,7 @@ FINISHED = Asset(
 )
 TAKEN = Asset("each_finished_model_taken")
 MODEL = Asset("finished_model")
+REPORTED = Asset("finished_model_reported")  # starts no DAG, so Airflow can always tell its events
 COMMON: dict[str, Any] = {
     "start_date": pendulum.datetime(2024, 1, 1, tz="UTC"),
     "catchup": False,
@@ -51,11 +52,12 @@ def route_finished_models() -> None:
         return finished_tasks(context, taken=TAKEN)
 
     # One task for each model: if a task adds several partitions, they share one extra.
-    @task(outlets=[MODEL], map_index_template="{{ ti.task.op_kwargs.finished.model_id }}")
+    @task(outlets=[MODEL, REPORTED], map_index_template="{{ ti.task.op_kwargs.finished.model_id }}")
     def route(finished: FinishedModelCompTask, **context: Any) -> None:
         event = context["outlet_events"][MODEL]
         event.add_partitions(finished["model_id"])
         event.extra = finished
+        context["outlet_events"][REPORTED].extra = finished
 
     route.expand(finished=take())
 
@@ -75,7 +77,7 @@ def route_finished_models() -> None:
     **COMMON,
 )
 def deploy_each_finished_model() -> None:
-    @task(multiple_outputs=True, inlets=[MODEL])
+    @task(multiple_outputs=True, inlets=[REPORTED])
     def compression(**context: Any) -> dict[str, Any]:
         """Return what the watcher reported, unless it has reported a newer model since."""
         started = [event.extra for events in context["triggering_asset_events"].values() for event in events]
@@ -85,7 +87,7 @@ def deploy_each_finished_model() -> None:
         if not started:
             raise AirflowSkipException("No finished compression started this run.")
         finished = started[-1]
-        for event in context["inlet_events"][MODEL].ascending(False).limit(100):
+        for event in context["inlet_events"][REPORTED].ascending(False).limit(100):
             other = event.extra or {}
             if (other.get("finish_time") or "") > (finished["finish_time"] or "9999"):
                 raise AirflowSkipException(f"{other['model_id']} is newer. It has a run of its own.")

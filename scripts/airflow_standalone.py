@@ -23,6 +23,7 @@ from pathlib import Path
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 
 ROOT = Path(__file__).resolve().parent.parent
+DAGS = ROOT / "dags"
 AIRFLOW = Path(sys.executable).with_name("airflow")
 # Without their log servers, which listen on all addresses. The API server reads the log files itself.
 COMPONENTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor", "triggerer --skip-serve-logs")
@@ -96,6 +97,7 @@ def show(log: Path, port: int, emulator: EmulatorServer) -> None:
                 if not ready and (ready := healthy(url)):
                     say(f"Airflow is ready at {url}. To end it, press Ctrl-C.")
                     say("Open the DAG gate_deployment, trigger it, and watch its gate.")
+                    say(f"For a DAG of your own, save its file in {DAGS}. It appears within a minute.")
                     say(f"To restart the scenario:  curl -o /dev/null -X POST {emulator.url}/_emulator/reset")
                 time.sleep(1)
         say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
@@ -131,13 +133,14 @@ def environment(home: Path, port: int) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "builtins.str",  # none: so nobody asks for a log server
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
     }
 
 

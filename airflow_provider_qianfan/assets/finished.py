@@ -101,15 +101,25 @@ def finished_tasks(context: Mapping[str, Any], *, taken: Asset | None = None) ->
             len(started) - len(new),
             limit,
         )
-    logged = [event for asset in watched for event in _log_of(context, asset, since=since)]
+    read = now
+    try:
+        logged = [event for asset in watched for event in _log_of(context, asset, since=since)]
+    except Exception as error:
+        # While a run that an event started is queued, because max_active_runs is reached or because it was
+        # cleared, Airflow cannot tell the event (https://github.com/apache/airflow/issues/71360).
+        log.warning(
+            "Airflow could not read its event log (%s). This run takes what started it. The next run takes"
+            " the rest",
+            type(error).__name__,
+        )
+        logged, read = [], since
     gone = {event_id for note in others for event_id in note.event_ids}
     tasks = [task for task in _tasks([*new, *logged]) if task["event_id"] not in gone]
     left = {task["event_id"] for task in tasks[MOST:]}
-    read = now
     if left:
         log.warning("%d more tasks are left for the next run: one run takes %d", len(left), MOST)
         events = [event for event in (*new, *logged) if left & {each["event_id"] for each in _tasks([event])}]
-        read = min(event.timestamp for event in events)
+        read = min([read, *(event.timestamp for event in events)])
     context["outlet_events"][taken].extra = {
         "event_ids": [task["event_id"] for task in tasks[:MOST]],
         "begun": begun.isoformat(),

@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 FIRST_PATIENCE = 60.0
 """Seconds. If a triggerer has just started, its first answer about the store may take long."""
 
+_NAMED = 3
+"""How many tasks the log names when they are reported."""
+
 STORE_PATIENCE = 5.0
 """Seconds. If a triggerer stops, it gets no more answers about the store, but waits for what still runs."""
 
@@ -67,6 +70,7 @@ class Watch:
     """
     Reads the list at intervals, and finds the tasks to report.
 
+    :param name: what the log calls the watcher.
     :param conn_id: ID of a connection of type ``qianfan``.
     :param interest: which tasks to report.
     :param interval: seconds between two looks.
@@ -75,7 +79,10 @@ class Watch:
         3.3.
     """
 
-    def __init__(self, conn_id: str, interest: Interest, interval: float, since: float, store: Any) -> None:
+    def __init__(
+        self, name: str, conn_id: str, interest: Interest, interval: float, since: float, store: Any
+    ) -> None:
+        self._name = name
         self._conn_id = conn_id
         self._interest = interest
         self._interval = interval
@@ -158,6 +165,9 @@ class Watch:
         self._more = len(told) < len(news) or bool(self._askable(found.unnamed)) or self._has_to_write
         if not told:
             return None
+        more = ", …" if len(told) > _NAMED else ""
+        names = ", ".join(name_of(task) for task in news[:_NAMED])
+        log.info("%s: reports %s: %s%s.", self, count_of(len(told), "task"), names, more)
         return Batch({"version": 1, "tasks": told}, tuple(task["event_id"] for task in told))
 
     # -- the platform ------------------------------------------------------------------------------------
@@ -289,7 +299,8 @@ class Watch:
             parts.append(f"name {clean(of.name, 80)!r}")
         if of.name_pattern:
             parts.append(f"name like {clean(of.name_pattern, 80)!r}")
-        return f"Watcher ({', '.join(parts)}; connection {clean(self._conn_id, 80)})"
+        watched = f"{', '.join(parts)}; connection {clean(self._conn_id, 80)}"
+        return f"Watcher {clean(self._name, 80)} ({watched})"
 
     def _recovered(self, found: News, listed: int) -> None:
         now = time.time()

@@ -241,7 +241,7 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         elif store is None:
             since -= self.look_back
         interest = Interest(self.statuses, self.source_model_id, self.name, self.name_pattern)
-        return Watch(self.qianfan_conn_id, interest, self.poke_interval, since, store)
+        return Watch(self.watcher, self.qianfan_conn_id, interest, self.poke_interval, since, store)
 
 
 _by_key: WeakValueDictionary[str, QianfanModelCompTaskEventTrigger] = WeakValueDictionary()

@@ -77,6 +77,13 @@ class Query:
         return iter(self._events)
 
 
+class Broken:
+    """The events of an inlet that Airflow cannot tell."""
+
+    def __iter__(self) -> Iterator[Event]:
+        raise RuntimeError("API_SERVER_ERROR")
+
+
 class ByAsset:
     """Values by asset, as Airflow's accessors have them."""
 
@@ -93,9 +100,11 @@ class Airflow:
     What Airflow does with events.
 
     :param queries: whether the log can be asked for a part of it, as since Airflow 3.2.
+    :param broken: whether the log of the watched asset cannot be read.
     """
 
     queries: bool = True
+    broken: bool = False
     log: list[Event] = field(default_factory=list)
     notes: list[Event] = field(default_factory=list)
 
@@ -118,7 +127,9 @@ class Airflow:
             ),
             "dag_run": SimpleNamespace(dag_id=DAG, run_id=run),
             "triggering_asset_events": {WATCHED.name: list(started)},
-            "inlet_events": ByAsset(finished=self._read(self.log), taken=self._read(self.notes)),
+            "inlet_events": ByAsset(
+                finished=Broken() if self.broken else self._read(self.log), taken=self._read(self.notes)
+            ),
             "outlet_events": ByAsset(taken=outlet),
         }
         found = finished_tasks(context, taken=TAKEN)
@@ -284,6 +295,23 @@ def test_a_run_takes_so_many_at_most_and_the_next_run_the_rest(
     assert airflow.take(run="2") == ["1b", "2a", "2b"]
     assert airflow.take(run="3") == ["3a", "3b"]
     assert airflow.take(run="4") == []
+
+
+def test_a_log_that_cannot_be_read_is_read_by_the_next_run(
+    airflow: Airflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Airflow cannot tell an event while a run that it started is queued."""
+    airflow.take(airflow.report("a", ago=90_000), run="1")
+    airflow.notes[-1].timestamp = NOW - timedelta(seconds=89_000)
+    airflow.report("left behind", ago=80_000)
+    event = airflow.report("b", ago=70_000)
+
+    airflow.broken = True
+    assert airflow.take(event, run="2") == ["b"]
+    airflow.notes[-1].timestamp = event.timestamp
+    assert "Airflow could not read its event log (RuntimeError)." in caplog.text
+    airflow.broken = False
+    assert airflow.take(airflow.report("c", ago=60_000), run="3") == ["left behind", "c"]
 
 
 def test_a_clock_that_was_wrong_when_a_note_was_written_hides_nothing(airflow: Airflow) -> None:

@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ class Events:
     def ids(self) -> list[str]:
         return [task["id"] for payload in self.payloads for task in payload["tasks"]]
 
-    async def have(self, number: int, seconds: float = 10) -> list[str]:
+    async def have(self, number: int, seconds: float = 30) -> list[str]:
         """Wait until so many tasks were reported."""
         await until(lambda: len(self.ids) >= number, seconds)
         return self.ids
@@ -457,10 +458,11 @@ def test_whatever_the_platform_answers_the_watcher_goes_on(
 
     assert in_a_loop(steps) == ["amva-1"]
     said = [record for record in caplog.records if record.name.endswith("_watch")]
-    assert [record.levelno for record in said] == [logging.INFO, logging.ERROR, logging.INFO]
+    assert [record.levelno for record in said] == [logging.INFO, logging.ERROR, logging.INFO, logging.INFO]
     assert said[1].exc_info is None
     assert "The watcher goes on, and reports later what finishes meanwhile." in said[1].message
     assert "The platform answers again" in said[2].message
+    assert ": reports 1 task: amva-1 (" in said[3].message
 
 
 def test_a_connection_that_is_not_there_yet(emulator: EmulatorServer, monkeypatch: Any) -> None:
@@ -535,8 +537,15 @@ def test_what_is_stored_stays_small(emulator: EmulatorServer, monkeypatch: pytes
         async with watching(trigger(store)) as (events,):
             await looked(emulator)
             for number in range(40):
+                finish = datetime.now(UTC) + timedelta(seconds=number)
                 emulator.world.tasks.add(
-                    TaskSpec(SOURCE, id=f"amva-{number}", status="succeeded", model_id=f"amv-{number}")
+                    TaskSpec(
+                        SOURCE,
+                        id=f"amva-{number}",
+                        status="succeeded",
+                        model_id=f"amv-{number}",
+                        set={"finishTime": finish.isoformat()},
+                    )
                 )
                 if number % 10 == 9:
                     await events.have(number + 1)
