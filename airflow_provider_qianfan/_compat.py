@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         AirflowSkipException,
         AirflowTaskTimeout,
     )
+    from airflow.triggers.base import BaseEventTrigger
 else:
     _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
     AirflowException = _get("AirflowException", *_EXCEPTIONS)
@@ -78,6 +79,14 @@ else:
             if timeout is None:  # Airflow before 3.3
                 timeout = conf.getfloat("sensors", "default_timeout")
             return _BaseSensorOperator._coerce_timeout(timeout)
+
+
+def __getattr__(name: str) -> Any:
+    """Find what not every DAG file needs. Airflow 2.11 has no base class for event triggers."""
+    if name != "BaseEventTrigger":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module("airflow.triggers.base")
+    return getattr(module, name, module.BaseTrigger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,20 @@ TIMEOUT = Feature(
     "all tries share one `timeout`",
     lambda: _is_there("airflow.sdk.execution_time.task_runner"),
 )
-FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT)
+WATCHERS = Feature(
+    "a finished compression starts a DAG",
+    ("2.11",),
+    "there are no asset watchers: wait with the gate",
+    lambda: hasattr(import_module("airflow.triggers.base"), "BaseEventTrigger"),
+)
+RECEIPTS = Feature(
+    "a watcher knows after a restart what it has reported",
+    ("2.11", "3.0", "3.1", "3.2"),
+    "whenever a triggerer starts a watcher, it reports again what finished within `look_back`, with the same"
+    " `event_id` ([Start a DAG](howto/event.md))",
+    lambda: _has("SharedStreamProducer", "airflow.triggers.shared_stream"),
+)
+FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT, WATCHERS, RECEIPTS)
 """The features in ``docs/versions.md``. On each Airflow, a test compares them with the installed one."""
 
 # Airflow's own names: mypy wants to be told that others may import them from here.
@@ -142,6 +164,7 @@ __all__ = [
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
+    "BaseEventTrigger",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
@@ -309,6 +332,17 @@ def task_store(context: Context) -> Any:
     None before Airflow 3.3.
     """
     return context.get("task_state_store")
+
+
+def asset_store(trigger: BaseEventTrigger) -> Any:
+    """
+    Return what the asset of a watcher keeps over its trigger's runs. It gets and sets JSON values by key.
+
+    None before Airflow 3.3. None, too, if one trigger watches for several assets: each has a store of its
+    own, and Airflow gives no way to list them.
+    """
+    store = getattr(trigger, "asset_state_store", None)
+    return store if getattr(store, "_total", 1) == 1 else None
 
 
 async def task_state_of(ti: Any) -> str | None:

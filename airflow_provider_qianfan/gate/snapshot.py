@@ -22,9 +22,9 @@ from airflow_provider_qianfan.api.errors import (
     is_transient,
     retry_after,
 )
-from airflow_provider_qianfan.api.model_compression import read_tasks, read_tasks_within
+from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
 from airflow_provider_qianfan.api.paging import Scan
-from airflow_provider_qianfan.api.resource import KINDS, Kind, Row, find_resource
+from airflow_provider_qianfan.api.resource import KINDS, Absence, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.look import Found, Target, read_given
 from airflow_provider_qianfan.gate.selection import Selector
@@ -44,16 +44,22 @@ MOST_FAILURES = 2
 
 class Query(NamedTuple):
     """
-    What to read for one wait: the tasks of a source model, or the task or resource with an id.
+    What to read for one wait: all tasks, those of a source model, or the task or resource with an id.
 
-    :param source_model_id: the source model.
+    :param source_model_id: the source model. Without it and without an id, the query is for all tasks.
     :param given_id: the id of a task, or of a resource of ``kind``.
     :param kind: the name of the kind; empty for a task.
+    :param detail: whether the list may not answer for the task, because the list lacks something.
     """
 
-    source_model_id: str | None
+    source_model_id: str | None = None
     given_id: str | None = None
     kind: str = ""
+    detail: bool = False
+
+    @property
+    def is_for_all(self) -> bool:
+        return self.source_model_id is None and self.given_id is None
 
     @classmethod
     def of(cls, target: Target) -> Query:
@@ -92,6 +98,8 @@ class Costs:
         if now - self.counted_at > MEASURED_FOR:
             self.whole, self.whole_at_least, self.counted_at = None, 1, now
             self.listed.clear()
+        if any(query.is_for_all for query in queries):
+            return math.inf
         if self.whole_at_least == math.inf:
             return 0
         if not self.filtered and any(query.source_model_id for query in queries):
@@ -125,6 +133,7 @@ class Snapshot:
         self.retry_after = 0.0
         self.throttled = False
         self._tasks: dict[str, ModelCompTask] = {}
+        self._all: tuple[ModelCompTask, ...] = ()
         self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
         self._told: dict[Query, Found | QianfanError] = {}
 
@@ -133,8 +142,10 @@ class Snapshot:
         if query in self._told:
             return self._told[query]
         if query.given_id is not None:
-            task = None if query.kind else self._tasks.get(query.given_id)
+            task = None if query.kind or query.detail else self._tasks.get(query.given_id)
             return Found((task,)) if task else None
+        if query.is_for_all:
+            return Found(self._all) if self.whole else None
         tasks = self._by_source.get(query.source_model_id or "", () if self.whole else None)
         return None if tasks is None else Found(tasks)
 
@@ -147,6 +158,7 @@ class Snapshot:
             groups[task.source_model_id or ""].append(task)
         for source, group in groups.items():
             self._by_source[source] = _in_order(group)
+        self._all = _in_order(self._tasks.values())
 
     def add_source(self, source_model_id: str, tasks: Iterable[ModelCompTask]) -> None:
         """Add the tasks of a source model."""
@@ -181,18 +193,13 @@ def take_snapshot(
     :param now: the time, in seconds of the clock of ``costs``.
     """
     snapshot, failures = Snapshot(), 0
-    readings = [_read_listing(exchange, kind, queries, costs, snapshot) for kind in KINDS.values()]
-    most_pages = costs.worthwhile([query for query in queries if not query.kind], now)
-    if most_pages:
-        readings.append(_read_whole(exchange, most_pages, costs, now, snapshot))
-    for reading in readings:
-        error = yield from reading
-        if error is not None and _concerns_all(error):
-            return _end(snapshot, queries, error)
+    error = yield from _read_lists(exchange, queries, costs, now, snapshot)
+    if error is not None:
+        return _end(snapshot, queries, error)
     # Source models first: their tasks may include a given one.
     for query in sorted(queries, key=lambda query: query.given_id is not None):
         if snapshot.answer(query) is not None:
-            if query.given_id is not None and not query.kind and not snapshot.whole:
+            if query.given_id is not None and not query.kind and not query.detail and not snapshot.whole:
                 costs.covered.add(query.given_id)
             continue
         try:
@@ -206,6 +213,23 @@ def take_snapshot(
                 return _end(snapshot, queries, error)
             snapshot.tell(query, error)
     return snapshot
+
+
+def _read_lists(
+    exchange: Exchange, queries: Collection[Query], costs: Costs, now: float, snapshot: Snapshot
+) -> Steps[QianfanError | None]:
+    """Read the lists that are worth it. Return an error that concerns everything, if there was one."""
+    readings = [_read_listing(exchange, kind, queries, costs, snapshot) for kind in KINDS.values()]
+    most_pages = costs.worthwhile([query for query in queries if not query.kind and not query.detail], now)
+    if most_pages:
+        readings.append(_read_whole(exchange, most_pages, costs, now, snapshot))
+    for reading in readings:
+        error = yield from reading
+        if error is not None and _concerns_all(error):
+            return error
+        if error is not None and Query() in queries:
+            snapshot.tell(Query(), error)
+    return None
 
 
 def _read_listing(
@@ -281,6 +305,10 @@ def _read_one(exchange: Exchange, query: Query, costs: Costs, now: float, snapsh
     if query.kind:
         found = yield from find_resource(exchange, KINDS[query.kind], query.given_id or "")
         snapshot.tell(query, Found(row=found) if isinstance(found, Row) else Found(absence=found))
+        return
+    if query.detail:
+        task = yield from read_task(exchange, query.given_id or "")
+        snapshot.tell(query, Found((task,)) if task else Found(absence=Absence()))
         return
     if query.given_id is not None:
         yield from _read_given(exchange, query.given_id, costs, now, snapshot)

@@ -64,6 +64,7 @@ class Subscription:
     :param interval: returns, in seconds, how old an answer may get.
     :param due: when the first answer is due, in the event loop's time.
     :ivar healthy_at: when the platform last answered, in seconds since the epoch; None if it has not yet.
+    :ivar wake_at: from when on an answer counts even if it says nothing new, in seconds since the epoch.
     """
 
     account: Account
@@ -71,8 +72,8 @@ class Subscription:
     interval: Callable[[], float]
     due: float
     healthy_at: float | None = None
+    wake_at: float = 0.0
     _seen: Found | None = None
-    _wake_at: float = 0.0
     _answer: Found | Exception | None = None
     _waiter: asyncio.Future[None] | None = None
 
@@ -83,7 +84,7 @@ class Subscription:
         :param wake_at: when to return even without one, in seconds since the epoch.
         :raises Exception: if reading failed for another reason than the platform.
         """
-        self._wake_at = wake_at
+        self.wake_at = wake_at
         if self._answer is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -100,7 +101,7 @@ class Subscription:
         """Take an answer. Return whether it is worth waking the wait."""
         if isinstance(answer, Found):
             self.healthy_at = now
-            if answer is self._seen and answer.absence is None and now < self._wake_at:
+            if answer is self._seen and answer.absence is None and now < self.wake_at:
                 return False
             self._seen = answer
         self._answer = answer

@@ -1,18 +1,41 @@
-"""The trigger that watches a model compression task for a deferred sensor or operator."""
+"""The triggers that watch model compression tasks: for a deferred sensor or operator, and for an asset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+import sys
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from airflow_provider_qianfan._compat import read_connection, task_state_of
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_qianfan._compat import (
+    RECEIPTS,
+    WATCHERS,
+    BaseEventTrigger,
+    asset_store,
+    read_connection,
+    task_state_of,
+)
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
+from airflow_provider_qianfan.api.model_compression import FINISHED, SUCCEEDED
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.changes.cancellation import KILL_PATIENCE, cancel_unfinished
+from airflow_provider_qianfan.gate.arguments import check_seconds, check_text, check_time, is_rendered_later
+from airflow_provider_qianfan.gate.finished import Interest
+from airflow_provider_qianfan.gate.memory import DEFAULT_POKE_INTERVAL
 from airflow_provider_qianfan.gate.wording import name_of
 from airflow_provider_qianfan.hooks._settings import Settings
-from airflow_provider_qianfan.triggers._thread import DriverThread
-from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
+from airflow_provider_qianfan.triggers.waiting import SHORTEST_INTERVAL, QianfanTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_qianfan.triggers._watch import Batch, Watch
 
 ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """States that Airflow does not leave by itself."""
@@ -58,9 +81,214 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         exchange = Exchange(
             settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)
         )
+        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
+
         thread = DriverThread(settings)
         try:
             task = await thread.run(cancel_unfinished(exchange, task_id))
         finally:
             thread.stop()
         self.log.info("Cancelled, as this Airflow task is %s: %s.", state, name_of(task))
+
+
+DEFAULT_LOOK_BACK = 3600.0
+"""Seconds."""
+
+
+class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
+    """
+    Watch for finished model compression tasks, and update an asset for them (Airflow 3.0 and newer).
+
+    Platform page: https://cloud.baidu.com/doc/WENXINWORKSHOP/s/wlxcnboaq.
+
+    Give the trigger to an ``AssetWatcher``. A DAG that is scheduled on the asset then starts when a task has
+    finished, whoever created it. A task that succeeded counts as soon as the platform names the model that it
+    made.
+
+    Each look at the platform yields at most one event, with all tasks that have finished since the last one,
+    the oldest first. One event has at most 100 tasks, or fewer if they take more than 100,000 bytes; the next
+    event, one ``poke_interval`` later, has the rest. :func:`.finished_tasks` reads the events.
+
+    Each task in an event has an ``event_id``, made from its ID and its status. If a task is reported again
+    with the same status, it has the same ``event_id``. On Airflow 3.3 and newer, Airflow keeps what was
+    reported, and no task that finishes is missed. On older Airflows the trigger forgets everything when it
+    ends. So whenever it starts, it reports what finished within ``look_back``.
+
+    All watchers and deferred waits of a triggerer whose connections have the same endpoint and key share one
+    reading of the platform per interval. A watcher without ``source_model_id`` reads the whole list.
+
+    Whatever the platform answers, the trigger goes on. It logs an error at first, and then every ten minutes.
+
+    :param statuses: which statuses to report: ``"succeeded"``, ``"failed"``, ``"stopped"``. Default: only
+        ``"succeeded"``.
+    :param source_model_id: match only tasks that compress this model version, ``amv-…``.
+    :param name: match only tasks with this name.
+    :param name_pattern: match only tasks whose name matches this pattern. ``*`` stands for any text, ``?``
+        for one character, ``[ab]`` for one of these. Upper and lower case differ.
+    :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``.
+    :param poke_interval: seconds between two looks. Default: 60. At least 1.
+    :param catch_up_from: a time. If nothing is known of earlier events, also report what finished since this
+        time: a datetime, a date, or ISO 8601 text, which is UTC if it has no offset. Default: only what
+        finishes from the first start on.
+    :param look_back: seconds. On Airflow before 3.3, a trigger that starts also reports what finished within
+        this time. Default: 3600. Newer Airflows do not use it.
+    :param watcher: text that tells this trigger from others with the same arguments. Default: the name of the
+        DAG file, and a number. Airflow would take two equal triggers for one.
+    :raises RuntimeError: on Airflow 2.11, which has no asset watchers.
+    :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Arguments are not
+        templated.
+    """
+
+    def __init__(
+        self,
+        *,
+        statuses: Collection[str] = (SUCCEEDED,),
+        source_model_id: str | None = None,
+        name: str | None = None,
+        name_pattern: str | None = None,
+        qianfan_conn_id: str = "qianfan_default",
+        poke_interval: float | timedelta = DEFAULT_POKE_INTERVAL,
+        catch_up_from: datetime | str | None = None,
+        look_back: float | timedelta = DEFAULT_LOOK_BACK,
+        watcher: str | None = None,
+        **others: Any,
+    ) -> None:
+        if not WATCHERS.is_there():
+            raise RuntimeError(
+                "QianfanModelCompTaskEventTrigger needs Airflow 3.0 or newer: Airflow 2.11 has no asset"
+                " watchers. Upgrade Airflow, or wait with a QianfanModelCompTaskSensor."
+            )
+        if others and watcher is None:  # from a DAG file; a newer version may have stored more
+            raise TypeError(f"QianfanModelCompTaskEventTrigger does not know {', '.join(sorted(others))}.")
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.statuses = _check_statuses(statuses)
+        self.source_model_id = _check_filter("source_model_id", source_model_id)
+        self.name = _check_filter("name", name)
+        self.name_pattern = _check_filter("name_pattern", name_pattern)
+        self.qianfan_conn_id = _check_filter("qianfan_conn_id", qianfan_conn_id) or "qianfan_default"
+        self.poke_interval = max(SHORTEST_INTERVAL, check_seconds("poke_interval", poke_interval))
+        self.catch_up_from = _check_start(catch_up_from)
+        self.look_back = check_seconds("look_back", look_back, DEFAULT_LOOK_BACK)
+        self.watcher = _name_watcher(self._arguments()) if watcher is None else watcher
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "statuses": list(self.statuses),
+            "source_model_id": self.source_model_id,
+            "name": self.name,
+            "name_pattern": self.name_pattern,
+            "qianfan_conn_id": self.qianfan_conn_id,
+            "poke_interval": self.poke_interval,
+            "catch_up_from": self.catch_up_from,
+            "look_back": self.look_back,
+        }
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path, and the arguments that make the trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {**self._arguments(), "watcher": self.watcher},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield an event for each look that finds news. This never ends."""
+        watch = self._watch()
+        async for batch in watch.batches():
+            yield TriggerEvent(batch.payload)
+            await watch.keep(batch)
+
+    def shared_stream_key(self) -> str | None:
+        """
+        Have Airflow say when it has stored an event (Airflow 3.3 and newer).
+
+        Only the stream of a producer has this. Each trigger has a stream of its own: what they share is the
+        account.
+        """
+        if not RECEIPTS.is_there():
+            return None
+        key = _key_of(self.serialize()[1])
+        _by_key[key] = self
+        return key
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
+        """Return what yields the batches, and hears which of their events are stored."""
+        from airflow_provider_qianfan.triggers._receipts import Producer
+
+        return Producer(_by_key[_key_of(kwargs)]._watch())
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Batch]) -> AsyncIterator[TriggerEvent]:
+        """Yield the event of each batch."""
+        async for batch in shared_stream:
+            yield TriggerEvent(batch.payload)
+
+    def _watch(self) -> Watch:
+        from airflow_provider_qianfan.triggers._watch import Watch  # loads requests
+
+        store, since = asset_store(self), time.time()
+        if self.catch_up_from is not None:
+            since = min(since, datetime.fromisoformat(self.catch_up_from).timestamp())
+        elif store is None:
+            since -= self.look_back
+        interest = Interest(self.statuses, self.source_model_id, self.name, self.name_pattern)
+        return Watch(self.qianfan_conn_id, interest, self.poke_interval, since, store)
+
+
+_by_key: WeakValueDictionary[str, QianfanModelCompTaskEventTrigger] = WeakValueDictionary()
+"""The triggers that run here, by their stream's key: Airflow gives the producer only the arguments."""
+
+
+def _key_of(arguments: Mapping[str, Any]) -> str:
+    return json.dumps(arguments, sort_keys=True)
+
+
+def _check_statuses(statuses: Collection[str]) -> tuple[str, ...]:
+    given = (statuses,) if isinstance(statuses, str) else tuple(statuses)
+    unknown = [status for status in given if status not in FINISHED]
+    if unknown or not given:
+        wrong = clean(repr(unknown[0] if unknown else statuses), 80)
+        raise ValueError(
+            f"statuses has {wrong}. Pass one or more of 'succeeded', 'failed' and 'stopped': a task that has"
+            " another status has not finished."
+        )
+    return tuple(sorted(set(given)))
+
+
+def _check_filter(argument: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if is_rendered_later(value):
+        raise ValueError(f"{argument}={clean(repr(value))} is a template. Nothing renders it: pass a value.")
+    return check_text(argument, value)
+
+
+def _check_start(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        raise ValueError(
+            f"catch_up_from={clean(repr(value))} is a span of time. Pass a time, such as"
+            " datetime(2026, 1, 31, tzinfo=UTC)."
+        )
+    return check_time("catch_up_from", value).isoformat()
+
+
+_WATCHERS = "__qianfan_watchers__"
+
+
+def _name_watcher(arguments: Mapping[str, Any]) -> str:
+    """
+    Make a text that tells a trigger from others with the same arguments, and is the same at each parse.
+
+    Airflow keeps one row for equal triggers, and mixes up whose watchers they are. The text is the name of
+    the DAG file, or of the module that it imports the watcher from, and a number if the file makes several
+    equal triggers. The counts are kept in that module, because each parse of a file makes a new module.
+    """
+    frame = outermost = sys._getframe(2)
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        outermost, frame = frame, frame.f_back  # type: ignore[assignment]
+    counts = outermost.f_globals.setdefault(_WATCHERS, {})
+    key = _key_of(arguments)
+    counts[key] = counts.get(key, 0) + 1
+    file = Path(outermost.f_code.co_filename).name
+    return file if counts[key] == 1 else f"{file} {counts[key]}"

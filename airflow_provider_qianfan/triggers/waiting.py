@@ -35,10 +35,11 @@ from airflow_provider_qianfan.gate.snapshot import Query
 from airflow_provider_qianfan.gate.verdict import Wait
 from airflow_provider_qianfan.hooks._settings import refused_key, reread_failed
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
-from airflow_provider_qianfan.triggers._shared import SPREAD, Subscription, join
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from airflow_provider_qianfan.triggers._shared import Subscription
 
 SHORTEST_INTERVAL = 1.0
 """Seconds. Nobody gains from more looks."""
@@ -247,6 +248,8 @@ class _Watching:
         await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
 
     async def _watch(self) -> str:
+        from airflow_provider_qianfan.triggers._shared import SPREAD  # loads requests
+
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
         due_in, failed_at = self._first_due_in(), -math.inf
         target = target_from_json(self._trigger.target)
@@ -284,6 +287,8 @@ class _Watching:
         return self._shortest if due_at is None else max(0.0, due_at - time.time())
 
     async def _join(self, query: Query, due_in: float, fresher_than: float) -> Subscription:
+        from airflow_provider_qianfan.triggers._shared import join
+
         conn_id = self._trigger.qianfan_conn_id
         self._subscription = await join(conn_id, query, self._interval, due_in, fresher_than=fresher_than)
         return self._subscription

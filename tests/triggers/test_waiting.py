@@ -14,7 +14,7 @@ from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import TaskStep
 from airflow_provider_qianfan.gate.memory import Health, Memory
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.triggers import waiting
+from airflow_provider_qianfan.triggers import _shared, waiting
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def test_it_keeps_it_from_the_deferral(
     """A wait that moves to another triggerer has been kept already; a clock that is wrong does not count."""
     emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
     monkeypatch.setattr(waiting, "EXECUTOR_LAG", 2.0)
-    monkeypatch.setattr(waiting, "SPREAD", 0.0)
+    monkeypatch.setattr(_shared, "SPREAD", 0.0)
     now = time.time()
     made = trigger(deferred_at=deferred_for if isinstance(deferred_for, str) else now - deferred_for)
     made.trigger_id = 7

@@ -1,0 +1,361 @@
+"""Which finished tasks are news, whatever clocks, orders and rows do."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_qianfan.gate import finished
+from airflow_provider_qianfan.gate.finished import (
+    MOST_BYTES,
+    MOST_TASKS,
+    SKEW,
+    Interest,
+    Ledger,
+    begin,
+    find_news,
+    first_batch,
+    tell,
+)
+from tests.gate.tasks import NOON, NOW, SOURCE, made, task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+
+SUCCEEDED = Interest(("succeeded",))
+ALL = Interest(("failed", "stopped", "succeeded"))
+
+
+def at(seconds: float) -> datetime:
+    """A time, as seconds after the beginning of the watch."""
+    return datetime.fromtimestamp(NOW + seconds, UTC)
+
+
+def ended(task_id: str, seconds: float | None, *, created: float | None = None, **more: str) -> ModelCompTask:
+    """A task that succeeded so many seconds after the beginning of the watch; None if it does not say."""
+    finish = None if seconds is None else at(seconds)
+    when = None if created is None else at(created)
+    return replace(made(task_id, created=when, **more), finish_time=finish)
+
+
+def running(task_id: str, *, created: float | None = None) -> ModelCompTask:
+    return task(task_id, created=None if created is None else at(created))
+
+
+class Watcher:
+    """A watcher whose events are all stored; it knows only what its ledger says."""
+
+    def __init__(self, interest: Interest = SUCCEEDED, since: float = 0.0) -> None:
+        self.interest = interest
+        self.since = since
+        self.ledger: Ledger | None = None
+
+    def look(self, *tasks: ModelCompTask, after: float = 60, stored: bool = True) -> list[str]:
+        """Look so many seconds after the beginning of the watch; return the ids that are news."""
+        now = NOW + after
+        if self.ledger is None:
+            self.ledger = begin(tasks, self.interest, NOW + self.since, now)
+        news = find_news(tasks, self.interest, self.ledger, now)
+        ledger = news.ledger
+        if stored:
+            ledger = ledger.with_reported([f"{each.id}:{each.status}" for each in news.tasks])
+        self.ledger = Ledger.from_json(json.loads(json.dumps(ledger.to_json())))
+        return [each.id for each in news.tasks]
+
+
+def test_first_start_reports_only_what_finishes_from_then_on() -> None:
+    watcher = Watcher()
+    history = [ended(f"amva-{number}", -10.0 * number) for number in range(1, 1000)]
+
+    assert watcher.look(*history, ended("amva-undated", None)) == []
+    assert watcher.look(*history, ended("amva-undated", None), ended("amva-new", 30)) == ["amva-new"]
+    assert watcher.look(*history, ended("amva-undated", None), ended("amva-new", 30)) == []
+
+
+def test_a_task_that_finishes_before_the_first_answer_is_news() -> None:
+    assert Watcher().look(ended("amva-new", 5), after=300) == ["amva-new"]
+
+
+def test_catching_up_reports_what_finished_since_then() -> None:
+    tasks = ended("amva-1", -7200), ended("amva-2", -3600), ended("amva-3", -60), ended("amva-4", None)
+
+    assert Watcher(since=-3600).look(*tasks) == ["amva-2", "amva-3"]
+
+
+def test_two_tasks_finish_in_the_same_second() -> None:
+    watcher = Watcher()
+    watcher.look()
+
+    assert watcher.look(ended("amva-1", 30)) == ["amva-1"]
+    assert watcher.look(ended("amva-1", 30), ended("amva-2", 30)) == ["amva-2"]
+
+
+@pytest.mark.parametrize(
+    ("finish", "create"),
+    [(30.0, -86400.0), (None, -86400.0), (None, None), (-86400.0, -86400.0), (9e8, None)],
+    ids=["dated", "not dated", "no times", "a clock that is a day late", "a clock in the future"],
+)
+def test_a_task_that_was_seen_unfinished_is_news_whatever_its_times_say(
+    finish: float | None, create: float | None
+) -> None:
+    watcher = Watcher()
+    watcher.look(running("amva-1", created=create))
+    watcher.look()  # a list of several pages is no snapshot: a row may be missing
+
+    assert watcher.look(ended("amva-1", finish, created=create), after=90) == ["amva-1"]
+    assert watcher.look(ended("amva-1", finish, created=create), after=150) == []
+
+
+@pytest.mark.parametrize(
+    ("finish", "create", "news"),
+    [
+        (30.0, 10.0, True),
+        (None, 10.0, True),
+        (None, None, True),
+        (-SKEW + 1, None, True),
+        (-SKEW - 1, None, False),
+        (-SKEW - 1, 10.0, False),
+        (9e8, 10.0, True),
+        (9e8, -SKEW - 1, False),
+    ],
+)
+def test_a_task_that_was_never_seen_is_news_unless_it_ended_before_the_watch(
+    finish: float | None, create: float | None, news: bool
+) -> None:
+    """It was created and finished between two looks; or a page had lost a row of the history."""
+    watcher = Watcher()
+    watcher.look()
+
+    assert watcher.look(ended("amva-1", finish, created=create)) == (["amva-1"] if news else [])
+
+
+def test_a_status_that_goes_back_is_reported_once() -> None:
+    watcher = Watcher(ALL)
+    watcher.look()
+    failed = replace(task("amva-1", "failed"), finish_time=at(30))
+
+    assert watcher.look(failed) == ["amva-1"]
+    assert watcher.look(running("amva-1")) == []
+    assert watcher.look(failed) == []
+    assert watcher.look(running("amva-1")) == []
+    assert watcher.look(ended("amva-1", 50)) == ["amva-1"]
+    assert watcher.look(failed) == []
+    assert watcher.look(ended("amva-1", 50)) == []
+
+
+def test_deleted_tasks_are_no_news_and_no_trouble() -> None:
+    watcher = Watcher()
+    watcher.look(running("amva-1"), running("amva-2"))
+
+    assert watcher.look(ended("amva-2", 30)) == ["amva-2"]
+    assert watcher.look() == []
+    assert watcher.look(ended("amva-2", 30)) == []
+
+
+def test_nothing_counts_as_reported_before_airflow_has_stored_it() -> None:
+    watcher = Watcher()
+    watcher.look(running("amva-1", created=-86400))
+    late = ended("amva-1", None, created=-86400)
+
+    assert watcher.look(late, stored=False) == ["amva-1"]
+    assert watcher.look(late, stored=False) == ["amva-1"]
+    assert watcher.look(late) == ["amva-1"]
+    assert watcher.look(late) == []
+
+
+@pytest.mark.parametrize("model", [None, "", " ", SOURCE])
+def test_a_success_without_a_model_is_not_news_until_it_names_one(model: str | None) -> None:
+    watcher = Watcher()
+    nameless = ended("amva-1", 30, model=model)  # type: ignore[arg-type]
+    watcher.look()
+
+    assert watcher.look(nameless) == []
+    assert watcher.ledger is not None
+    found = find_news([nameless], SUCCEEDED, watcher.ledger, NOW + 60)
+    assert [each.id for each in found.unnamed] == ["amva-1"]
+    assert watcher.look(ended("amva-1", 30)) == ["amva-1"]
+
+
+def test_a_failure_needs_no_model() -> None:
+    watcher = Watcher(ALL)
+    watcher.look()
+
+    assert watcher.look(replace(task("amva-1", "failed"), finish_time=at(30))) == ["amva-1"]
+
+
+@pytest.mark.parametrize(
+    ("interest", "names"),
+    [
+        (Interest(("succeeded",), source_model_id="amv-other"), ["amva-2"]),
+        (Interest(("succeeded",), name="nightly-1"), ["amva-3"]),
+        (Interest(("succeeded",), name_pattern="nightly-*"), ["amva-3", "amva-4"]),
+        (Interest(("succeeded",), name_pattern="NIGHTLY-*"), []),
+        (Interest(("succeeded",), name="nightly-1", name_pattern="*-2"), []),
+        (Interest(("failed",)), []),
+    ],
+)
+def test_filters(interest: Interest, names: list[str]) -> None:
+    watcher = Watcher(interest)
+    watcher.look()
+    tasks = [
+        ended("amva-1", 30),
+        ended("amva-2", 30, source="amv-other"),
+        ended("amva-3", 30, name="nightly-1"),
+        ended("amva-4", 30, name="nightly-2"),
+        replace(ended("amva-5", 30), name=None),
+    ]
+
+    assert watcher.look(*tasks) == names
+
+
+def test_news_come_the_oldest_first() -> None:
+    watcher = Watcher()
+    watcher.look()
+
+    assert watcher.look(ended("amva-1", 50), ended("amva-2", 30), ended("amva-3", None)) == [
+        "amva-2",
+        "amva-1",
+        "amva-3",
+    ]
+
+
+def size(ledger: Ledger) -> int:
+    return len(json.dumps(ledger.to_json()).encode())
+
+
+def test_the_ledger_is_bounded_and_forgets_no_news() -> None:
+    """Five thousand tasks, in random order, over days: each is news once, and the ledger fits the store."""
+    watcher, order = Watcher(), random.Random(1)
+    watcher.look()
+    tasks: list[ModelCompTask] = []
+    seen: list[str] = []
+    for number in range(50):
+        tasks += [ended(f"amva-{number:04}-{each:012}", 3600.0 * number + each) for each in range(100)]
+        order.shuffle(tasks)
+        seen += watcher.look(*tasks, after=3600.0 * (number + 1))
+        assert watcher.ledger is not None
+        assert size(watcher.ledger) < 65_535
+
+    assert sorted(seen) == sorted(each.id for each in tasks)
+
+
+def test_deleted_tasks_leave_the_ledger_first() -> None:
+    watcher = Watcher()
+    watcher.look()
+    for number in range(100):
+        batch = [ended(f"amva-{number:04}-{each:012}", 60.0 * number) for each in range(100)]
+        assert len(watcher.look(*batch, after=60.0 * number)) == 100
+    assert watcher.ledger is not None
+    assert watcher.ledger.horizon == NOW - SKEW
+    assert size(watcher.ledger) < 65_535
+
+
+def test_too_many_tasks_without_a_time_are_no_news_unless_seen_unfinished() -> None:
+    watcher = Watcher()
+    history = [ended(f"amva-{number:016}", None) for number in range(5000)]
+
+    assert watcher.look(*history, running("amva-1")) == []
+    assert watcher.ledger is not None
+    assert size(watcher.ledger) < 65_535
+    assert watcher.look(*history, ended("amva-1", None), ended("amva-2", None), ended("amva-3", 70)) == [
+        "amva-3",
+        "amva-1",
+    ]
+    assert watcher.look(*history, ended("amva-1", None), ended("amva-2", None), ended("amva-3", 70)) == []
+
+
+def test_too_many_unfinished_tasks_are_bounded_too() -> None:
+    watcher = Watcher()
+    watcher.look(*(task(f"amva-{number:016}", "a new status", created=number) for number in range(9000)))
+
+    assert watcher.ledger is not None
+    assert size(watcher.ledger) < 65_535
+    assert "amva-0000000000008999" in watcher.ledger.unfinished
+
+
+def test_what_two_triggerers_have_stored_adds_up() -> None:
+    one = Ledger(10.0, frozenset({"amva-1"}), frozenset({"amva-1:failed"}))
+    other = Ledger(20.0, frozenset({"amva-2"}), frozenset({"amva-2:failed"}), undated=False)
+
+    assert one.merged(other) == Ledger(
+        20.0, frozenset({"amva-1"}), frozenset({"amva-1:failed", "amva-2:failed"}), undated=False
+    )
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        "text",
+        {},
+        {"horizon": True, "unfinished": [], "reported": []},
+        {"horizon": 1, "unfinished": [1], "reported": []},
+        {"horizon": 1, "unfinished": [], "reported": {}},
+    ],
+)
+def test_a_ledger_that_cannot_be_read_is_none(stored: object) -> None:
+    assert Ledger.from_json(stored) is None
+
+
+def test_a_ledger_of_a_newer_version_is_read() -> None:
+    stored = {"version": 2, "horizon": 1, "unfinished": ["amva-1"], "reported": [], "more": 1}
+
+    assert Ledger.from_json(stored) == Ledger(1.0, frozenset({"amva-1"}))
+
+
+def batches(tasks: Sequence[ModelCompTask]) -> list[int]:
+    left, sizes = list(tasks), []
+    while left:
+        sizes.append(len(first_batch(left)))
+        left = left[sizes[-1] :]
+    return sizes
+
+
+def with_config(length: int, task_id: str = "amva-1") -> ModelCompTask:
+    whole = made(task_id)
+    return replace(whole, json={**whole.json, "config": {"strategy": "x" * length}})
+
+
+def test_an_event_has_so_many_tasks_at_most() -> None:
+    assert batches([made(f"amva-{number}") for number in range(2 * MOST_TASKS + 1)]) == [
+        MOST_TASKS,
+        MOST_TASKS,
+        1,
+    ]
+
+
+def test_an_event_has_so_many_bytes_at_most() -> None:
+    sizes = batches([with_config(3900, f"amva-{number}") for number in range(60)])
+
+    assert sum(sizes) == 60
+    assert 20 < max(sizes) < 30
+    assert len(json.dumps(first_batch([with_config(3900)] * 60))) < MOST_BYTES * 1.02
+
+
+def test_what_an_event_says_of_a_task() -> None:
+    told = replace(made(model="amv-made"), finish_time=NOON + timedelta(minutes=5))
+
+    assert tell(told) == {
+        "event_id": "amva-1:succeeded",
+        "id": "amva-1",
+        "status": "succeeded",
+        "model_id": "amv-made",
+        "source_model_id": SOURCE,
+        "name": "demo",
+        "create_time": "2026-01-31T12:00:00+00:00",
+        "finish_time": "2026-01-31T12:05:00+00:00",
+        "config": {"strategy": "Quantization"},
+    }
+    assert tell(task(status="failed", source=None, name=None, created=None))["model_id"] is None
+    assert tell(with_config(5000))["config"] is None
+
+
+def test_the_ledger_and_its_json_stay_below_what_airflow_warns_of() -> None:
+    assert finished._LARGEST * 1.25 < 65_535
