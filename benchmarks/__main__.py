@@ -22,12 +22,15 @@ HERE = Path(__file__).parent
 BUILD = HERE.parent / "build"
 NAMES = [
     "calls",
+    "watchers",
     "stall",
     "load",
     "throttle",
     "latency",
     "triggerer",
     "downstream",
+    "starts",
+    "deliveries",
     "listing",
     "signing",
     "imports",

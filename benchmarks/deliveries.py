@@ -1,4 +1,4 @@
-"""Five hundred tasks finish within two minutes while the triggerer is killed ten times; and while it is stopped."""
+"""Five hundred tasks finish within two minutes while the triggerer is killed, or stopped, ten times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The floor for a wait and for a watcher: triggers that need no platform, only a file that appears or grows."""
+"""The floor for a wait, and for a watcher: they need no platform, only a file that appears, or grows."""
 
 from __future__ import annotations
 

@@ -1,35 +1,18 @@
-"""
-Watchers beside waits: what they cost the platform, and how long until a DAG run has begun.
-
-Both are watched by one account. The calls are counted in one event loop, the delay on real services.
-"""
+"""Calls of the platform for watchers beside waits that share a connection, as the emulator counts them."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import statistics
-import time
 from contextlib import AsyncExitStack, ExitStack
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.text import count_of
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import Repeat, TaskSpec
 from airflow_provider_qianfan.emulator.steps import TaskStep
-from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger
 from benchmarks.server import source_of
-from benchmarks.stage import airflow, until
 from benchmarks.table import Result
-from benchmarks.waits import clean_up, connect, option, ours, waiting
-from tests.integration.deliveries import all_pages, events_of_runs, tasks_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmarks.waits import Make
-    from tests.integration.services import Services
+from benchmarks.waits import clean_up, connect, option, ours, waiting, watcher
 
 INTERVAL = 3.0
 SNAPSHOTS = 5
@@ -43,26 +26,9 @@ PAGES = 10
 CROWDS = ((0, 100), (1, 100), (10, 100), (100, 100), (1, 0), (100, 1000))
 """Watchers and waits."""
 
-INTERVALS = (5, 15)
-"""Seconds between two polls of the watchers whose delay is measured."""
-
-FLOOR = "floor"
-TASKS = 100
-APART = (3.0, 5.0)
-"""Seconds from one task's success to the next. So two events of the floor seldom meet."""
-
-FASTEST = "a watcher that is told at that moment (floor)"
-
 
 def run() -> list[Result]:
-    """Count the calls, then measure the delay."""
-    return _calls() + _delays()
-
-
-# -- calls -------------------------------------------------------------------------------------------------
-
-
-def _calls() -> list[Result]:
+    """Count the calls."""
     option("requests_per_second", 10_000)
     option("request_burst", 1000)
     try:
@@ -113,22 +79,12 @@ def _platform() -> EmulatorServer:
     return server
 
 
-def watcher(number: int, conn_id: str) -> Make:
-    """Make a watcher as a triggerer does: from what the DAG's author wrote, each with another filter."""
-    which: dict[str, Any] = (
-        {"source_model_id": source_of(number)} if number % 2 else {"name_pattern": f"team-{number}-*"}
-    )
-    made = QianfanModelCompTaskEventTrigger(qianfan_conn_id=conn_id, poke_interval=INTERVAL, **which)
-    arguments = made.serialize()[1]
-    return lambda: QianfanModelCompTaskEventTrigger(**arguments)
-
-
 async def _count(servers: list[EmulatorServer]) -> list[float]:
     async with AsyncExitStack() as stack:
-        for number, ((watchers, waits), server) in enumerate(zip(CROWDS, servers, strict=True)):
+        for number, (watchers, waits) in enumerate(CROWDS):
             name = f"crowd_{number}"
             makers = [ours(wait % SOURCES, INTERVAL, name) for wait in range(waits)]
-            makers += [watcher(each, name) for each in range(watchers)]
+            makers += [watcher(each, SOURCES, INTERVAL, name) for each in range(watchers)]
             await stack.enter_async_context(waiting(makers))
             print(f"{watchers} watchers, {waits} waits begun", flush=True)
         for _ in range(20):
@@ -157,78 +113,3 @@ def _steady(server: EmulatorServer) -> float:
     if len(steady) < SNAPSHOTS - 1:
         raise RuntimeError(f"not enough readings: {snapshots}")
     return statistics.fmean(steady)
-
-
-# -- delay -------------------------------------------------------------------------------------------------
-
-
-def _delays() -> list[Result]:
-    with ExitStack() as stack:
-        servers = {f"every_{each}": stack.enter_context(EmulatorServer()) for each in INTERVALS}
-        environment = {f"AIRFLOW_CONN_{name.upper()}": each.connection_uri for name, each in servers.items()}
-        environment["BENCH_WATCHERS"] = " ".join(map(str, INTERVALS))
-        parts = ("api-server", "dag-processor", "triggerer", "scheduler")
-        services = stack.enter_context(airflow("watchers_dag.py", parts, environment))
-        until(lambda: all(server.world.calls for server in servers.values()), 120, "a look")
-        looks = (services.home / FLOOR).with_suffix(".looks")
-        until(looks.exists, 60, "a look at the file")
-        time.sleep(max(INTERVALS))
-        succeeded = _succeed(services.home / FLOOR, servers)
-        time.sleep(max(INTERVALS) + 15)
-        delays = {name: _delays_of(services, name, succeeded) for name in (*servers, FLOOR)}
-    results = []
-    for name, which in (("median", 49), ("99th percentile", 98)):
-        least = statistics.quantiles(delays[FLOOR], n=100)[which]
-        for interval in INTERVALS:
-            mine = statistics.quantiles(delays[f"every_{interval}"], n=100)[which]
-            results.append(
-                Result(
-                    row=f"from success to the DAG run's start, {name}",
-                    case=f"{len(succeeded)} tasks, a watcher with an interval of {interval} s",
-                    ours=mine,
-                    peer=FASTEST,
-                    theirs=least,
-                    unit="s",
-                    target="≤ 1 interval more",
-                    met=mine - least <= interval,
-                )
-            )
-    return results
-
-
-def _succeed(floor: Path, servers: dict[str, EmulatorServer]) -> dict[str, float]:
-    """Let tasks succeed one after the other, everywhere. Return when that was, in seconds since the epoch."""
-    chance = random.Random(15)
-    names = [f"amva-task{number:04}" for number in range(TASKS)]
-    for server in servers.values():
-        for name in names:
-            server.world.tasks.add(TaskSpec(source_of(0), id=name, status="running"))
-    succeeded = {}
-    for name in names:
-        time.sleep(chance.uniform(*APART))
-        for server in servers.values():
-            server.world.tasks.change(name, TaskStep("succeeded", model_id=name.replace("amva", "amv")))
-        with floor.open("a") as file:
-            file.write(f"{name}\n")
-        succeeded[name] = time.time()
-    return succeeded
-
-
-def _delays_of(services: Services, name: str, succeeded: dict[str, float]) -> list[float]:
-    """Return the seconds from each success to the start of the first run whose payload has it."""
-    begun: dict[str, float] = {}
-    late = 0
-    for run, events in events_of_runs(services, name):
-        late += len(events) - 1
-        for task in tasks_of(events):
-            begun.setdefault(task["id"], datetime.fromisoformat(run["start_date"]).timestamp())
-    delays = [begun[task] - moment for task, moment in succeeded.items() if task in begun]
-    logged = sum(
-        each["name"] == name
-        for each in all_pages(services, "/assets/events?order_by=timestamp", "asset_events")
-    )
-    print(
-        f"{name}: {len(delays)} of {len(succeeded)} tasks in runs, {logged} events, {late} of them late",
-        flush=True,
-    )
-    return delays

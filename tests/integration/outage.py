@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.emulator.world import World
     from tests.integration.services import Services
 
-OUR_FILES = "|".join(sorted(file.name for file in Path(airflow_provider_qianfan.__file__).parent.rglob("*.py")))
+OUR_FILES = "|".join(
+    sorted(file.name for file in Path(airflow_provider_qianfan.__file__).parent.rglob("*.py"))
+)
 # With structlog 26, Airflow 3.1 loses the names of loggers.
 OURS = re.compile(rf"\[airflow_provider_qianfan[.\w]*\]|\bloc=({OUR_FILES}):")
 STARTS = re.compile(r"\btrigger (ID \d+|.*) starting\b")
