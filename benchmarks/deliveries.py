@@ -42,6 +42,17 @@ def _results(how: How, found: Delivered) -> list[Result]:
             f"{found.left_behind} events in no run, {found.late} only with the next event",
         ),
         Result(
+            "deployment runs, one for each model",
+            case,
+            sum(found.deployments[model] for model in found.models),
+            "models",
+            TASKS,
+            "runs",
+            "exactly one for each model",
+            {found.deployments[model] for model in found.models} == {1},
+            "with a router and partitions",
+        ),
+        Result(
             "repeated reports of a task",
             case,
             found.repeats,

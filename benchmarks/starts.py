@@ -14,7 +14,7 @@ from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import TaskStep
 from benchmarks.stage import airflow, until
 from benchmarks.table import Result
-from tests.integration.deliveries import all_pages, events_of_runs, tasks_of
+from tests.integration.deliveries import events_of, events_of_runs, tasks_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +94,7 @@ def _delays_of(services: Services, name: str, succeeded: dict[str, float]) -> li
         for task in tasks_of(events):
             begun.setdefault(task["id"], datetime.fromisoformat(run["start_date"]).timestamp())
     delays = [begun[task] - moment for task, moment in succeeded.items() if task in begun]
-    logged = sum(
-        each["name"] == name
-        for each in all_pages(services, "/assets/events?order_by=timestamp", "asset_events")
-    )
+    logged = len(events_of(services, name))
     print(
         f"{name}: {len(delays)} of {len(succeeded)} tasks in runs, {logged} events, {late} of them late",
         flush=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import quote
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import Repeat, TaskSpec
 from airflow_provider_qianfan.emulator.steps import TaskStep
+from tests.dag_runs import AIRFLOW
 from tests.integration.cells import SOURCE
 from tests.integration.services import Services, wait_until
 
@@ -29,6 +31,8 @@ INTERVAL = 5.0
 
 SECONDS_OF_A_TASK = (1, 60)
 """A short one is created and finishes between two looks."""
+
+PARTITIONS = AIRFLOW >= (3, 3)
 
 OLD, HISTORY = "amva-before", 150
 """Tasks that had finished the day before. They take two pages, and are no news."""
@@ -71,6 +75,8 @@ class Delivered:
     :param finished: their ids.
     :param runs: the asset events of each DAG run that were made meanwhile.
     :param log: all asset events that were made meanwhile.
+    :param deployments: how many runs each model has had so far, of the DAG with a run for each model; none
+        before Airflow 3.3.
     :param took: seconds from each restart to the first look of the new triggerer.
     :param meanwhile: how many restarts began before the last but one task finished.
     """
@@ -78,6 +84,7 @@ class Delivered:
     finished: set[str]
     runs: list[list[dict[str, Any]]]
     log: list[dict[str, Any]]
+    deployments: Counter[str] = field(default_factory=Counter)
     took: list[float] = field(default_factory=list)
     meanwhile: int = 0
 
@@ -85,6 +92,11 @@ class Delivered:
     def missing(self) -> set[str]:
         """The tasks that are in no run's payload."""
         return self.finished - {task["id"] for events in self.runs for task in tasks_of(events)}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a run for each task, and one for each model."""
+        return not self.missing and (not PARTITIONS or self.deployments.keys() >= self.models)
 
     @property
     def unlogged(self) -> set[str]:
@@ -110,6 +122,11 @@ class Delivered:
         return found
 
     @property
+    def models(self) -> set[str]:
+        """The models that the tasks produced."""
+        return {task.replace("amva-", "amv-", 1) for task in self.finished}
+
+    @property
     def left_behind(self) -> int:
         """How many events are in the log, but in no run."""
         handed_out = {event["id"] for events in self.runs for event in events}
@@ -126,12 +143,14 @@ class Delivered:
         return sum(map(len, self.runs)) - len({event["id"] for events in self.runs for event in events})
 
     def __str__(self) -> str:
+        took = ", ".join(f"{seconds:.0f}" for seconds in self.took)
         return (
             f"{len(self.finished)} tasks finished, {len(self.missing)} missing in the runs' payloads,"
             f" {len(self.unlogged)} in the event log; {len(self.log)} events, {self.repeats} repeated tasks;"
             f" {len(self.runs)} runs; events: {self.left_behind} left behind, {self.late} late,"
-            f" {self.twice} handed out twice; {self.meanwhile} of {len(self.took)} restarts while tasks"
-            f" finished, seconds from each to the next look: {', '.join(f'{each:.0f}' for each in self.took)}"
+            f" {self.twice} handed out twice; {self.deployments.total()} deployments in"
+            f" all, of {len(self.deployments)} models; {self.meanwhile} of {len(self.took)} restarts while"
+            f" tasks finished, seconds from each to the next look: {took}"
         )
 
 
@@ -169,8 +188,8 @@ def watching(home: Path, name: str, dags: Iterable[Path]) -> Iterator[tuple[Serv
 
 def deliver(services: Services, world: World, name: str, load: Load) -> Delivered:
     """Let tasks finish, restart the triggerer meanwhile, and read what came of it."""
-    chance = random.Random(15)
-    before = {event["id"] for event in _log(services, name)}
+    chance = random.Random(15)  # the same moments each time
+    before = {event["id"] for event in events_of(services, name)}
     finished, began = set[str](), time.monotonic()
     moments = sorted(chance.uniform(0, load.seconds) for _ in range(load.tasks - 1))
     # Airflow hands out an event that it left behind only with the next. So the last task finishes apart.
@@ -189,7 +208,7 @@ def deliver(services: Services, world: World, name: str, load: Load) -> Delivere
 
     time.sleep(max(0.0, began + load.seconds + 4 * INTERVAL - time.monotonic()))
     with contextlib.suppress(TimeoutError):
-        wait_until(lambda: not _read(services, name, finished, before).missing, 30)
+        wait_until(lambda: _read(services, name, finished, before).is_complete, 180)
     time.sleep(2 * INTERVAL)  # for a repeat
     found = _read(services, name, finished, before)
     found.took, found.meanwhile = took, meanwhile
@@ -204,7 +223,8 @@ def _add(world: World, number: str, moment: float, chance: random.Random) -> str
     return world.tasks.add(TaskSpec(SOURCE, id=f"amva-{number}", created=created, timeline=timeline))
 
 
-def _log(services: Services, name: str) -> list[dict[str, Any]]:
+def events_of(services: Services, name: str) -> list[dict[str, Any]]:
+    """Read the event log of an asset."""
     log = all_pages(services, "/assets/events?order_by=timestamp", "asset_events")
     return [event for event in log if event["name"] == name]
 
@@ -214,8 +234,12 @@ def _read(services: Services, name: str, finished: set[str], before: set[int]) -
         [event for event in events if event["id"] not in before]
         for _, events in events_of_runs(services, name)
     ]
-    log = [event for event in _log(services, name) if event["id"] not in before]
-    return Delivered(finished, [events for events in runs if events], log)
+    log = [event for event in events_of(services, name) if event["id"] not in before]
+    keys = Counter[str]()
+    if PARTITIONS:
+        deployments = all_pages(services, f"/dags/{name}_deploy/dagRuns?order_by=id", "dag_runs")
+        keys.update(run["partition_key"] for run in deployments)
+    return Delivered(finished, [events for events in runs if events], log, keys)
 
 
 def events_of_runs(services: Services, dag_id: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
