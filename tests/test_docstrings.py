@@ -22,6 +22,7 @@ MEANS_SOMETHING_ELSE = {
     "QianfanCancelModelCompTaskOperator": {"poke_interval", "timeout"},  # with defaults of its own
     "QianfanCreateModelCompTaskOperator": {"name", "source_model_id", "model_set_id"},  # of a new task
     "QianfanCreateServiceOperator": {"name"},  # of a new service
+    "QianfanModelCompTaskEventTrigger": {"poke_interval", "statuses"},  # of a watcher
     "QianfanModelSensor": {"model_id"},  # to wait for; no service serves it
 }
 """Parameters that have a text of their own, although another class has one of the same name."""

@@ -80,6 +80,7 @@ TESTED_BY = {
     "sensors._own": "operators.test_create",
     "sensors.model": "sensors.test_resources",
     "sensors.service": "sensors.test_resources",
+    "triggers._receipts": "triggers.test_watch",
     "triggers._thread": "triggers.test_shared",
 }
 """The tests of a module that has no test file of its own name."""

@@ -49,7 +49,10 @@ from airflow_provider_qianfan.operators.service import (
 from airflow_provider_qianfan.sensors.model import QianfanModelSensor
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
-from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
+from airflow_provider_qianfan.triggers.model_compression import (
+    QianfanModelCompTaskEventTrigger,
+    QianfanModelCompTaskTrigger,
+)
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 
 if TYPE_CHECKING:
@@ -299,6 +302,20 @@ def watch(selector: dict[str, Any]) -> BaseTrigger:
     )
 
 
+def event_trigger() -> BaseTrigger:
+    return QianfanModelCompTaskEventTrigger(
+        statuses=["succeeded", "failed"],
+        source_model_id="amv-1",
+        name="nightly",
+        name_pattern="nightly*",
+        qianfan_conn_id="qianfan_default",
+        poke_interval=30.0,
+        catch_up_from=datetime(2026, 1, 31, tzinfo=UTC),
+        look_back=timedelta(minutes=30),
+        watcher="nightly",
+    )
+
+
 def mistakes() -> None:
     hook = QianfanHook()
     QianfanHook(1)  # type: ignore[arg-type]
@@ -319,6 +336,8 @@ def mistakes() -> None:
     QianfanListModelCompTasksOperator(task_id="l", statuses=1)  # type: ignore[arg-type]
     QianfanListModelCompTasksOperator(task_id="l", limit="100")  # type: ignore[arg-type]
     QianfanTrigger(poke_interval="30")  # type: ignore[arg-type]
+    QianfanModelCompTaskEventTrigger(statuses=1)  # type: ignore[arg-type]
+    QianfanModelCompTaskEventTrigger(source_model_id=1)  # type: ignore[arg-type]
     QianfanModifyServiceOperator(task_id="m", service_id="svco-1")  # type: ignore[call-arg]
     QianfanModifyServiceOperator(task_id="m", service_id="svco-1", model_id=None)  # type: ignore[arg-type]
     hook.modify_service("svco-1", "am-1", "amv-1")  # type: ignore[call-arg]

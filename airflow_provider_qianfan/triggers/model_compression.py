@@ -122,7 +122,7 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
     :param statuses: which statuses to report: ``"succeeded"``, ``"failed"``, ``"stopped"``. Default: only
         ``"succeeded"``.
     :param source_model_id: match only tasks that compress this model version, ``amv-…``.
-    :param name: match only tasks with this name.
+    :param name: match only tasks with exactly this name.
     :param name_pattern: match only tasks whose name matches this pattern. ``*`` stands for any text, ``?``
         for one character, ``[ab]`` for one of these. Upper and lower case differ.
     :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``.

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from airflow_provider_qianfan._compat import RECEIPTS, WATCHERS
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.specs import TaskSpec
-from airflow_provider_qianfan.emulator.steps import TaskStep
+from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import _shared
@@ -67,6 +68,12 @@ def trigger(store: Store | None = None, **arguments: Any) -> Made:
     return made
 
 
+async def until(condition: Callable[[], bool], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  the emulator runs in a thread
+            await asyncio.sleep(0.02)
+
+
 class Events:
     """The events of a trigger that runs in the background."""
 
@@ -79,9 +86,7 @@ class Events:
 
     async def have(self, number: int, seconds: float = 10) -> list[str]:
         """Wait until so many tasks were reported."""
-        async with asyncio.timeout(seconds):
-            while len(self.ids) < number:
-                await asyncio.sleep(0.05)
+        await until(lambda: len(self.ids) >= number, seconds)
         return self.ids
 
 
@@ -123,10 +128,8 @@ def succeed(emulator: EmulatorServer, task_id: str, model: str | None = None) ->
 
 async def looked(emulator: EmulatorServer, times: int = 1) -> None:
     """Wait for so many more looks."""
-    until = emulator.world.count(LIST) + times
-    async with asyncio.timeout(20):
-        while emulator.world.count(LIST) < until:
-            await asyncio.sleep(0.02)
+    number = emulator.world.count(LIST) + times
+    await until(lambda: emulator.world.count(LIST) >= number, 20)
 
 
 def test_a_task_that_finishes_is_reported_once(emulator: EmulatorServer) -> None:
@@ -148,3 +151,485 @@ def test_a_task_that_finishes_is_reported_once(emulator: EmulatorServer) -> None
     assert told["event_id"] == "amva-1:succeeded"
     assert told["model_id"] == "amv-made"
     assert told["source_model_id"] == SOURCE
+
+
+def test_all_that_finish_between_two_looks_come_in_one_event(emulator: EmulatorServer) -> None:
+    """Airflow starts one run for two events within milliseconds, and that run sees only the first."""
+
+    async def steps() -> list[dict[str, Any]]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            for number in range(5):
+                emulator.world.tasks.add(
+                    TaskSpec(SOURCE, id=f"amva-{number}", status="succeeded", model_id=f"amv-{number}")
+                )
+            await events.have(5)
+            return events.payloads
+
+    payloads = in_a_loop(steps)
+    assert len(payloads) <= 2  # a look may come between two of them
+    assert sorted(told["id"] for payload in payloads for told in payload["tasks"]) == [
+        f"amva-{number}" for number in range(5)
+    ]
+
+
+def test_a_long_list_is_spread_over_the_looks(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_qianfan.gate.finished.MOST_TASKS", 2)
+    emulator.world.tasks.add(
+        TaskSpec(SOURCE, status="succeeded", set={"finishTime": "2026-01-31T12:00:00Z"}, id="amva-old")
+    )
+
+    async def steps() -> tuple[list[int], list[float]]:
+        began = []
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            for number in range(5):
+                emulator.world.tasks.add(
+                    TaskSpec(SOURCE, id=f"amva-{number}", status="succeeded", model_id=f"amv-{number}")
+                )
+            for number in (2, 4, 5):
+                await events.have(number)
+                began.append(time.monotonic())
+            return [len(payload["tasks"]) for payload in events.payloads], began
+
+    sizes, began = in_a_loop(steps)
+    assert sizes in ([2, 2, 1], [1, 2, 2])
+    assert all(later - earlier > 0.5 for earlier, later in pairwise(began))
+
+
+def test_a_restart_reports_what_finished_meanwhile_and_nothing_twice(emulator: EmulatorServer) -> None:
+    tasks, store = emulator.world.tasks, Store()
+    for number in range(3):
+        tasks.add(TaskSpec(SOURCE, id=f"amva-{number}", set={"createTime": None, "finishTime": None}))
+
+    async def steps() -> list[list[str]]:
+        heard = []
+        for number in range(3):
+            async with watching(trigger(store)) as (events,):
+                await looked(emulator)
+                if number < 2:
+                    succeed(emulator, f"amva-{number}")
+                    await events.have(1)
+                    await looked(emulator)
+            heard.append(events.ids)
+            if number == 1:
+                succeed(emulator, "amva-2")
+                tasks.add(TaskSpec(SOURCE, id="amva-3", status="succeeded", model_id="amv-3"))
+        async with watching(trigger(store)) as (events,):
+            await looked(emulator, 2)
+        return [*heard, events.ids]
+
+    assert [sorted(ids) for ids in in_a_loop(steps)] == [["amva-0"], ["amva-1"], ["amva-2", "amva-3"], []]
+
+
+def test_without_a_store_a_start_reports_again_what_finished_lately(emulator: EmulatorServer) -> None:
+    """Airflow before 3.3: rather twice than never."""
+    tasks = emulator.world.tasks
+    tasks.add(TaskSpec(SOURCE, id="amva-1", status="succeeded", model_id="amv-1"))
+    tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-2",
+            status="succeeded",
+            model_id="amv-2",
+            set={"createTime": "2026-01-01T00:00:00Z", "finishTime": "2026-01-01T00:00:00Z"},
+        )
+    )
+
+    async def steps() -> list[dict[str, Any]]:
+        payloads = []
+        for _ in range(2):
+            async with watching(trigger()) as (events,):
+                await events.have(1)
+                await looked(emulator)
+                payloads += events.payloads
+        async with watching(trigger(look_back=0)) as (events,):
+            await looked(emulator, 2)
+        assert events.payloads == []
+        return payloads
+
+    first, second = in_a_loop(steps)
+    assert first == second
+    assert [told["event_id"] for told in first["tasks"]] == ["amva-1:succeeded"]
+
+
+def test_catching_up_happens_once(emulator: EmulatorServer) -> None:
+    store = Store()
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-1",
+            status="succeeded",
+            model_id="amv-1",
+            set={"finishTime": "2026-01-31T12:00:00Z"},
+        )
+    )
+
+    async def steps() -> list[str]:
+        made = trigger(store, catch_up_from="2026-01-31")
+        async with watching(made) as (events,):
+            await events.have(1)
+        async with watching(made) as (again,):
+            await looked(emulator, 2)
+        return [*events.ids, *again.ids]
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
+def test_a_success_without_a_model_is_asked_for(emulator: EmulatorServer) -> None:
+    tasks = emulator.world.tasks
+    tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[dict[str, Any]]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            tasks.change(
+                "amva-1", TaskStep("succeeded", model_id="amv-made", in_list=Patch(set={"modelId": ""}))
+            )
+            await events.have(1)
+            return events.payloads
+
+    (payload,) = in_a_loop(steps)
+    assert payload["tasks"][0]["model_id"] == "amv-made"
+    assert emulator.world.count(DETAIL) == 1
+
+
+def test_a_success_that_never_names_a_model_is_said_once_and_not_reported(
+    emulator: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = emulator.world.tasks
+    tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            tasks.change("amva-1", TaskStep("succeeded", set={"modelId": SOURCE}))
+            await looked(emulator, 5)
+            assert events.ids == []
+            assert emulator.world.count(DETAIL) == 3
+            succeed(emulator, "amva-1")
+            return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-1"]
+    said = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 1
+    assert "succeeded, but the platform names no model that it made." in said[0]
+
+
+def test_detail_requests_that_fail_are_no_answer(emulator: EmulatorServer) -> None:
+    tasks = emulator.world.tasks
+    tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            emulator.world.faults.append(Fault(action=DETAIL, calls=(1, 2, 3, 4), legacy_error=6))
+            tasks.change(
+                "amva-1", TaskStep("succeeded", model_id="amv-made", in_list=Patch(set={"modelId": ""}))
+            )
+            return await events.have(1, 20)
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"server_error": 503},
+        {"rate_limit": True, "retry_after": 1},
+        {"not_json": True},
+        {"legacy_error": 6},
+        {"status": 403, "body": {"code": "AccessDenied", "message": "no", "requestId": "r"}},
+        {"endless_paging": "same_marker"},
+    ],
+    ids=lambda fault: next(iter(fault)),
+)
+def test_whatever_the_platform_answers_the_watcher_goes_on(
+    emulator: EmulatorServer, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
+) -> None:
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store())) as (events,):
+            await looked(emulator)
+            emulator.world.faults.append(Fault(action=LIST, **fault, count=5))
+            await looked(emulator, 5)
+            succeed(emulator, "amva-1")
+            return await events.have(1, 30)
+
+    assert in_a_loop(steps) == ["amva-1"]
+    said = [record for record in caplog.records if record.name.endswith("_watch")]
+    assert [record.levelno for record in said] == [logging.INFO, logging.ERROR, logging.INFO]
+    assert said[1].exc_info is None
+    assert "The watcher goes on, and reports later what finishes meanwhile." in said[1].message
+    assert "The platform answers again" in said[2].message
+
+
+def test_a_connection_that_is_not_there_yet(emulator: EmulatorServer, monkeypatch: Any) -> None:
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store(), qianfan_conn_id="later")) as (events,):
+            await asyncio.sleep(1.5)
+            monkeypatch.setenv("AIRFLOW_CONN_LATER", emulator.connection_uri)
+            await looked(emulator)
+            succeed(emulator, "amva-1")
+            return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
+def test_a_store_that_fails_loses_nothing(emulator: EmulatorServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is known before the store was read; what could not be stored is stored later."""
+    store = Store()
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[str]:
+        store.broken = True
+        async with watching(trigger(store)) as (events,):
+            await asyncio.sleep(1.5)
+            assert emulator.world.count(LIST) == 0
+            store.broken = False
+            await looked(emulator)
+            store.broken = True
+            succeed(emulator, "amva-1")
+            await events.have(1)
+            await looked(emulator)
+            store.broken = False
+            await looked(emulator, 2)
+        async with watching(trigger(store)) as (again,):
+            await looked(emulator, 2)
+        return [*events.ids, *again.ids]
+
+    assert in_a_loop(steps) == ["amva-1"]
+    assert "Airflow did not store what was reported (RuntimeError)." in caplog.text
+
+
+def test_two_triggerers_run_the_same_watcher_for_a_moment(emulator: EmulatorServer) -> None:
+    """Both report, with the same event id; neither forgets what the other has stored."""
+    store = Store()
+    for number in range(3):
+        emulator.world.tasks.add(TaskSpec(SOURCE, id=f"amva-{number}"))
+
+    async def steps() -> tuple[list[str], list[str], list[str]]:
+        async with watching(trigger(store), trigger(store)) as (one, two):
+            await looked(emulator)
+            for number in range(3):
+                succeed(emulator, f"amva-{number}")
+                await asyncio.gather(one.have(number + 1), two.have(number + 1))
+            await looked(emulator, 2)
+        async with watching(trigger(store)) as (again,):
+            await looked(emulator, 2)
+        return one.ids, two.ids, again.ids
+
+    one, two, again = in_a_loop(steps)
+    assert one == two == ["amva-0", "amva-1", "amva-2"]
+    assert again == []
+
+
+def test_a_hundred_watchers_beside_a_hundred_waits_cost_one_reading(emulator: EmulatorServer) -> None:
+    for number in range(100):
+        emulator.world.tasks.add(TaskSpec(f"amv-{number}", id=f"amva-{number}"))
+    now = time.time()
+    waits = [
+        QianfanModelCompTaskTrigger(
+            target=Selector(f"amv-{number}").to_json(),
+            memory=Memory(started=now, deadline=now + 60, last_healthy=now, spoke=now).to_json(),
+            poke_interval=1.0,
+            next_look_at=now + 1,
+        )
+        for number in range(100)
+    ]
+
+    async def steps() -> list[list[str]]:
+        running = [asyncio.create_task(anext(made.run())) for made in waits]  # type: ignore[arg-type]
+        try:
+            async with watching(*(trigger(Store()) for _ in range(100))) as heard:
+                await looked(emulator, 4)
+                succeed(emulator, "amva-7")
+                await asyncio.gather(*(events.have(1, 20) for events in heard))
+                return [events.ids for events in heard]
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
+
+    assert in_a_loop(steps) == [["amva-7"]] * 100
+    seconds = Counter(round(call.time.timestamp()) for call in emulator.world.calls)
+    assert max(seconds.values()) <= 2
+    assert not any(call.body.get("sourceModelId") for call in emulator.world.calls)
+
+
+def test_a_watcher_of_a_source_model_reads_its_tasks_only(emulator: EmulatorServer) -> None:
+    emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> list[str]:
+        async with watching(trigger(Store(), source_model_id=SOURCE)) as (events,):
+            await looked(emulator)
+            succeed(emulator, "amva-1")
+            return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-1"]
+    assert {call.body.get("sourceModelId") for call in emulator.world.calls} == {SOURCE}
+
+
+@pytest.mark.skipif(not RECEIPTS.is_there(), reason="only Airflow 3.3 and newer confirm events")
+class TestReceipts:
+    """Airflow's own shared streams, and a triggerer that stores events, or dies before."""
+
+    def run(
+        self,
+        emulator: EmulatorServer,
+        store: Store,
+        steps: Callable[[Events], Coroutine[Any, Any, None]],
+        *,
+        confirm: Callable[[int], bool] = lambda _: True,
+    ) -> list[str]:
+        """Run a trigger as the triggerer of Airflow 3.3 does; ``confirm`` tells which events are stored."""
+        from airflow.triggers.shared_stream import SharedStreamManager
+
+        async def triggerer() -> list[str]:
+            manager = SharedStreamManager(ack_timeout=2)
+            made, events = trigger(store), Events()
+            key = made.shared_stream_key()
+            assert key is not None
+            stream = manager.subscribe(trigger_id=1, trigger=made, key=key)
+
+            async def drive() -> None:
+                try:
+                    async for event in made.filter_shared_stream(stream):
+                        seq = manager.bind_pending_event(trigger_id=1, key=key)
+                        events.payloads.append(event.payload)
+                        assert seq is not None
+                        if confirm(len(events.payloads)):
+                            asyncio.get_running_loop().call_later(0.1, manager.confirm_persisted, [seq])
+                finally:
+                    await manager.unsubscribe(1, key)
+
+            driving = asyncio.create_task(drive())
+            try:
+                await steps(events)
+            finally:
+                driving.cancel()
+                await asyncio.wait([driving])
+            return events.ids
+
+        return in_a_loop(triggerer)  # type: ignore[no-any-return]
+
+    def test_what_airflow_has_stored_is_not_reported_again(self, emulator: EmulatorServer) -> None:
+        store = Store()
+        emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+        async def finish(events: Events) -> None:
+            await looked(emulator)
+            succeed(emulator, "amva-1")
+            await events.have(1)
+            await looked(emulator, 2)
+
+        async def wait(_: Events) -> None:
+            await looked(emulator, 2)
+
+        assert self.run(emulator, store, finish) == ["amva-1"]
+        assert self.run(emulator, store, wait) == []
+
+    def test_what_a_dead_triggerer_had_not_stored_is_reported_again(self, emulator: EmulatorServer) -> None:
+        store = Store()
+        emulator.world.tasks.add(TaskSpec(SOURCE, id="amva-1", set={"createTime": None}))
+
+        async def die(events: Events) -> None:
+            await looked(emulator)
+            succeed(emulator, "amva-1")
+            await events.have(1)
+            await looked(emulator)
+            assert events.ids == ["amva-1"]  # and not again while Airflow has not answered
+
+        async def wait(events: Events) -> None:
+            await events.have(1)
+            await looked(emulator, 2)
+
+        assert self.run(emulator, store, die, confirm=lambda _: False) == ["amva-1"]
+        assert self.run(emulator, store, wait) == ["amva-1"]
+        assert self.run(emulator, store, lambda _: looked(emulator, 2)) == []
+
+
+def test_two_equal_triggers_are_told_apart_and_each_parse_names_them_alike(tmp_path: Any) -> None:
+    from importlib.machinery import SourceFileLoader
+    from importlib.util import module_from_spec, spec_from_loader
+
+    (tmp_path / "some_dag.py").write_text(
+        "from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger\n"
+        "def make(**arguments):\n"
+        "    return QianfanModelCompTaskEventTrigger(**arguments)\n"
+        "made = [make(), make(), make(name='other'), *(make() for _ in range(2))]\n"
+    )
+
+    def parse() -> list[str]:
+        loader = SourceFileLoader("some_dag", str(tmp_path / "some_dag.py"))
+        spec = spec_from_loader("some_dag", loader)
+        assert spec is not None
+        module = module_from_spec(spec)
+        loader.exec_module(module)
+        return [made.watcher for made in module.made]
+
+    assert parse() == ["some_dag.py", "some_dag.py 2", "some_dag.py", "some_dag.py 3", "some_dag.py 4"]
+    assert parse() == parse()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {
+            "statuses": ["stopped", "failed", "succeeded"],
+            "source_model_id": SOURCE,
+            "name": "a",
+            "name_pattern": "a*",
+            "catch_up_from": "2026-01-31T00:00:00+08:00",
+            "poke_interval": 5,
+            "look_back": 60,
+        },
+    ],
+)
+def test_arguments_survive_airflows_database(arguments: dict[str, Any]) -> None:
+    """If they came back otherwise, Airflow would take each parse for a new trigger."""
+    from airflow.models.trigger import Trigger
+    from airflow.triggers.base import BaseEventTrigger
+
+    path, kwargs = Made(**arguments).serialize()
+    row = Trigger(classpath=path, kwargs=kwargs)
+
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    assert BaseEventTrigger.hash(path, row.kwargs) == BaseEventTrigger.hash(path, kwargs)
+    assert Made(**kwargs).serialize() == (path, kwargs)
+
+
+def test_a_row_of_a_newer_version_is_understood() -> None:
+    assert Made(watcher="a", more=1).serialize()[1]["watcher"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"statuses": ()}, r"statuses has \(\)\. Pass one or more of"),
+        ({"statuses": ["running"]}, "statuses has 'running'. Pass one or more of"),
+        ({"statuses": "succeeeded"}, "statuses has 'succeeeded'. Pass one or more of"),
+        ({"source_model_id": "am-1"}, "is the id of a model set"),
+        ({"source_model_id": "{{ var.value.source }}"}, "is a template. Nothing renders it: pass a value."),
+        ({"name": " "}, "holds no value"),
+        ({"name_pattern": "a\n*"}, "holds control characters"),
+        ({"qianfan_conn_id": "None"}, "holds no value"),
+        ({"poke_interval": -1}, "is not a number of seconds"),
+        ({"look_back": "long"}, "is not a number of seconds"),
+        ({"catch_up_from": "yesterday"}, "is not a time"),
+    ],
+)
+def test_invalid_arguments_are_refused_at_parse(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Made(**arguments)
+
+
+def test_unknown_arguments_are_refused_at_parse() -> None:
+    with pytest.raises(TypeError, match="does not know source_model"):
+        Made(source_model=SOURCE)
