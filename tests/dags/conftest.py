@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.dag_runs import DagRunner
 
+    Report = Callable[..., None]
+
 
 @pytest.fixture
 def dag_runner(dag_runner: DagRunner) -> DagRunner:
@@ -38,3 +40,31 @@ def load_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         return dag
 
     return load
+
+
+@pytest.fixture
+def report(warm_airflow: None) -> Report:
+    """Put an event of the watcher into the log of an asset, by the asset's name: so many models finished."""
+
+    def report(asset: str, *models: str) -> None:
+        from airflow import settings
+        from airflow.models.asset import AssetEvent, AssetModel
+        from sqlalchemy import select
+
+        tasks = [
+            {
+                "event_id": f"task-of-{model}:succeeded",
+                "id": f"task-of-{model}",
+                "status": "succeeded",
+                "model_id": model,
+                "source_model_id": "amv-source",
+            }
+            for model in models
+        ]
+        extra = {"from_trigger": True, "payload": {"version": 1, "tasks": tasks}}
+        with settings.Session() as session:
+            found = session.scalars(select(AssetModel).where(AssetModel.name == asset)).one()
+            session.add(AssetEvent(asset_id=found.id, extra=extra))
+            session.commit()
+
+    return report

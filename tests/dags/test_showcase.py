@@ -27,6 +27,12 @@ STATES = {
         **dict.fromkeys(("compress", "wait_for_compression", "deploy", "smoke_check", "announce"), "success"),
         **dict.fromkeys(("find_previous", "roll_back"), "skipped"),
     },
+    # Nothing has finished yet when they are started by hand.
+    "deploy_each_finished_model": dict.fromkeys(("compression", "wait_for_model", "deploy"), "skipped"),
+    "deploy_finished_models": {
+        "take": "success",
+        **dict.fromkeys(("model.deploy", "model.check"), "skipped"),
+    },
     "gate_deployment": {"wait_for_compression": "success", "deploy": "success"},
     "gate_many_models": {
         "source_models": "success",
