@@ -22,13 +22,13 @@ HERE = Path(__file__).parent
 BUILD = HERE.parent / "build"
 NAMES = [
     "calls",
-    "watchers",
     "stall",
     "load",
     "throttle",
     "latency",
     "triggerer",
     "downstream",
+    "watchers",
     "starts",
     "deliveries",
     "listing",

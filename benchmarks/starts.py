@@ -93,10 +93,7 @@ def _delays_of(services: Services, name: str, succeeded: dict[str, float]) -> li
         late += len(events) - 1
         for task in tasks_of(events):
             begun.setdefault(task["id"], datetime.fromisoformat(run["start_date"]).timestamp())
-    delays = [begun[task] - moment for task, moment in succeeded.items() if task in begun]
-    logged = len(events_of(services, name))
-    print(
-        f"{name}: {len(delays)} of {len(succeeded)} tasks in runs, {logged} events, {late} of them late",
-        flush=True,
-    )
-    return delays
+    print(f"{name}: {len(events_of(services, name))} events, {late} of them only with the next", flush=True)
+    if missing := succeeded.keys() - begun.keys():
+        raise RuntimeError(f"{name}: no run heard of {sorted(missing)}")
+    return [begun[task] - moment for task, moment in succeeded.items()]
