@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STORE_PATIENCE = 5.0
+"""Seconds. A triggerer that stops no longer hears answers about its store, and waits for what runs."""
+
 
 class Batch(NamedTuple):
     """
@@ -78,11 +81,12 @@ class Watch:
         self._joined_at = self._asked_anew_at = float("-inf")
         self._ledger: Ledger | None = None
         self._stored: Ledger | None = None
+        self._writing = asyncio.Lock()
         self._under_way: set[str] = set()
         self._more = False
         self._asked: dict[str, int] = {}
         self._failing_since: float | None = None
-        self._spoke_at = 0.0
+        self._spoke_at = self._blamed_store_at = 0.0
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield what each event has to carry. This never ends."""
@@ -200,7 +204,10 @@ class Watch:
     # -- the store ---------------------------------------------------------------------------------------
 
     async def _read(self) -> Ledger | None:
-        return None if self._store is None else Ledger.from_json(await self._store.aget(self._store_key))
+        if self._store is None:
+            return None
+        async with asyncio.timeout(STORE_PATIENCE):
+            return Ledger.from_json(await self._store.aget(self._store_key))
 
     @property
     def _has_to_write(self) -> bool:
@@ -208,23 +215,28 @@ class Watch:
 
     async def _write(self) -> None:
         """Store what is known, if it has changed. If that fails, the next look tries again."""
-        if self._ledger is None or not self._has_to_write:
-            return
-        try:
-            # For a moment, two triggerers may run the same watcher.
-            other = await self._read()
-            if other is not None:
-                self._ledger = self._ledger.merged(other)
-            await self._store.aset(self._store_key, self._ledger.to_json())
-            self._stored = self._ledger
-        except Exception as error:
-            self._look_anyway()
-            log.error(  # noqa: TRY400  its text may quote a request of Airflow's own
-                "%s: Airflow did not store what was reported (%s). The next look tries again. If the"
-                " triggerer ends before that, the same is reported again.",
-                self,
-                type(error).__name__,
-            )
+        async with self._writing:
+            if self._ledger is None or not self._has_to_write:
+                return
+            try:
+                other = await self._read()
+                if other is not None and other != self._stored:  # another triggerer runs the watcher, too
+                    self._ledger = self._ledger.merged(other)
+                ledger = self._ledger
+                async with asyncio.timeout(STORE_PATIENCE):
+                    await self._store.aset(self._store_key, ledger.to_json())
+                self._stored = ledger
+            except Exception as error:
+                self._look_anyway()
+                if time.time() - self._blamed_store_at < HEARTBEAT:
+                    return
+                self._blamed_store_at = time.time()
+                log.error(  # noqa: TRY400  its text may quote a request of Airflow's own
+                    "%s: Airflow did not store what was reported (%s). The next look tries again. If the"
+                    " triggerer ends before that, the same is reported again.",
+                    self,
+                    type(error).__name__,
+                )
 
     # -- the log -----------------------------------------------------------------------------------------
 

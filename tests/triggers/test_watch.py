@@ -306,7 +306,8 @@ def test_a_success_that_never_names_a_model_is_said_once_and_not_reported(
         async with watching(trigger(Store())) as (events,):
             await looked(emulator)
             tasks.change("amva-1", TaskStep("succeeded", set={"modelId": SOURCE}))
-            await looked(emulator, 5)
+            await until(lambda: "names no model" in caplog.text, 20)
+            await looked(emulator, 3)
             assert events.ids == []
             assert emulator.world.count(DETAIL) == 3
             succeed(emulator, "amva-1")
@@ -405,6 +406,28 @@ def test_a_store_that_fails_loses_nothing(emulator: EmulatorServer, caplog: pyte
 
     assert in_a_loop(steps) == ["amva-1"]
     assert "Airflow did not store what was reported (RuntimeError)." in caplog.text
+
+
+def test_what_is_stored_stays_small(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_qianfan.gate.finished._LARGEST", 300)
+    store = Store()
+
+    async def steps() -> None:
+        async with watching(trigger(store)) as (events,):
+            await looked(emulator)
+            for number in range(40):
+                emulator.world.tasks.add(
+                    TaskSpec(SOURCE, id=f"amva-{number}", status="succeeded", model_id=f"amv-{number}")
+                )
+                if number % 10 == 9:
+                    await events.have(number + 1)
+            await looked(emulator, 2)
+            assert len(events.ids) == 40
+
+    in_a_loop(steps)
+    (stored,) = store.values.values()
+    assert "amva-39:succeeded" in stored
+    assert len(stored) < 600
 
 
 def test_two_triggerers_run_the_same_watcher_for_a_moment(emulator: EmulatorServer) -> None:
