@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -38,6 +39,9 @@ OLD, HISTORY = "amva-before", 150
 """Tasks that had finished the day before. They take two pages, and are no news."""
 
 DAY = 86400.0
+
+CLOSE = 4.0
+"""Seconds. Airflow tells a trigger only some time after it has stored an event that it has."""
 
 A_NEW_TRIGGERER = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
@@ -77,6 +81,7 @@ class Delivered:
     :param log: all asset events that were made meanwhile.
     :param deployments: how many runs each model has had so far, of the DAG with a run for each model; none
         before Airflow 3.3.
+    :param restarted: when each restart began, in seconds since the epoch.
     :param took: seconds from each restart to the first look of the new triggerer.
     :param meanwhile: how many restarts began before the last but one task finished.
     """
@@ -85,6 +90,7 @@ class Delivered:
     runs: list[list[dict[str, Any]]]
     log: list[dict[str, Any]]
     deployments: Counter[str] = field(default_factory=Counter)
+    restarted: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
     meanwhile: int = 0
 
@@ -112,6 +118,20 @@ class Delivered:
     def repeats(self) -> int:
         """How many reports tell of a task that was reported before."""
         return sum(1 for _ in tasks_of(self.log)) - len(self.finished - self.unlogged) - len(self.history)
+
+    @property
+    def unexplained(self) -> set[str]:
+        """The tasks that were reported again, although no restart followed closely on the report before."""
+        reported: dict[str, float] = {}
+        found = set[str]()
+        for event in self.log:
+            now = datetime.fromisoformat(event["timestamp"]).timestamp()
+            for task in tasks_of([event]):
+                before = reported.get(task["id"])
+                if before and not any(before - CLOSE < at < before + CLOSE for at in self.restarted):
+                    found.add(task["id"])
+                reported[task["id"]] = now
+        return found
 
     @property
     def event_ids(self) -> dict[str, set[str]]:
@@ -146,11 +166,12 @@ class Delivered:
         took = ", ".join(f"{seconds:.0f}" for seconds in self.took)
         return (
             f"{len(self.finished)} tasks finished, {len(self.missing)} missing in the runs' payloads,"
-            f" {len(self.unlogged)} in the event log; {len(self.log)} events, {self.repeats} repeated tasks;"
+            f" {len(self.unlogged)} in the event log; {len(self.log)} events; {self.repeats} tasks repeated,"
+            f" {len(self.unexplained)} without a restart within {CLOSE:.0f} s of the report before;"
             f" {len(self.runs)} runs; events: {self.left_behind} left behind, {self.late} late,"
-            f" {self.twice} handed out twice; {self.deployments.total()} deployments in"
-            f" all, of {len(self.deployments)} models; {self.meanwhile} of {len(self.took)} restarts while"
-            f" tasks finished, seconds from each to the next look: {took}"
+            f" {self.twice} handed out twice; {self.deployments.total()} deployments in all, of"
+            f" {len(self.deployments)} models; {self.meanwhile} of {len(self.took)} restarts while tasks"
+            f" finished, seconds from each to the next look: {took}"
         )
 
 
@@ -196,9 +217,10 @@ def deliver(services: Services, world: World, name: str, load: Load) -> Delivere
     for number, moment in enumerate([*moments, load.seconds + 3 * INTERVAL]):
         finished.add(_add(world, f"{load.how}{number:04}", moment, chance))
 
-    took, meanwhile = list[float](), 0
+    restarts, took, meanwhile = list[float](), list[float](), 0
     for _ in range(load.restarts):
         time.sleep(chance.uniform(0, INTERVAL))
+        restarts.append(time.time())
         meanwhile += time.monotonic() < began + load.seconds
         getattr(services, load.how)("triggerer")
         services.start("triggerer")
@@ -211,7 +233,7 @@ def deliver(services: Services, world: World, name: str, load: Load) -> Delivere
         wait_until(lambda: _read(services, name, finished, before).is_complete, 180)
     time.sleep(2 * INTERVAL)  # for a repeat
     found = _read(services, name, finished, before)
-    found.took, found.meanwhile = took, meanwhile
+    found.restarted, found.took, found.meanwhile = restarts, took, meanwhile
     print(f"\n{load}: {found}", flush=True)
     return found
 
