@@ -153,7 +153,16 @@ RECEIPTS = Feature(
     " `event_id` ([Start a DAG](howto/event.md))",
     lambda: _has("SharedStreamProducer", "airflow.triggers.shared_stream"),
 )
-FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT, WATCHERS, RECEIPTS)
+PARTITIONS = Feature(
+    "each finished compression starts a run of its own",
+    ("2.11", "3.0", "3.1", "3.2"),
+    "all that finished since the last look share a run ([Start a DAG](howto/event.md))",
+    lambda: (
+        _has("OutletEventAccessor", module := "airflow.sdk.execution_time.context")
+        and hasattr(import_module(module).OutletEventAccessor, "add_partitions")
+    ),
+)
+FEATURES = (NOTES, KILL, FORM, DAGS, TIMEOUT, WATCHERS, RECEIPTS, PARTITIONS)
 """The features in ``docs/versions.md``. On each Airflow, a test compares them with the installed one."""
 
 # Airflow's own names: mypy wants to be told that others may import them from here.
@@ -282,6 +291,16 @@ def render_to_text(template: Any, context: Context) -> str:
     render = _get("render_template_to_string", "airflow.sdk.definitions.context", "airflow.utils.helpers")
     rendered: str = render(template, context)
     return rendered
+
+
+def asset_classes() -> tuple[Any, Any]:
+    """Return Airflow's classes of an asset and of an alias. Airflow 2.11 calls assets datasets."""
+    if _is_there("airflow.sdk"):
+        from airflow.sdk import Asset, AssetAlias
+
+        return Asset, AssetAlias
+    datasets = import_module("airflow.datasets")
+    return datasets.Dataset, datasets.DatasetAlias
 
 
 def mask_secret(secret: str | None) -> None:

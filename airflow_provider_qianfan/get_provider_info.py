@@ -13,6 +13,16 @@ def _modules(*names: str) -> list[dict[str, object]]:
     return [{"integration-name": _INTEGRATION, "python-modules": modules}]
 
 
+_ASSET_URIS = [
+    {
+        "schemes": ["qianfan"],
+        "handler": "airflow_provider_qianfan.assets.qianfan.sanitize_uri",
+        "factory": "airflow_provider_qianfan.assets.qianfan.create_asset",
+        "to_openlineage_converter": "airflow_provider_qianfan.assets.qianfan.convert_asset_to_openlineage",
+    }
+]
+
+
 def get_provider_info() -> dict[str, object]:
     """Describe the provider as Airflow's ``provider_info.schema.json`` asks."""
     return {
@@ -31,6 +41,8 @@ def get_provider_info() -> dict[str, object]:
         "operators": _modules("operators.model_compression", "operators.service"),
         "sensors": _modules("sensors.model", "sensors.model_compression", "sensors.service"),
         "triggers": _modules("triggers.model_compression", "triggers.waiting"),
+        "asset-uris": _ASSET_URIS,
+        "dataset-uris": _ASSET_URIS,  # the name in Airflow 2.11
         "extra-links": ["airflow_provider_qianfan.links.QianfanConsoleLink"],
         "config": {
             "qianfan": {

@@ -17,6 +17,7 @@ from airflow_provider_qianfan._compat import (
     FEATURES,
     BaseOperator,
     Feature,
+    asset_classes,
     from_upstream,
     mask_secret,
     render_to_text,
@@ -43,6 +44,12 @@ def test_a_feature_is_there_or_not(feature: Feature) -> None:
 def test_an_airflow_that_we_cannot_use() -> None:
     with pytest.raises(ImportError, match=r"cannot use the installed Airflow: Nothing is in none of"):
         _compat._get("Nothing", "airflow.models", "airflow.no_such_module", "no_such_package.module")
+
+
+def test_assets_have_two_names() -> None:
+    names = ("Asset", "AssetAlias") if AIRFLOW_3 else ("Dataset", "DatasetAlias")
+
+    assert tuple(made.__name__ for made in asset_classes()) == names
 
 
 def test_no_timeout_is_the_default_one() -> None:

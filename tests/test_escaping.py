@@ -17,9 +17,11 @@ from inspect import unwrap
 from threading import Thread
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from airflow.providers.common.compat.assets import AssetAlias
 
 from airflow_provider_qianfan._reasons import reason
 from airflow_provider_qianfan.api.exchange import Reply, Response, Sleep
@@ -273,6 +275,9 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "the gate, by id": lambda: QianfanModelCompTaskSensor(
         **SENSOR, source_model_id=SOURCE, model_comp_task_id=TASK, wait_for_model_ready=True
     ),
+    "the gate, an asset": lambda: QianfanModelCompTaskSensor(
+        **SENSOR, source_model_id=SOURCE, asset=AssetAlias("a")
+    ),
     "the model sensor": lambda: QianfanModelSensor(**SENSOR, model_id=MADE),
     "the service sensor": lambda: QianfanServiceSensor(**SENSOR, service_id=SERVICE, model_id=MADE),
     "list": lambda: QianfanListModelCompTasksOperator(**COMMON),
@@ -330,7 +335,12 @@ def carry_out(made: Any, pushed: dict[str, Any], kept: Store) -> Iterator[str]:
         try_number=1,
         xcom_push=lambda key, value: pushed.update({key: value}),
     )
-    context = {"ti": ti, "task_state_store": kept, "dag_run": SimpleNamespace(start_date=None)}
+    context = {
+        "ti": ti,
+        "task_state_store": kept,
+        "dag_run": SimpleNamespace(start_date=None),
+        "outlet_events": MagicMock(),
+    }
     try:
         pushed["return_value"] = unwrap(type(made).execute)(made, context)
     except Exception as error:  # whatever it is

@@ -29,6 +29,12 @@ def test_what_it_names_is_there() -> None:
     for link in info["extra-links"]:
         module, _, name = link.rpartition(".")
         assert hasattr(import_module(module), name)
+    for key in ("asset-uris", "dataset-uris"):
+        (uris,) = info[key]
+        assert uris["schemes"] == ["qianfan"]
+        for role in ("handler", "factory", "to_openlineage_converter"):
+            module, _, name = uris[role].rpartition(".")
+            assert hasattr(import_module(module), name)
     (connection,) = info["connection-types"]
     module, _, name = connection["hook-class-name"].rpartition(".")
     assert getattr(import_module(module), name) is QianfanHook

@@ -89,7 +89,7 @@ class Kind:
         return {"wait_for_completion": True} if self.can_wait and not self.is_sensor else {}
 
 
-WAITING = ("settle", "timeout", "max_unhealthy", "auth_grace", "deferrable", "qianfan_conn_id")
+WAITING = ("settle", "timeout", "max_unhealthy", "auth_grace", "deferrable", "asset", "qianfan_conn_id")
 KINDS = {
     "List": Kind(
         QianfanListModelCompTasksOperator,

@@ -29,6 +29,8 @@ HEAVY = (
     "uvicorn",
     "yaml",
     "airflow.triggers",
+    "openlineage",
+    "airflow.providers.openlineage",
 )
 
 PROBE = """
@@ -42,7 +44,11 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 @pytest.mark.parametrize(
     "module",
-    [*modules("hooks", "operators", "sensors"), "airflow_provider_qianfan.exceptions"],
+    [
+        *modules("hooks", "operators", "sensors"),
+        "airflow_provider_qianfan.assets.qianfan",
+        "airflow_provider_qianfan.exceptions",
+    ],
 )
 def test_importing_us_loads_nothing_heavy(module: str) -> None:
     probe = [sys.executable, "-W", "ignore", "-c", PROBE.format(module=module)]

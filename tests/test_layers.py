@@ -23,9 +23,10 @@ LAYERS = {
     "changes": {"api", "gate", "changes"},
     "emulator": {"emulator"},
 }
+LAYERS["assets"] = {*LAYERS["gate"], "assets", "_compat"}
 LAYERS["hooks"] = {*LAYERS["gate"], "hooks", "_compat", "exceptions", "get_provider_info"}
 LAYERS["triggers"] = {*LAYERS["hooks"], "changes", "triggers"}
-LAYERS["sensors"] = {*LAYERS["triggers"], "sensors", "_arguments", "_reasons", "_xcoms", "links"}
+LAYERS["sensors"] = {*LAYERS["triggers"], "sensors", "assets", "_arguments", "_reasons", "_xcoms", "links"}
 LAYERS["operators"] = {*LAYERS["sensors"], "operators"}
 """What the modules of a package may import of this provider."""
 

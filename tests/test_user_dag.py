@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import airflow_provider_qianfan
+from airflow_provider_qianfan.assets import qianfan as assets
+from airflow_provider_qianfan.assets.finished import finished_tasks
 from airflow_provider_qianfan.hooks import qianfan
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from tests import user_dag
@@ -56,6 +58,9 @@ CLASSES: dict[str, type] = classes(*PUBLIC) | {
     for function in (QianfanHook.__init__, *METHODS.values())
     for value in taken_and_returned(function)
 }
+FUNCTIONS: dict[str, Callable[..., Any]] = {"finished_tasks": finished_tasks} | {
+    name: value for name, value in vars(assets).items() if name.startswith("qianfan_")
+}
 # What a user makes or calls, and how its parameters are declared; exceptions are only caught.
 CALLED: dict[str, Callable[..., Any]] = METHODS | {
     name: value
@@ -68,8 +73,8 @@ USES.body = [part for part in USES.body if getattr(part, "name", "") != "mistake
 CALLS = [node for node in ast.walk(USES) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("name", sorted(CLASSES))
-def test_every_class_is_used(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(CLASSES | FUNCTIONS))
+def test_every_class_and_function_is_used(name: str) -> None:
     used = {node.id for node in ast.walk(USES) if isinstance(node, ast.Name)}
 
     assert name in used, f"use {name} in tests/user_dag.py, as a user would"

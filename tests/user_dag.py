@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.sdk import BaseOperator, Context, dag, task
+from airflow.sdk import Asset, AssetAlias, BaseOperator, Context, dag, task
 
 from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.assets.finished import FinishedModelCompTask, finished_tasks
+from airflow_provider_qianfan.assets.qianfan import qianfan_model, qianfan_model_set, qianfan_service
 from airflow_provider_qianfan.exceptions import (
     QianfanAPIError,
     QianfanAuthError,
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FINISHED, TAKEN = Asset("finished"), Asset("taken")
+
 
 @dag(schedule=None, start_date=pendulum.datetime(2024, 1, 1), default_args={"retries": 2})
 def user_dag() -> None:
@@ -77,6 +81,8 @@ def user_dag() -> None:
         return create(hook, source_model_id)
 
     task_id = compress("amv-1")
+    models, service = AssetAlias("compressed"), qianfan_service("svco-1", extra={"team": "chat"})
+    source: Asset = qianfan_model("amv-1")
     compressed = QianfanModelCompTaskSensor(
         task_id="wait_for_compression",
         source_model_id="{{ params.source_model_id }}",
@@ -93,6 +99,8 @@ def user_dag() -> None:
         poke_interval=30,
         timeout=timedelta(hours=12),
         soft_fail=False,
+        asset=models,
+        inlets=[source],
     )
     ready = QianfanModelSensor(
         task_id="wait_for_model",
@@ -102,6 +110,7 @@ def user_dag() -> None:
         settle=60,
         max_unhealthy=timedelta(hours=2),
         auth_grace=timedelta(minutes=10),
+        asset=qianfan_model_set("am-1"),
     )
     created = QianfanCreateModelCompTaskOperator(
         task_id="create",
@@ -121,6 +130,7 @@ def user_dag() -> None:
         timeout=timedelta(hours=12),
         max_unhealthy=timedelta(hours=2),
         auth_grace=600,
+        asset=models,
         qianfan_conn_id="qianfan_default",
     )
     cancelled = QianfanCancelModelCompTaskOperator(
@@ -156,6 +166,7 @@ def user_dag() -> None:
         settle=60,
         max_unhealthy=7200,
         auth_grace=600,
+        asset=service,
     )
 
     updated = QianfanModifyServiceOperator(
@@ -170,6 +181,7 @@ def user_dag() -> None:
         timeout=3600,
         max_unhealthy=7200,
         auth_grace=600,
+        asset=service,
         qianfan_conn_id="qianfan_default",
     )
     made = QianfanCreateServiceOperator(
@@ -190,9 +202,21 @@ def user_dag() -> None:
         timeout=timedelta(hours=1),
         max_unhealthy=7200,
         auth_grace=600,
+        asset=AssetAlias("services"),
         qianfan_conn_id="qianfan_default",
     )
 
+    @task(inlets=[FINISHED, TAKEN], outlets=[TAKEN], max_active_tis_per_dag=1)
+    def take(**context: Any) -> list[FinishedModelCompTask]:
+        return finished_tasks(context, taken=TAKEN)
+
+    @task
+    def deploy_finished(finished: FinishedModelCompTask) -> None:
+        model_id: str | None = finished["model_id"]
+        config: dict[str, Any] = finished["config"] or {}
+        log.info("%s of %s: %s", model_id, finished["source_model_id"], config.get("weight"))
+
+    deploy_finished.expand(finished=take())
     task_id >> compressed >> created >> cancelled
     deploy(ready.output, listed.output) >> served >> Retire(task_id="retire", source_model_id="amv-1")
     deploy(made.output["service_id"], listed.output)
@@ -234,6 +258,7 @@ class Retire(BaseOperator):
         self.source_model_id = source_model_id
 
     def execute(self, context: Context) -> None:
+        log.info("%s", [finished["event_id"] for finished in finished_tasks(context)])
         hook = QianfanHook(qianfan_conn_id="qianfan_default")
         accepted: bool
         accepted, told = hook.test_connection()
@@ -326,6 +351,8 @@ def mistakes() -> None:
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", if_several="first")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", deferrable="yes")  # type: ignore[arg-type]
     QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", settle="2m")  # type: ignore[arg-type]
+    QianfanModelCompTaskSensor(task_id="w", source_model_id="amv-1", asset="qianfan://model/amv-1")  # type: ignore[arg-type]
+    qianfan_model(1)  # type: ignore[arg-type]
     QianfanModelCompTaskSensor("amv-1", task_id="w")  # type: ignore[call-arg]
     create = QianfanCreateModelCompTaskOperator
     create(task_id="c", name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
@@ -346,6 +373,8 @@ def mistakes() -> None:
     hook.create_model_comp_task(name="n", source_model_id="amv-1", model_set_id="am-1")  # type: ignore[call-arg]
     hook.list_model_comp_tasks(status="failed")  # type: ignore[call-arg]
     hook.call("/v2/model", "DescribeModel", "amv-1")  # type: ignore[arg-type]
+    finished_tasks({}, taken="taken")  # type: ignore[arg-type]
+    print(finished_tasks({})[0]["modelId"])  # type: ignore[typeddict-item]
 
 
 DAG = user_dag()

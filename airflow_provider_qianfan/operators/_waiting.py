@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION, Arguments
 from airflow_provider_qianfan._compat import conf
 from airflow_provider_qianfan._reasons import ReasoningOperator
+from airflow_provider_qianfan.assets._lineage import HasLineage
 from airflow_provider_qianfan.gate.arguments import check_seconds
 from airflow_provider_qianfan.gate.memory import (
     DEFAULT_AUTH_GRACE,
@@ -17,8 +18,13 @@ from airflow_provider_qianfan.gate.memory import (
 )
 from airflow_provider_qianfan.links import QianfanConsoleLink
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-class WaitingOperator(Arguments, ReasoningOperator):
+    from airflow.sdk import Asset, AssetAlias
+
+
+class WaitingOperator(Arguments, HasLineage, ReasoningOperator):
     """
     Start something. If ``wait_for_completion`` is set, wait for it with the sensor that is made for it.
 
@@ -38,6 +44,7 @@ class WaitingOperator(Arguments, ReasoningOperator):
         timeout: float | timedelta | None,
         max_unhealthy: float | timedelta | None,
         auth_grace: float | timedelta | None,
+        asset: Asset | AssetAlias | None,
         qianfan_conn_id: str | None,
         **kwargs: Any,
     ) -> None:
@@ -54,8 +61,14 @@ class WaitingOperator(Arguments, ReasoningOperator):
         self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy, DEFAULT_MAX_UNHEALTHY)
         self.auth_grace = check_seconds("auth_grace", auth_grace, DEFAULT_AUTH_GRACE)
         self.qianfan_conn_id = DEFAULT_CONNECTION if qianfan_conn_id is None else qianfan_conn_id
+        why = "without it, this task ends before there is something new"
+        self._update(self._if_it_waits("asset", asset, why, kwargs) or None)
 
-    def _if_it_waits(self, argument: str, value: bool | None, why: str, arguments: dict[str, Any]) -> Any:
+    @classmethod
+    def _asset_of(cls, arguments: Mapping[str, Any]) -> Any:
+        return super()._asset_of(arguments) if arguments.get("wait_for_completion") else None
+
+    def _if_it_waits(self, argument: str, value: Any, why: str, arguments: dict[str, Any]) -> Any:
         """
         Return an argument of the wait; False if the task does not wait and only inherits the argument.
 
@@ -66,7 +79,8 @@ class WaitingOperator(Arguments, ReasoningOperator):
         if not value or self.wait_for_completion:
             return value
         if not self._is_inherited(argument, value, arguments):
-            raise ValueError(f"{argument}=True needs wait_for_completion=True: {why}.")
+            given = f"{argument}=True" if value is True else argument
+            raise ValueError(f"{given} needs wait_for_completion=True: {why}.")
         return False
 
     def _for_the_sensor(self) -> dict[str, Any]:
@@ -79,6 +93,7 @@ class WaitingOperator(Arguments, ReasoningOperator):
             "settle": self.settle,
             "max_unhealthy": self.max_unhealthy,
             "auth_grace": self.auth_grace,
+            "asset": self.asset,
             "poke_interval": self.poke_interval,
             "execution_timeout": self.execution_timeout,
             **more,

@@ -23,6 +23,7 @@ from airflow_provider_qianfan.api.model_compression import (
     ModelCompTask,
 )
 from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.assets._lineage import Lineage
 from airflow_provider_qianfan.exceptions import (
     QianfanAuthError,
     QianfanConfigurationError,
@@ -46,7 +47,7 @@ from airflow_provider_qianfan.links import QianfanConsoleLink
 from airflow_provider_qianfan.operators._waiting import WaitingOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, AssetAlias, Context
 
     from airflow_provider_qianfan.changes.compression import NewTask
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
@@ -215,8 +216,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     is and does, or if the key may not see the source model, the operator warns and lets the platform decide.
 
     With ``wait_for_completion`` the operator then waits until the compression has ended, and pushes and
-    raises what :class:`.QianfanModelCompTaskSensor` does. ``wait_for_model_ready``, ``cancel_on_kill`` and
-    ``deferrable=True`` need ``wait_for_completion``.
+    raises what :class:`.QianfanModelCompTaskSensor` does. ``wait_for_model_ready``, ``cancel_on_kill``,
+    ``asset`` and ``deferrable=True`` need ``wait_for_completion``.
 
     With ``cancel_on_kill`` the compression is cancelled if the worker is stopped or ``execution_timeout`` is
     over. While the task is deferred, the compression is cancelled if a user ends the task (Airflow 3.3 and
@@ -254,6 +255,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
     :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
         proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
         triggerer count separately.
+    :param asset: an ``Asset`` that is updated when this task succeeds; or an ``AssetAlias``, which gets the
+        asset of the model version, or of the service if the task is about one. Default: only ``outlets`` are
+        updated.
     :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
         (templated).
     :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
@@ -296,6 +300,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         timeout: float | timedelta | None = None,
         max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        asset: Asset | AssetAlias | None = None,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
@@ -307,6 +312,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
             timeout=timeout,
             max_unhealthy=max_unhealthy,
             auth_grace=auth_grace,
+            asset=asset,
             qianfan_conn_id=qianfan_conn_id,
             **kwargs,
         )
@@ -355,7 +361,7 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         ports = Ports(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
         with QianfanHook(self.qianfan_conn_id) as hook:
             task_id = hook.run(create_once(hook.exchange, wanted, self.if_exists, journal, ports))
-        self.model_comp_task_id = task_id
+        self._found(task_id, wanted.source_model_id)
         push(context, "model_comp_task_id", task_id)
         self.log.info("The model compression task is %s.", clean(task_id, 80))
         if not self.wait_for_completion:
@@ -376,8 +382,9 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         selector = Selector.from_json(target_of(event))
         if selector is None or selector.model_comp_task_id is None:
             selector = self._look_up(context)
-        self.model_comp_task_id = selector.model_comp_task_id
-        sensor = self._sensor(str(selector.model_comp_task_id), selector.source_model_id)
+        task_id = str(selector.model_comp_task_id)
+        self._found(task_id, selector.source_model_id)
+        sensor = self._sensor(task_id, selector.source_model_id)
         event = {**event, "target": selector.to_json()}
         return self._wait(lambda: sensor.execute_complete(context, event))
 
@@ -398,6 +405,10 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         source = found.source_model_id or wanted.source_model_id
         return Selector(source, found.id, model_ready=self.wait_for_model_ready)
 
+    def _found(self, task_id: str, source_model_id: str | None) -> None:
+        self.model_comp_task_id = task_id
+        self._lineage = Lineage(source_model_id=source_model_id, model_comp_task_id=task_id)
+
     def _sensor(self, task_id: str, source_model_id: str | None) -> QianfanModelCompTaskSensor:
         """Make the sensor that waits for the task. Its lines, XComs and errors are the usual ones."""
         from airflow_provider_qianfan.sensors._own import CancellingSensor
@@ -414,13 +425,15 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
 
     def _wait(self, wait: Callable[[], Any]) -> Any:
         try:
-            return wait()
+            produced = wait()
         except QianfanTaskFailedError as error:
             from airflow_provider_qianfan.changes.compression import AGAIN
 
             told = f"{error} A cleared task adopts the same compression again. {AGAIN}"
             again = error.made(QianfanTaskFailedError, told).with_traceback(error.__traceback__)
             raise again from error.__cause__
+        self._lineage = replace(self._lineage or Lineage(), model_id=produced)
+        return produced
 
     def _prepare_kill(self, task_id: str) -> None:
         """Read the connection now: in a signal handler Airflow cannot be asked for anything."""

@@ -17,6 +17,7 @@ from airflow_provider_qianfan.api.service import (
     check_url_suffix,
 )
 from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.assets._lineage import Lineage
 from airflow_provider_qianfan.exceptions import QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.arguments import (
     PAYING,
@@ -30,7 +31,7 @@ from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX
 from airflow_provider_qianfan.operators._waiting import WaitingOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, AssetAlias, Context
 
     from airflow_provider_qianfan.api.exchange import Steps
     from airflow_provider_qianfan.changes.journal import Ports
@@ -74,6 +75,7 @@ class _DeployingOperator(WaitingOperator):
         """Make the sensor that waits for the service. Its lines, XComs and errors are the usual ones."""
         from airflow_provider_qianfan.sensors.service import QianfanServiceSensor
 
+        self._lineage = Lineage(model_id, service_id=service_id)
         return QianfanServiceSensor(service_id=service_id, model_id=model_id, **self._for_the_sensor())
 
 
@@ -109,8 +111,8 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     again.
 
     With ``wait_for_completion`` the operator then waits until the service serves the model version, and
-    pushes and raises what :class:`.QianfanServiceSensor` does. ``deferrable=True`` needs
-    ``wait_for_completion``.
+    pushes and raises what :class:`.QianfanServiceSensor` does. ``asset`` and
+    ``deferrable=True`` need ``wait_for_completion``.
 
     XComs: ``previous_model_id`` and ``previous_model_set_id`` are what the service served before this task;
     use them to roll back. ``return_value`` is ``model_id``. With ``wait_for_completion``, ``modelId`` is the
@@ -135,6 +137,9 @@ class QianfanModifyServiceOperator(_DeployingOperator):
     :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
         proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
         triggerer count separately.
+    :param asset: an ``Asset`` that is updated when this task succeeds; or an ``AssetAlias``, which gets the
+        asset of the model version, or of the service if the task is about one. Default: only ``outlets`` are
+        updated.
     :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
         (templated).
     :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
@@ -163,6 +168,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         timeout: float | timedelta | None = None,
         max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        asset: Asset | AssetAlias | None = None,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
@@ -174,6 +180,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
             timeout=timeout,
             max_unhealthy=max_unhealthy,
             auth_grace=auth_grace,
+            asset=asset,
             qianfan_conn_id=qianfan_conn_id,
             **kwargs,
         )
@@ -202,6 +209,7 @@ class QianfanModifyServiceOperator(_DeployingOperator):
         identity = {"service_id": service_id, "model_id": model_id}
         journal = Journal(task_store(context), "qianfan_service_update", identity, ti.try_number)
         self._carry_out(lambda exchange: swap_once(exchange, wanted, journal, self._ports()))
+        self._lineage = Lineage(model_id, service_id=service_id)
         if not self.wait_for_completion:
             return model_id
         return self._wait(context, service_id, model_id)
@@ -238,8 +246,8 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     The description and the mark together may have 500 characters.
 
     With ``wait_for_completion`` the operator then waits until the service serves the model version, and
-    pushes and raises what :class:`.QianfanServiceSensor` does. ``deferrable=True`` needs
-    ``wait_for_completion``.
+    pushes and raises what :class:`.QianfanServiceSensor` does. ``asset`` and
+    ``deferrable=True`` need ``wait_for_completion``.
 
     XComs: ``service_id`` is pushed as soon as it is known, and is also the ``return_value``. With
     ``wait_for_completion``, ``return_value`` and ``modelId`` are the model version, and ``service`` is the
@@ -273,6 +281,9 @@ class QianfanCreateServiceOperator(_DeployingOperator):
     :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
         proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
         triggerer count separately.
+    :param asset: an ``Asset`` that is updated when this task succeeds; or an ``AssetAlias``, which gets the
+        asset of the model version, or of the service if the task is about one. Default: only ``outlets`` are
+        updated.
     :param qianfan_conn_id: ID of the Airflow connection, of type ``qianfan``. Default: ``qianfan_default``
         (templated).
     :raises ValueError: if an argument is invalid, for example empty or the text ``"None"``. Literal values
@@ -310,6 +321,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         timeout: float | timedelta | None = None,
         max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        asset: Asset | AssetAlias | None = None,
         qianfan_conn_id: str | None = DEFAULT_CONNECTION,
         **kwargs: Any,
     ) -> None:
@@ -324,6 +336,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
             timeout=timeout,
             max_unhealthy=max_unhealthy,
             auth_grace=auth_grace,
+            asset=asset,
             qianfan_conn_id=qianfan_conn_id,
             **kwargs,
         )
@@ -371,6 +384,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
         )
         push(context, "service_id", service_id)
         self.log.info("The service is %s.", clean(service_id, 80))
+        self._lineage = Lineage(model_id, service_id=service_id)
         if not self.wait_for_completion:
             return service_id
         return self._wait(context, service_id, model_id)

@@ -25,6 +25,7 @@ from airflow_provider_qianfan._compat import (
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import push, try_to_push
 from airflow_provider_qianfan.api.errors import QianfanError, retry_after
+from airflow_provider_qianfan.assets._lineage import HasLineage, Lineage
 from airflow_provider_qianfan.exceptions import QianfanGateError, for_airflow
 from airflow_provider_qianfan.gate.arguments import check_seconds
 from airflow_provider_qianfan.gate.memory import (
@@ -49,7 +50,7 @@ from airflow_provider_qianfan.gate.verdict import Fail, Open, Verdict, Wait
 from airflow_provider_qianfan.links import QianfanConsoleLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, AssetAlias, Context
 
     from airflow_provider_qianfan.gate.look import Target
     from airflow_provider_qianfan.hooks.qianfan import QianfanHook
@@ -78,14 +79,16 @@ class Opening:
     :param line: the line for the log.
     :param value: the task's return value.
     :param xcoms: more XComs, by key, in the order in which they are pushed: other tasks act on the last one.
+    :param lineage: what came from what.
     """
 
     line: str
     value: Any
     xcoms: Mapping[str, Any]
+    lineage: Lineage
 
 
-class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
+class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator):
     """
     Wait for the platform.
 
@@ -106,6 +109,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         settle: float | timedelta | None = DEFAULT_SETTLE,
         max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        asset: Asset | AssetAlias | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -114,6 +118,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
         self.settle = check_seconds("settle", settle, DEFAULT_SETTLE)
         self.max_unhealthy = check_seconds("max_unhealthy", max_unhealthy, DEFAULT_MAX_UNHEALTHY)
         self.auth_grace = check_seconds("auth_grace", auth_grace, DEFAULT_AUTH_GRACE)
+        self._update(asset)
 
     @abstractmethod
     def _target(self, context: Context) -> Target:
@@ -373,6 +378,7 @@ class QianfanSensor(Arguments, ReasoningOperator, BaseSensorOperator):
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
+        self._trace(context, opening.lineage)  # before the XComs: it refuses ids that cannot be meant
         # The XComs are the purpose of the gate: if they cannot be pushed, it stays shut.
         for key, value in opening.xcoms.items():
             push(context, key, value)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan._arguments import DEFAULT_CONNECTION
 from airflow_provider_qianfan.api.text import clean
+from airflow_provider_qianfan.assets._lineage import Lineage
 from airflow_provider_qianfan.gate.memory import DEFAULT_AUTH_GRACE, DEFAULT_MAX_UNHEALTHY, DEFAULT_SETTLE
 from airflow_provider_qianfan.sensors._waiting import Opening, QianfanSensor
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, AssetAlias, Context
 
     from airflow_provider_qianfan.gate.look import Target
     from airflow_provider_qianfan.gate.verdict import Open
@@ -44,6 +45,9 @@ class QianfanModelSensor(QianfanSensor):
     :param auth_grace: seconds that a wait goes on if the platform refuses a key that has worked, or if the
         proxy or the CA bundle can no longer be used. Default: 600. In a deferred wait, the worker and the
         triggerer count separately.
+    :param asset: an ``Asset`` that is updated when this task succeeds; or an ``AssetAlias``, which gets the
+        asset of the model version, or of the service if the task is about one. Default: only ``outlets`` are
+        updated.
     :param poke_interval: seconds between two looks. Default: 60. In a deferred wait, at least 1.
     :param exponential_backoff: lengthen the interval as the wait goes on, up to ``max_wait``.
         ``deferrable=True`` requires ``max_wait``. Default: False.
@@ -72,6 +76,7 @@ class QianfanModelSensor(QianfanSensor):
         settle: float | timedelta | None = DEFAULT_SETTLE,
         max_unhealthy: float | timedelta | None = DEFAULT_MAX_UNHEALTHY,
         auth_grace: float | timedelta | None = DEFAULT_AUTH_GRACE,
+        asset: Asset | AssetAlias | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -80,6 +85,7 @@ class QianfanModelSensor(QianfanSensor):
             settle=settle,
             max_unhealthy=max_unhealthy,
             auth_grace=auth_grace,
+            asset=asset,
             **kwargs,
         )
         self.model_id = model_id
@@ -98,4 +104,5 @@ class QianfanModelSensor(QianfanSensor):
             f"Model version {clean(model.id, 80)} is ready.",
             model.id,
             {self.described_as: dict(model.json), "modelId": model.id},
+            Lineage(model_id=model.id),
         )

@@ -247,7 +247,7 @@ def test_the_first_run_leaves_history_alone_and_says_so(
     airflow.report("later", ago=50)
 
     assert airflow.take(history, event, run="1") == ["a", "later"]
-    assert "1 of the events" in caplog.text
+    assert "1 events that started this run" in caplog.text
     assert airflow.take(airflow.report("c", ago=40), run="2") == ["c"]
 
 

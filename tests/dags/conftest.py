@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.dag_runs import AIRFLOW
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.dag_runs import DagRunner
 
     Report = Callable[..., None]
+
+NEWER = {"deploy_each_finished_model": (3, 3)}
+"""The Airflow that a DAG needs, if it is newer than 3.0."""
+FILES = sorted(
+    file
+    for file in (Path(__file__).parents[2] / "dags").glob("*.py")
+    if NEWER.get(file.stem, (3, 0)) <= AIRFLOW
+)
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.dags.conftest import FILES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "dags").glob("*.py"))
 
 every_dag = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from tests.dags.conftest import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.dag_runs import DagRunner
 
-FILES = sorted((Path(__file__).parents[2] / "dags").glob("*.py"))
 STATES = {
     "alert_on_failure": {"wait_for_compression": "failed", "deploy": "upstream_failed", "alert": "success"},
     "canary_services": {

@@ -6,7 +6,7 @@ import re
 
 from airflow_provider_qianfan import exceptions
 from tests.docs.pages import ROOT
-from tests.test_user_dag import CLASSES
+from tests.test_user_dag import CLASSES, FUNCTIONS
 
 PAGE = (ROOT / "docs" / "reference" / "api.rst").read_text(encoding="utf-8")
 
@@ -15,7 +15,7 @@ def listed() -> set[str]:
     """Return what the page lists, each by its full name."""
     found, module = set(), ""
     for directive, name in re.findall(
-        r"^\.\. (module|autoclass|autodata|automodule):: (\S+)$", PAGE, re.MULTILINE
+        r"^\.\. (module|autoclass|autofunction|autodata|automodule):: (\S+)$", PAGE, re.MULTILINE
     ):
         if directive == "module":
             module = name
@@ -33,7 +33,11 @@ def test_the_page_lists_what_is_public() -> None:
     raised = {f"{exceptions.__name__}.{name}" for name in exceptions.__all__}
     public = {name for name in public if name.rpartition(".")[2] not in exceptions.__all__} | raised
 
-    public |= {"airflow_provider_qianfan.api.model_compression.STATUSES"}
+    public |= {
+        "airflow_provider_qianfan.api.model_compression.STATUSES",
+        "airflow_provider_qianfan.assets.finished.FinishedModelCompTask",
+    }
+    public |= {f"{value.__module__}.{name}" for name, value in FUNCTIONS.items()}
     assert listed() == public, "docs/reference/api.rst and what users can reach differ"
 
 

@@ -115,7 +115,6 @@ def test_what_finishes_while_no_more_run_may_start_is_deployed(services: Service
 
 def test_a_new_dag_leaves_history_alone(services: Services) -> None:
     consumer = Consumer(services, "finished_before")
-    consumer.report("amv-31")
     consumer.unpause()
     consumer.report("amv-32")
     consumer.report("amv-33")
