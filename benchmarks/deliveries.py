@@ -62,6 +62,7 @@ def _results(how: How, found: Delivered) -> list[Result]:
             "reports",
             target,
             met,
-            f"{len(found.unexplained)} without a restart within {CLOSE:.0f} s of the report before",
+            f"all but {len(found.unexplained)} follow a report less than {CLOSE:.0f} s before a restart, which"
+            " Airflow had not yet confirmed to the trigger",
         ),
     ]
