@@ -1,4 +1,4 @@
-"""The floor for a wait: a sensor and a trigger that need no platform, only a file that appears."""
+"""The floor for a wait, and for a watcher: they need no platform, only a file that appears, or grows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,6 +45,28 @@ class FlagTrigger(BaseTrigger):
             )
         await asyncio.shield(_polls[loop, self.path])
         yield TriggerEvent({})
+
+
+class LinesTrigger(BaseEventTrigger):
+    """The floor for a watcher: it reports each line that a file gets, as the id of a task, at once."""
+
+    def __init__(self, *, path: str, every: float) -> None:
+        super().__init__()
+        self.path = path
+        self.every = every
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return f"{__name__}.LinesTrigger", {"path": self.path, "every": self.every}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        path, told = Path(self.path), 0
+        path.with_suffix(".looks").touch()
+        while True:
+            lines = path.read_text().splitlines() if path.exists() else []  # noqa: ASYNC240  microseconds
+            if lines[told:]:
+                yield TriggerEvent({"tasks": [{"id": line} for line in lines[told:]]})
+            told = len(lines)
+            await asyncio.sleep(self.every)
 
 
 class FlagSensor(BaseSensorOperator):

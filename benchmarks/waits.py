@@ -30,7 +30,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent  # noqa: E402
 
 from airflow_provider_qianfan.gate.memory import Memory  # noqa: E402
 from airflow_provider_qianfan.gate.selection import Selector  # noqa: E402
-from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger  # noqa: E402
+from airflow_provider_qianfan.triggers.model_compression import (  # noqa: E402
+    QianfanModelCompTaskEventTrigger,
+    QianfanModelCompTaskTrigger,
+)
 from benchmarks.server import source_of  # noqa: E402
 
 if TYPE_CHECKING:
@@ -91,6 +94,18 @@ class IdleTrigger(BaseTrigger):
 def ours(source: int, interval: float, conn_id: str = "qianfan_default") -> Make:
     """Make one of our triggers as a triggerer does: from what the worker wrote."""
     return lambda: QianfanModelCompTaskTrigger(**_arguments(source, interval, conn_id))
+
+
+def watcher(number: int, sources: int, interval: float, conn_id: str) -> Make:
+    """Make a watcher as a triggerer does: from what its DAG says. Every other one names a source model."""
+    which: dict[str, Any] = (
+        {"source_model_id": source_of(number % sources)}
+        if number % 2
+        else {"name_pattern": f"team-{number}-*"}
+    )
+    made = QianfanModelCompTaskEventTrigger(qianfan_conn_id=conn_id, poke_interval=interval, **which)
+    arguments: dict[str, Any] = json.loads(json.dumps(made.serialize()[1]))
+    return lambda: QianfanModelCompTaskEventTrigger(**arguments)
 
 
 def idle(source: int, interval: float) -> Make:

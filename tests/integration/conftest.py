@@ -57,11 +57,19 @@ def two_ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pla
 
 
 @pytest.fixture(scope="session")
+def refusing() -> Iterator[EmulatorServer]:
+    """The platform of the watcher ``refused``, which is to answer 503."""
+    with EmulatorServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def services(
     tmp_path_factory: pytest.TempPathFactory,
     cells: list[Cell],
     statsd: socket.socket,
     two_ways: dict[str, Platform],
+    refusing: EmulatorServer,
 ) -> Iterator[Services]:
     home = tmp_path_factory.mktemp("airflow")
     (home / "dags").mkdir()
@@ -71,6 +79,8 @@ def services(
         "PARITY_ENDS": str(home / "ends.jsonl"),
         "PARITY_CELLS": " ".join(cell.task_id for cell in cells),
         "PYTHONPATH": str(HERE.parents[1]),
+        "WATCHERS": "refused",
+        "AIRFLOW_CONN_REFUSED": refusing.connection_uri,
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.getsockname()[1]),

@@ -133,6 +133,12 @@ class Services:
                 os.kill(pid, signal.SIGKILL)
         process.wait()
 
+    def stop(self, component: str) -> None:
+        """End the newest process of a component as a service manager does, and wait until it has ended."""
+        process = self._newest.pop(component)
+        process.terminate()
+        process.wait(60)
+
     @property
     def database_url(self) -> str:
         """Where its database is, for SQLAlchemy."""
