@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,7 @@ from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from tests.dag_runs import AIRFLOW
 from tests.integration.cells import SOURCE
-from tests.integration.deliveries import ROOT, events_of, events_of_runs, tasks_of
-from tests.integration.outage import OURS
+from tests.integration.deliveries import ROOT, tasks_of
 from tests.integration.services import Services
 from tests.integration.services import wait_until as wait_long
 
@@ -98,7 +98,7 @@ def wait_until(condition: Callable[[], Any]) -> None:
     wait_long(condition, 40)
 
 
-ERROR = re.compile(r"\[(error|critical) ")
+BAD = re.compile(r"\[(error|critical) |Traceback|Trigger (exited|failed)")
 
 
 class Stage:
@@ -161,14 +161,22 @@ class Stage:
     def wait_for_start(self, pattern: str, number: int = 1) -> None:
         wait_until(lambda: len(self.starts(pattern)) >= number)
 
+    # Airflow's API answers 500 to a question for events while a run of theirs is queued.
     def reported(self, asset: str) -> list[str]:
         """Return the ids of the tasks in the asset's event log."""
-        return [task["id"] for task in tasks_of(events_of(self._services, asset))]
+        return self._tasks("JOIN asset ON asset.id = asset_id WHERE asset.name = :name", asset)
 
     def handed_out(self, dag_id: str) -> list[str]:
         """Return the ids of the tasks in the events that have started runs of the DAG."""
-        runs = events_of_runs(self._services, dag_id)
-        return [task["id"] for _, events in runs for task in tasks_of(events)]
+        runs = "JOIN dagrun_asset_event ON event_id = asset_event.id JOIN dag_run ON dag_run.id = dag_run_id"
+        return self._tasks(f"{runs} WHERE dag_id = :name", dag_id)
+
+    def _tasks(self, rest: str, name: str) -> list[str]:
+        rows = self._select(
+            f"SELECT asset_event.extra FROM asset_event {rest} ORDER BY asset_event.id", name=name
+        )
+        extras = [json.loads(extra) if isinstance(extra, str) else extra for (extra,) in rows]
+        return [task["id"] for task in tasks_of({"extra": extra} for extra in extras)]
 
     def log(self) -> str:
         return (self._services.home / "triggerer.log").read_text(errors="replace")
@@ -271,11 +279,10 @@ def test_the_log_names_the_watchers_and_holds_no_error(stage: Stage) -> None:
         said = stage.starts(pattern)[0]
         assert re.search(r"\d+ tasks? listed, \d+ not finished, \d+ to report\.", said)
     lines = stage.log().splitlines()
-    ours = [line for line in lines if OURS.search(line)]
+    # Another triggerer of this machine may serve its logs on the port that this one wants.
+    errors = [line for line in lines if BAD.search(line) and "address already in use" not in line]
 
-    assert ours
-    assert [line for line in ours if ERROR.search(line)] == []
-    assert [line for line in lines if re.search("Traceback|Trigger (exited|failed)", line)] == []
+    assert errors == []
 
 
 @needs_store
