@@ -21,6 +21,7 @@ WHOLE = {
     ROOT / "README.md": ROOT / "README.zh-CN.md",
     DOCS / "concepts.md": DOCS / "zh" / "concepts.md",
     DOCS / "quickstart.md": DOCS / "zh" / "quickstart.md",
+    DOCS / "howto" / "event.md": DOCS / "zh" / "event.md",
 }
 
 whole = pytest.mark.parametrize(
