@@ -140,6 +140,13 @@ class Ledger:
             self, reported=self.reported.union(event_ids), unfinished=self.unfinished.difference(done)
         )
 
+    def without_reported(self, event_ids: Sequence[str]) -> Ledger:
+        """Forget that events were stored, so that they are news again."""
+        again = {event_id.rpartition(":")[0] for event_id in event_ids}
+        return replace(
+            self, reported=self.reported.difference(event_ids), unfinished=self.unfinished.union(again)
+        )
+
     def merged(self, other: Ledger) -> Ledger:
         """Add what another triggerer has stored meanwhile for the same watcher."""
         return replace(

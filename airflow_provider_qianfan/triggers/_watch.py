@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import deque
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +47,15 @@ log = logging.getLogger(__name__)
 
 FIRST_PATIENCE = 60.0
 """Seconds. If a triggerer has just started, its first answer about the store may take long."""
+
+HANDOVER = 3.0
+"""
+Seconds before a watch begins, if there is a store. Airflow starts a changed trigger before it cancels the old
+one, which may have something to take back.
+"""
+
+_UNSURE = 10.0
+"""Seconds. If Airflow cancels a watcher, it may have ignored the events of this time, though it confirmed them."""
 
 _NAMED = 3
 """How many tasks the log names when they are reported."""
@@ -96,6 +106,7 @@ class Watch:
         self._stored: Ledger | None = None
         self._writing = asyncio.Lock()
         self._under_way: set[str] = set()
+        self._kept: deque[tuple[float, tuple[str, ...]]] = deque(maxlen=20)
         self._more = False
         self._asked: dict[str, int] = {}
         self._failing_since: float | None = None
@@ -104,6 +115,8 @@ class Watch:
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield the content of each event. This never ends."""
         try:
+            if self._store is not None:
+                await asyncio.sleep(HANDOVER)
             while True:
                 try:
                     batch = await self._next_batch()
@@ -120,7 +133,20 @@ class Watch:
         """Remember that Airflow has stored the event of a batch. This does not raise."""
         self._under_way.difference_update(batch.event_ids)
         if self._ledger is not None:
+            self._kept.append((time.monotonic(), batch.event_ids))
             self._ledger = self._ledger.with_reported(batch.event_ids)
+            await self._write()
+
+    async def take_back(self) -> None:
+        """
+        Have the next start report again what was reported last. This does not raise.
+
+        If nobody watches any more, Airflow ignores events for a second or two, and yet confirms them.
+        """
+        since = time.monotonic() - _UNSURE
+        event_ids = [event_id for kept_at, ids in self._kept if kept_at >= since for event_id in ids]
+        if self._ledger is not None and event_ids:
+            self._ledger = self._ledger.without_reported(event_ids)
             await self._write()
 
     def forget(self, batch: Batch) -> None:

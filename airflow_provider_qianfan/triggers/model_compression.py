@@ -143,6 +143,8 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
     :raises ValueError: if an argument is invalid, for example empty, the text ``"None"``, or a template.
     """
 
+    _current: Watch | None = None
+
     def __init__(
         self,
         *,
@@ -219,7 +221,18 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         """Return the producer. It yields the batches, and Airflow tells it which events are stored."""
         from airflow_provider_qianfan.triggers._receipts import Producer
 
-        return Producer(_by_key[_key_of(kwargs)]._watch())
+        made = _by_key[_key_of(kwargs)]
+        made._current = made._watch()
+        return Producer(made._current)
+
+    async def on_kill(self) -> None:
+        """
+        Take back what was reported last (Airflow 3.3 and newer).
+
+        Airflow calls this if the asset no longer has this watcher, for example because its DAGs are paused.
+        """
+        if self._current is not None:
+            await self._current.take_back()
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Batch]) -> AsyncIterator[TriggerEvent]:
         """Yield the event of each batch."""
