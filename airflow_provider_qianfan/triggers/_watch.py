@@ -17,11 +17,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_qianfan.api.errors import QianfanAuthError, QianfanConfigurationError, QianfanError
-from airflow_provider_qianfan.api.text import clean, count_of, duration, sentence
+from airflow_provider_qianfan.api.text import capital, clean, count_of, duration, sentence
 from airflow_provider_qianfan.gate.finished import (
     Interest,
     Ledger,
-    News,
     begin,
     begin_again,
     event_id_of,
@@ -55,7 +54,7 @@ one, which may have something to take back.
 """
 
 _UNSURE = 10.0
-"""Seconds. If Airflow cancels a watcher, it may have ignored the events of this time, though it confirmed them."""
+"""Seconds. If Airflow cancels a watcher, it may have ignored these last events, and yet confirmed them."""
 
 _NAMED = 3
 """How many tasks the log names when they are reported."""
@@ -167,7 +166,9 @@ class Watch:
         ahead, account = self._clock_ahead, self._account
         now = time.time() + ahead
         if self._ledger is None and not tasks:
-            return None  # it may be a mistake: let the watch begin when there is something
+            # It may be a mistake: let the watch begin when there is something.
+            self._recovered("no task listed yet")
+            return None
         if self._ledger is None:
             self._ledger = begin(tasks, self._interest, self._since + ahead, now)
         elif self._ledger.account not in ("", account):
@@ -179,7 +180,10 @@ class Watch:
             )
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
-        self._recovered(found, len(tasks))
+        to_come = len(found.ledger.unfinished) - len(found.tasks) - len(found.unnamed)
+        self._recovered(
+            f"{count_of(len(tasks), 'task')} listed, {to_come} not finished, {len(found.tasks)} to report"
+        )
         self._ledger = found.ledger
         await self._write()
         named = await self._ask_for_models(found.unnamed)
@@ -328,7 +332,8 @@ class Watch:
         watched = f"{', '.join(parts)}; connection {clean(self._conn_id, 80)}"
         return f"Watcher {clean(self._name, 80)} ({watched})"
 
-    def _recovered(self, found: News, listed: int) -> None:
+    def _recovered(self, found: str) -> None:
+        """Log what was found, if the platform was lost before, and once an hour."""
         now = time.time()
         lost = ""
         if self._failing_since is not None and self._complained_at >= self._failing_since:
@@ -337,14 +342,7 @@ class Watch:
         if not lost and now - self._spoke_at < HOUR:
             return
         self._spoke_at = now
-        log.info(
-            "%s: %s%s listed, %s not finished, %s to report.",
-            self,
-            lost,
-            count_of(listed, "task"),
-            len(found.ledger.unfinished) - len(found.tasks) - len(found.unnamed),
-            len(found.tasks),
-        )
+        log.info("%s: %s%s.", self, lost, capital(found))
 
     async def _after_failure(self, error: Exception) -> None:
         now, expected = time.time(), isinstance(error, QianfanError)
