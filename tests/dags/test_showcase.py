@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_qianfan.emulator.clock import ManualClock
+from airflow_provider_qianfan.emulator.scenario import load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from tests.dags.conftest import FILES
 
@@ -46,8 +48,17 @@ WAITS = {"gate_deployment": 50, "gate_many_models": 50, "compress_and_deploy": 6
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatorServer]:
-    """An emulator of the scenario that started an hour ago. Each request takes ten seconds of its world."""
-    with EmulatorServer("showcase", ManualClock()) as server:
+    """
+    An emulator of the scenario that started an hour ago. Each request takes ten seconds of its world.
+
+    ``dag.test()`` runs one trigger after the other, so a gate looks more seldom than beside a triggerer. No
+    other compression may begin before that.
+    """
+    scenario = load("showcase")
+    tasks = [
+        task if task.again_after is None else replace(task, again_after=3600.0) for task in scenario.tasks
+    ]
+    with EmulatorServer(replace(scenario, tasks=tuple(tasks)), ManualClock()) as server:
         monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", server.connection_uri)
         server.world.advance(3600)
         server.world.on_call = lambda _: server.world.advance(10)
