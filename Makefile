@@ -66,6 +66,14 @@ demo: $(INSTALLED) ## watch the gate open and stay shut, on real Airflow
 airflow: $(INSTALLED) ## Airflow and the emulator, to look at in a browser
 	@$(BIN)/python scripts/airflow_standalone.py $(ARGS)
 
+.PHONY: cluster
+cluster: $(INSTALLED) redis ## a whole cluster on this machine: Celery, two schedulers, workers and triggerers
+	@$(BIN)/python -m scripts.cluster $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: $(INSTALLED) ## end the cluster that make cluster started
+	@$(BIN)/python -m scripts.cluster --down
+
 .PHONY: smoke-real
 smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only)
 	@$(BIN)/python scripts/smoke_real.py $(ARGS)
@@ -94,6 +102,12 @@ screenshots: ## take the pictures of docs/images again
 browser: ## install Debian's Chromium, as root, if there is no Chromium or Chrome
 	@test -n "$(CHROMIUM)" || { apt-get update && apt-get install --yes --no-install-recommends \
 		chromium fonts-liberation; }
+
+.PHONY: redis
+redis: ## install Debian's Redis, as root, if there is no redis-server
+	@command -v redis-server >/dev/null || { if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "redis-server is needed. Install it (Debian and Ubuntu: sudo apt install redis-server; macOS: brew install redis)." >&2; exit 1; fi; \
+		apt-get update && RUNLEVEL=1 apt-get install --yes --no-install-recommends redis-server; }
 
 .PHONY: mutants
 mutants: $(INSTALLED) ## change the code of gate and changes everywhere: which mutants do their tests not notice?

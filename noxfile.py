@@ -172,7 +172,8 @@ def lock(session: nox.Session) -> None:
     for name, airflow in AIRFLOWS.items():
         wanted = folder / f"airflow-{name}.in"
         wanted.write_text("\n".join((f"apache-airflow=={airflow.newest}", *airflow.bounds)))
-        resolve(session, f"airflow-{name}", "--extra", "dev", "setup.cfg", str(wanted), *session.posargs)
+        extras = ["--extra", "dev", *(["--extra", "cluster"] if name == [*AIRFLOWS][-1] else [])]
+        resolve(session, f"airflow-{name}", *extras, "setup.cfg", str(wanted), *session.posargs)
         wanted.write_text(f"apache-airflow=={airflow.newest}")
         resolve(session, f"release-{name}", "--exclude-newer", airflow.by, str(wanted))
     resolve(session, "lowest", "--upgrade", "--resolution", "lowest-direct", "--extra", "test", "setup.cfg")

@@ -38,6 +38,8 @@ class EmulatorServer:
     :param allowed_hosts: more names that clients may use in ``Host``, for example behind a proxy that keeps
         the name. The emulator refuses all other names but those of loopback: otherwise a web page could call
         it.
+    :param tls: the files of a certificate and of its key, both in PEM. With them, the emulator answers over
+        TLS alone. Default: plain HTTP.
     :raises ValueError: if ``host`` is not a loopback address, or an entry of ``allowed_hosts`` is not a name.
     :raises OSError: if the port is not free.
     """
@@ -49,6 +51,7 @@ class EmulatorServer:
         port: int = 0,
         host: str = "127.0.0.1",
         allowed_hosts: Collection[str] = (),
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         address = loopback(host)
         self.world = World(scenario, clock)
@@ -63,7 +66,9 @@ class EmulatorServer:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://[{address}]:{self.port}" if ":" in address else f"http://{address}:{self.port}"
+        name, scheme = f"[{address}]" if ":" in address else address, "https" if tls else "http"
+        self.url = f"{scheme}://{name}:{self.port}"
+        certificate, key = tls or (None, None)
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -77,6 +82,8 @@ class EmulatorServer:
                 # The Date header is the emulated server's.
                 date_header=False,
                 server_header=False,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
             )
         )
         self._thread = threading.Thread(target=self._run, name=f"qianfan-emulator-{self.port}", daemon=True)

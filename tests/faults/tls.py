@@ -80,14 +80,31 @@ class _Pipe(socketserver.BaseRequestHandler):
 
 def _self_signed(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    certificate = _certificate("127.0.0.1", key.public_key()).issuer_name(_name("127.0.0.1"))
+    return _write(folder, "certificate", certificate.sign(key, hashes.SHA256()), key)
+
+
+def certified(folder: Path) -> tuple[Path, Path, Path]:
+    """Make an authority, and a certificate of it for 127.0.0.1. Return its bundle, certificate and key."""
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = _certificate("Test CA", root_key.public_key()).issuer_name(_name("Test CA"))
+    root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    certificate = _certificate("127.0.0.1", key.public_key()).issuer_name(_name("Test CA"))
+    bundle, _ = _write(folder, "authority", root.sign(root_key, hashes.SHA256()), root_key)
+    return bundle, *_write(folder, "certificate", certificate.sign(root_key, hashes.SHA256()), key)
+
+
+def _name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
-    certificate = (
+    return (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
+        .subject_name(_name(name))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(
@@ -96,9 +113,13 @@ def _self_signed(folder: Path) -> tuple[Path, Path]:
             ),
             critical=False,
         )
-        .sign(key, hashes.SHA256())
     )
-    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+
+
+def _write(
+    folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+) -> tuple[Path, Path]:
+    certificate_file, key_file = folder / f"{name}.pem", folder / f"{name}-key.pem"
     certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
         key.private_bytes(

