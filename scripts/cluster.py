@@ -1,5 +1,5 @@
 """
-A cluster on this machine, to look at in a browser: ``make cluster``. Ctrl-C, or ``make cluster-down``, ends it.
+A cluster on this machine, to look at in a browser: ``make cluster``. ``make cluster-down`` ends it.
 
 It has an API server, two schedulers, a DAG processor, two Celery workers, two triggerers, PostgreSQL, Redis,
 and the emulator over TLS. Everything is on loopback and in a temporary folder. Nobody has to log in: this is
