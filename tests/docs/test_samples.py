@@ -53,6 +53,7 @@ def test_python(
     emulator.world.tasks.add(TaskSpec("amv-xxxxxxxxxxxx", id="amva-xxxxxxxxxxxx", created=-86400))
     quick = (TaskStep(status="creating"), TaskStep(status="succeeded", model_id="amv-made", after=0.4))
     emulator.world.scenario = replace(emulator.world.scenario, created_tasks=CreatedTasks(timeline=quick))
+    emulator.world.behaviour.update_seconds = 0.5
     emulator.world.models.add(ModelSpec(id="amv-xxxxxxxxxxxx"))
     emulator.world.services.add(ServiceSpec("amv-xxxxxxxxxxxx", id="svco-xxxxxxxxxxxx"))
     file = tmp_path / "sample_dag.py"
@@ -64,7 +65,7 @@ def test_python(
     (dag,) = import_module(DAGBAG).DagBag(tmp_path).dags.values()
     for task in dag.tasks:
         if hasattr(task, "poke_interval"):
-            task.poke_interval = 0.2
+            task.poke_interval = 0.1
     # As a run that an asset has triggered: without a logical date, there is no {{ ds }} and the like.
     dag_runner.dated = False
     outcomes = dag_runner.run_dag(dag).values()

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 MODEL_ID, OLD, NEW, SOURCE = "amv-model", "amv-old", "amv-new", "amv-source000001"
 CREATING = (ModelStep(status="Creating"), ModelStep(status="Ready", after=0.5))
 MODES: dict[str, dict[str, Any]] = {
-    "poke": {"deferrable": False, "poke_interval": 0.2},
-    "reschedule": {"mode": "reschedule", "poke_interval": 0.2},
-    "deferrable": {"deferrable": True, "poke_interval": 0.2},
+    "poke": {"deferrable": False, "poke_interval": 0.1},
+    "reschedule": {"mode": "reschedule", "poke_interval": 0.1},
+    "deferrable": {"deferrable": True, "poke_interval": 0.1},
 }
 
 
