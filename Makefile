@@ -80,7 +80,7 @@ smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only
 
 .PHONY: test
 test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only those)
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by case; prints it as tables

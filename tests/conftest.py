@@ -146,13 +146,13 @@ def warm_airflow(airflow_db: None) -> None:
 
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pause for a tenth of what production does, wherever a test would only wait for the end of a pause."""
+    """Pause for a moment, wherever a test would only wait for the end of a pause."""
     from airflow_provider_qianfan.changes import journal
     from airflow_provider_qianfan.gate import look
     from airflow_provider_qianfan.triggers import waiting
 
-    monkeypatch.setattr(journal, "LOOK_AGAIN", 0.5)
-    monkeypatch.setattr(look, "DETAIL_PAUSE", 0.2)
+    monkeypatch.setattr(journal, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(look, "DETAIL_PAUSE", 0.1)
     monkeypatch.setattr(waiting, "SHORTEST_INTERVAL", 0.1)
     monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "0.1")
 

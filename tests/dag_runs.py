@@ -95,7 +95,7 @@ def _hasty() -> Iterator[None]:
 
     def sleep_less(seconds: float) -> None:
         in_the_loop = sys._getframe(1).f_code.co_name == "test"
-        sleep(0.1 if in_the_loop else seconds)
+        sleep(0.03 if in_the_loop else seconds)
 
     sleep = time.sleep
     with ExitStack() as stack:

@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 SOURCE, TASK, MODEL, SERVICE = "amv-source000001", "amva-1", "amv-model", "svco-1"
 FINAL, FOR_NOW = "This task fails, and is not tried again", "This try fails"
 MODES: dict[str, dict[str, Any]] = {
-    "poke": {"deferrable": False, "poke_interval": 0.2},
-    "reschedule": {"mode": "reschedule", "poke_interval": 0.2},
-    "deferrable": {"deferrable": True, "poke_interval": 0.2},
+    "poke": {"deferrable": False, "poke_interval": 0.1},
+    "reschedule": {"mode": "reschedule", "poke_interval": 0.1},
+    "deferrable": {"deferrable": True, "poke_interval": 0.1},
 }
 SENSORS: dict[str, tuple[type, dict[str, Any]]] = {
     "gate": (QianfanModelCompTaskSensor, {"source_model_id": SOURCE}),

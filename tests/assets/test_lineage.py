@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.dag_runs import DagRunner
 
 SOURCE, MADE, SET, SERVICE = "amv-source000001", "amv-made00000001", "am-set000000001", "svco-chat00000001"
-WAIT: dict[str, Any] = {"poke_interval": 0.2, "timeout": 20}
+WAIT: dict[str, Any] = {"poke_interval": 0.1, "timeout": 20}
 ALIAS = AssetAlias("compressed")
 OURS = qianfan_model_set(SET)
 OTHER = Asset(uri="x-other://one")

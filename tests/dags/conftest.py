@@ -45,9 +45,9 @@ def load_dag(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
         dag = import_module(name).DAG
         for task in dag.tasks:
             if hasattr(task, "poke_interval"):
-                task.poke_interval = 0.2
+                task.poke_interval = 0.1
             elif "poke_interval" in getattr(task, "partial_kwargs", {}):  # one that will be mapped
-                task.partial_kwargs["poke_interval"] = 0.2
+                task.partial_kwargs["poke_interval"] = 0.1
         return dag
 
     return load

@@ -24,7 +24,7 @@ CONF = {"model_id": NEW, "canary": CANARY, "services": [*OTHERS, CANARY]}
 @pytest.fixture
 def emulator(emulator: EmulatorServer) -> EmulatorServer:
     """A platform with three services on the old version, on which an update takes a second."""
-    emulator.world.behaviour.update_seconds = 1
+    emulator.world.behaviour.update_seconds = 0.5
     for model_id in (OLD, NEW):
         emulator.world.models.add(ModelSpec(id=model_id, model_set_id=SET))
     for service_id in (CANARY, *OTHERS):

@@ -28,7 +28,7 @@ def emulator(emulator: EmulatorServer) -> EmulatorServer:
     world.models.add(ModelSpec(id=SOURCE, model_set_id=SET))
     world.models.add(ModelSpec(id=OLD, model_set_id=SET))
     world.services.add(ServiceSpec(OLD, id=SERVICE, model_set_id=SET))
-    world.behaviour.update_seconds = 1
+    world.behaviour.update_seconds = 0.5
     become(emulator, TaskStep(status="running"), TaskStep(after=2, status="succeeded", model_id=MADE))
     return emulator
 

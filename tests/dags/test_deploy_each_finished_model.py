@@ -84,7 +84,7 @@ def test_the_service_ends_with_the_newest_model(
     started_by: Callable[[str], None],
 ) -> None:
     """In whatever order the runs come: here, the run of the older model is the last one."""
-    emulator.world.behaviour.update_seconds = 1
+    emulator.world.behaviour.update_seconds = 0.5
     for model_id in ("amv-old", "amv-4", "amv-5"):
         emulator.world.models.add(ModelSpec(id=model_id, model_set_id="am-1"))
     emulator.world.services.add(ServiceSpec("amv-old", id="svco-1", model_set_id="am-1"))

@@ -20,8 +20,14 @@ from airflow_provider_qianfan.emulator.__main__ import _parser
 from airflow_provider_qianfan.emulator.clock import ManualClock
 from airflow_provider_qianfan.emulator.scenario import load
 from airflow_provider_qianfan.emulator.server import EmulatorServer
-from airflow_provider_qianfan.emulator.specs import CreatedTasks, ModelSpec, ServiceSpec, TaskSpec
-from airflow_provider_qianfan.emulator.steps import TaskStep
+from airflow_provider_qianfan.emulator.specs import (
+    CreatedServices,
+    CreatedTasks,
+    ModelSpec,
+    ServiceSpec,
+    TaskSpec,
+)
+from airflow_provider_qianfan.emulator.steps import ServiceStep, TaskStep
 from airflow_provider_qianfan.hooks._route import find_route
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
@@ -52,7 +58,13 @@ def test_python(
     emulator.world.tasks.add(TaskSpec("amv-xxxxxxxxxxxx", status="succeeded", model_id="amv-made"))
     emulator.world.tasks.add(TaskSpec("amv-xxxxxxxxxxxx", id="amva-xxxxxxxxxxxx", created=-86400))
     quick = (TaskStep(status="creating"), TaskStep(status="succeeded", model_id="amv-made", after=0.4))
-    emulator.world.scenario = replace(emulator.world.scenario, created_tasks=CreatedTasks(timeline=quick))
+    soon = (ServiceStep(run_status="Deploying"), ServiceStep(run_status="Serving", after=0.4))
+    emulator.world.scenario = replace(
+        emulator.world.scenario,
+        created_tasks=CreatedTasks(timeline=quick),
+        created_services=CreatedServices(timeline=soon),
+    )
+    emulator.world.behaviour.update_seconds = 0.5
     emulator.world.models.add(ModelSpec(id="amv-xxxxxxxxxxxx"))
     emulator.world.services.add(ServiceSpec("amv-xxxxxxxxxxxx", id="svco-xxxxxxxxxxxx"))
     file = tmp_path / "sample_dag.py"
@@ -64,7 +76,7 @@ def test_python(
     (dag,) = import_module(DAGBAG).DagBag(tmp_path).dags.values()
     for task in dag.tasks:
         if hasattr(task, "poke_interval"):
-            task.poke_interval = 0.2
+            task.poke_interval = 0.1
     # As a run that an asset has triggered: without a logical date, there is no {{ ds }} and the like.
     dag_runner.dated = False
     outcomes = dag_runner.run_dag(dag).values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -49,7 +50,7 @@ def operator(cls: Any = QianfanCreateModelCompTaskOperator, **arguments: Any) ->
         "model_set_id": SET,
         "config": CONFIG,
         "settle": 3,
-        "poke_interval": 0.3,
+        "poke_interval": 0.1,
         "retry_delay": SOON,
     }
     return cls(**{**usual, **arguments})
@@ -61,7 +62,7 @@ def world(emulator: EmulatorServer) -> World:
     emulator.world.models.add(ModelSpec(id=SOURCE))
     emulator.world.scenario = emulator.world.scenario.__class__(
         created_tasks=emulator.world.scenario.created_tasks.__class__(
-            timeline=(TaskStep(status="running"), TaskStep(status="succeeded", model_id=MADE, after=1.5))
+            timeline=(TaskStep(status="running"), TaskStep(status="succeeded", model_id=MADE, after=0.7))
         )
     )
     return emulator.world
@@ -540,11 +541,12 @@ def test_the_timeout_is_the_sensors(world: World, create: Any, mode: dict[str, A
 
 @pytest.fixture
 def resume(monkeypatch: pytest.MonkeyPatch, create: Any) -> Any:
-    """Run a deferrable operator whose trigger yields ``event`` at once."""
+    """Run a deferrable operator whose trigger yields ``event`` after a moment."""
     from airflow.triggers.base import TriggerEvent
 
     def run(event: Any, **arguments: Any) -> Outcome:
         async def yield_event(trigger: QianfanModelCompTaskTrigger) -> Any:
+            await asyncio.sleep(0.1)
             yield TriggerEvent(event(trigger) if callable(event) else event)
 
         monkeypatch.setattr(QianfanModelCompTaskTrigger, "run", yield_event)

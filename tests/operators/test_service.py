@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -56,7 +57,7 @@ def modify(**arguments: Any) -> QianfanModifyServiceOperator:
         "service_id": SERVICE,
         "model_id": NEW,
         "settle": 2,
-        "poke_interval": 0.3,
+        "poke_interval": 0.1,
         "timeout": 20,
         "retry_delay": SOON,
     }
@@ -71,7 +72,7 @@ def create(**arguments: Any) -> QianfanCreateServiceOperator:
         "model_id": NEW,
         "deployment_config": UNITS,
         "settle": 2,
-        "poke_interval": 0.3,
+        "poke_interval": 0.1,
         "timeout": 20,
         "retry_delay": SOON,
     }
@@ -82,7 +83,7 @@ def create(**arguments: Any) -> QianfanCreateServiceOperator:
 def world(emulator: EmulatorServer) -> World:
     """A platform with one service and a version to update it to, which takes a moment."""
     world = emulator.world
-    world.behaviour.update_seconds = 1
+    world.behaviour.update_seconds = 0.5
     world.models.add(ModelSpec(id=OLD, model_set_id=OLD_SET))
     world.models.add(ModelSpec(id=NEW, model_set_id=NEW_SET))
     world.services.add(ServiceSpec(OLD, id=SERVICE, model_set_id=OLD_SET, name="chat"))
@@ -95,7 +96,7 @@ def empty(world: World) -> World:
     world.services.remove(SERVICE)
     world.scenario = world.scenario.__class__(
         created_services=CreatedServices(
-            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Serving", after=1))
+            timeline=(ServiceStep(run_status="Deploying"), ServiceStep(run_status="Serving", after=0.5))
         )
     )
     return world
@@ -847,11 +848,12 @@ EVENTS: dict[str, Any] = {
 
 @pytest.fixture
 def resume(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have the triggers of deferred tasks yield ``event`` at once."""
+    """Have the triggers of deferred tasks yield ``event`` after a moment."""
     from airflow.triggers.base import TriggerEvent
 
     def arrange(event: Any) -> None:
         async def yield_event(trigger: QianfanTrigger) -> Any:
+            await asyncio.sleep(0.1)
             yield TriggerEvent(event(trigger) if callable(event) else event)
 
         monkeypatch.setattr(QianfanTrigger, "run", yield_event)

@@ -33,7 +33,7 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 def sensor(**arguments: Any) -> QianfanModelCompTaskSensor:
-    usual = {"task_id": "gate", "source_model_id": SOURCE, "poke_interval": 0.2, "timeout": 20}
+    usual = {"task_id": "gate", "source_model_id": SOURCE, "poke_interval": 0.1, "timeout": 20}
     return QianfanModelCompTaskSensor(**{**usual, **arguments})
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 MODEL_ID, OLD, NEW, SOURCE = "amv-model", "amv-old", "amv-new", "amv-source000001"
 CREATING = (ModelStep(status="Creating"), ModelStep(status="Ready", after=0.5))
 MODES: dict[str, dict[str, Any]] = {
-    "poke": {"deferrable": False, "poke_interval": 0.2},
-    "reschedule": {"mode": "reschedule", "poke_interval": 0.2},
-    "deferrable": {"deferrable": True, "poke_interval": 0.2},
+    "poke": {"deferrable": False, "poke_interval": 0.1},
+    "reschedule": {"mode": "reschedule", "poke_interval": 0.1},
+    "deferrable": {"deferrable": True, "poke_interval": 0.1},
 }
 
 
@@ -151,13 +151,13 @@ def test_the_gate_opens_when_the_produced_version_is_ready(emulator: EmulatorSer
 
 def test_the_trigger_watches_the_produced_version(emulator: EmulatorServer, dag_runner: DagRunner) -> None:
     """It does not call a worker each interval to find that the version is not ready yet."""
-    late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=5))
+    late = (ModelStep(status="Creating"), ModelStep(status="Ready", after=3))
     emulator.world.tasks.add(
         TaskSpec(
             SOURCE,
             timeline=(
                 TaskStep(status="running"),
-                TaskStep(after=1, status="succeeded", model_id=NEW, model_timeline=late),
+                TaskStep(after=0.6, status="succeeded", model_id=NEW, model_timeline=late),
             ),
         )
     )
@@ -168,7 +168,7 @@ def test_the_trigger_watches_the_produced_version(emulator: EmulatorServer, dag_
             source_model_id=SOURCE,
             wait_for_model_ready=True,
             deferrable=True,
-            poke_interval=1,
+            poke_interval=0.5,
             timeout=30,
         )
     )["wait"]

@@ -125,7 +125,7 @@ def test_settings_that_cannot_be_used_any_more(
             emulator.world.tasks.change(task_id, TaskStep(status="succeeded", model_id=MADE))
             bundle.unlink()
             if corrected:
-                threading.Timer(4.0, bundle.touch).start()
+                threading.Timer(2.0, bundle.touch).start()
 
     emulator.world.on_call = take_away
 
