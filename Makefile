@@ -90,6 +90,10 @@ test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by 
 test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
 	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)
 
+.PHONY: test-cluster
+test-cluster: $(INSTALLED) redis ## kill parts of a whole cluster while hundreds of gates wait (an hour)
+	@$(BIN)/python -m pytest tests/cluster -m cluster -s -o faulthandler_timeout=0 $(ARGS)
+
 .PHONY: test-browser
 test-browser: $(INSTALLED) ## what a person sees in Airflow's UI, seen by a Chromium
 	@$(BIN)/python -m pytest tests/browser -m browser --chromium "$(CHROMIUM)" $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import statistics
@@ -127,11 +128,8 @@ class Fleet:
 
     def finish(self, in_flight: int, seconds: float) -> Result:
         """Wait until all tasks have ended, and judge them."""
-        unfinished = TimeoutError
-        try:
+        with contextlib.suppress(TimeoutError):
             wait_until(lambda: not set(self.states()) - set(FINISHED), seconds)
-        except unfinished:
-            pass
         return self._judge(in_flight)
 
     def _judge(self, in_flight: int) -> Result:

@@ -194,5 +194,3 @@ def test_a_fleet_survives(stage: Stage, case: Case) -> None:
     assert not result.lost
     assert not result.wrong
     assert not result.twice
-
-

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from contextlib import ExitStack
-from urllib.parse import parse_qs, unquote, urlsplit
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -14,6 +19,10 @@ from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer, loopback
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from tests.emulator.client import Client
+from tests.faults.tls import certified
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def ids(emulator: EmulatorServer) -> list[str]:
@@ -30,6 +39,18 @@ def test_quick_start_and_stop() -> None:
         assert ids(emulator) == []
     assert started < 0.3
     assert time.monotonic() - start < 1
+
+
+def test_over_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    authority, certificate, key = certified(tmp_path)
+    context = ssl.create_default_context(cafile=authority)
+
+    with EmulatorServer(tls=(certificate, key)) as emulator:
+        assert emulator.connection_uri.endswith(quote(f"https://127.0.0.1:{emulator.port}", safe=""))
+        with urlopen(f"{emulator.url}/_emulator/state", context=context) as answer:
+            assert answer.status == HTTPStatus.OK
+        with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            urlopen(f"{emulator.url}/_emulator/state", context=ssl.create_default_context())
 
 
 def test_many_at_once_share_nothing() -> None:
