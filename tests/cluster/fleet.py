@@ -188,18 +188,18 @@ class Fleet:
             cursor.execute(
                 "select task_id, value from xcom where run_id = %s and key = 'return_value'", (self._run_id,)
             )
-            values = {
-                task: json.loads(value) if isinstance(value, str) else value
-                for task, value in cursor.fetchall()
-            }
-        # Airflow stores an XCom as JSON text within JSON.
-        return instances, {task: _plain(value) for task, value in values.items()}
+            values = {task: _plain(value) for task, value in cursor.fetchall()}
+        return instances, values
 
     def _database(self) -> Any:
         return psycopg2.connect(self._services.database_url.replace("+psycopg2", "", 1))
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith('"'):
-        return json.loads(value)
+    """Read an XCom as the database has it: JSON text within JSON."""
+    while isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            break
     return value
