@@ -412,7 +412,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         gc.collect()
         gc.freeze()  # all of Airflow, which a collection would look through meanwhile
         stack.callback(gc.unfreeze)
-        yield Stage(emulator, tls, tls.certificate, folder / "key.pem", behind)
+        yield Stage(emulator, tls, tls.certificate, folder / "certificate-key.pem", behind)
 
 
 @dataclass(slots=True)
