@@ -91,7 +91,7 @@ test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler
 	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)
 
 .PHONY: test-cluster
-test-cluster: $(INSTALLED) redis ## kill parts of a whole cluster while hundreds of gates wait (an hour)
+test-cluster: $(INSTALLED) redis ## kill parts of a whole cluster while hundreds of gates wait
 	@$(BIN)/python -m pytest tests/cluster -m cluster -s -o faulthandler_timeout=0 $(ARGS)
 
 .PHONY: test-browser

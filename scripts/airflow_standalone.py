@@ -31,25 +31,9 @@ COMPONENTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor", "tri
 
 def main() -> int:
     """Start both, and stop both."""
-    parser = argparse.ArgumentParser(prog="make airflow", description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="Airflow's port (default: %(default)s)")
-    parser.add_argument(
-        "--emulator-port", type=int, default=8787, help="the emulator's port (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--scenario", default="showcase", help="the emulator's scenario (default: %(default)s)"
-    )
+    parser = make_parser("make airflow", __doc__)
     options = parser.parse_args()
-    if options.port == options.emulator_port:
-        parser.error("--port and --emulator-port must differ")
-    for option, port in (("--port", options.port), ("--emulator-port", options.emulator_port)):
-        if not 0 < port < 65536:
-            parser.error(f"{option} {port} is not a port. Choose a number from 1 to 65535")
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError as error:
-            why, other = os.strerror(error.errno or 0), port - 1 if port == 65535 else port + 1
-            parser.exit(2, f"Port {port}: {why}. Choose another: make airflow ARGS='{option} {other}'\n")
+    check_ports(parser, options)
     try:
         emulator = EmulatorServer(options.scenario, port=options.emulator_port)
     except ValueError as error:
@@ -65,6 +49,33 @@ def main() -> int:
         except KeyboardInterrupt:
             return 0
     return 1
+
+
+def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with the options that ``make cluster`` has, too."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--port", type=int, default=8080, help="Airflow's port (default: %(default)s)")
+    parser.add_argument(
+        "--emulator-port", type=int, default=8787, help="the emulator's port (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scenario", default="showcase", help="the emulator's scenario (default: %(default)s)"
+    )
+    return parser
+
+
+def check_ports(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program if a port cannot be used, and say which port to choose."""
+    if options.port == options.emulator_port:
+        parser.error("--port and --emulator-port must differ")
+    for option, port in (("--port", options.port), ("--emulator-port", options.emulator_port)):
+        if not 0 < port < 65536:
+            parser.error(f"{option} {port} is not a port. Choose a number from 1 to 65535")
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            why, other = os.strerror(error.errno or 0), port - 1 if port == 65535 else port + 1
+            parser.exit(2, f"Port {port}: {why}. Choose another: {parser.prog} ARGS='{option} {other}'\n")
 
 
 def show(log: Path, port: int, emulator: EmulatorServer) -> None:

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import psutil
 
 from airflow_provider_qianfan.emulator.server import EmulatorServer
+from scripts.airflow_standalone import check_ports, make_parser, say
 from tests.cluster.cluster import COMPONENTS, QUEUES, cluster
 from tests.faults.tls import certified
 
@@ -36,14 +37,7 @@ RUNNING = ROOT / "build" / "cluster.pid"
 
 def main() -> int:
     """Start the cluster and stop it; or stop the one that runs."""
-    parser = argparse.ArgumentParser(prog="make cluster", description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="Airflow's port (default: %(default)s)")
-    parser.add_argument(
-        "--emulator-port", type=int, default=8787, help="the emulator's port (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--scenario", default="showcase", help="the emulator's scenario (default: %(default)s)"
-    )
+    parser = make_parser("make cluster", __doc__)
     parser.add_argument("--down", action="store_true", help="end the cluster that runs, and return")
     options = parser.parse_args()
     if options.down:
@@ -52,6 +46,7 @@ def main() -> int:
         parser.exit(2, f"A cluster runs already, as process {other.pid}. To end it: make cluster-down\n")
     if shutil.which("redis-server") is None:
         parser.exit(2, "There is no redis-server. As root on Debian, `make redis` installs it.\n")
+    check_ports(parser, options)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -74,10 +69,11 @@ def show(home: Path, options: argparse.Namespace, stop: threading.Event) -> None
     with EmulatorServer(options.scenario, port=options.emulator_port, tls=(tls[0], tls[1])) as emulator:
         join = "&" if "?" in emulator.connection_uri else "/?"
         uri = f"{emulator.connection_uri}{join}verify={quote(str(authority), safe='')}"
-        say(f"The emulator is at {emulator.url}. Its certificate is of the authority in {authority}.")
+        say(f"The emulator is at {emulator.url}. To trust it, use the CA bundle {authority}.")
         say(f"The cluster is starting. This takes about a minute. Its logs are in {home}.")
         environment = {
             "AIRFLOW_CONN_QIANFAN_DEFAULT": uri,
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
@@ -118,10 +114,6 @@ def running() -> psutil.Process | None:
         if any("scripts.cluster" in argument for argument in process.cmdline()):
             return process
     return None
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A cluster on this machine: Airflow with two of each that a fleet has two of, PostgreSQL, and Redis."""
+"""A whole cluster on this machine: Airflow's services with Celery, PostgreSQL and Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fleet meets on the platform, and whether each of its tasks ended as it had to."""
+"""The fleet's part of the platform, and the check of how each of its tasks ended."""
 
 from __future__ import annotations
 

@@ -141,8 +141,10 @@ def restart_redis(stage: Stage) -> None:
 @contextlib.contextmanager
 def fault(stage: Stage, fault: Fault) -> Iterator[None]:
     stage.world.faults.append(fault)
-    yield
-    stage.world.faults.remove(fault)
+    try:
+        yield
+    finally:
+        stage.world.faults.remove(fault)
 
 
 def away(stage: Stage) -> None:

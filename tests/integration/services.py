@@ -167,6 +167,7 @@ class Services:
         return process is not None and process.poll() is None
 
     def pid(self, component: str) -> int:
+        """Return the number of the newest process of a component."""
         return self._newest[component].pid
 
     def stop_database(self) -> None:
@@ -174,6 +175,7 @@ class Services:
         self._database.stop()
 
     def start_database(self) -> None:
+        """Start PostgreSQL again after :meth:`stop_database`."""
         self._database.ensure_postgres_running()
 
     @property
