@@ -67,7 +67,7 @@ airflow: $(INSTALLED) ## Airflow and the emulator, to look at in a browser
 	@$(BIN)/python scripts/airflow_standalone.py $(ARGS)
 
 .PHONY: cluster
-cluster: $(INSTALLED) redis ## a whole cluster on this machine: Celery, two schedulers, workers and triggerers
+cluster: redis $(INSTALLED) ## a whole cluster on this machine: Celery, two schedulers, workers and triggerers
 	@$(BIN)/python -m scripts.cluster $(ARGS)
 
 .PHONY: cluster-down
@@ -91,7 +91,7 @@ test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler
 	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)
 
 .PHONY: test-cluster
-test-cluster: $(INSTALLED) redis ## kill parts of a whole cluster while hundreds of gates wait
+test-cluster: redis $(INSTALLED) ## kill parts of a whole cluster while hundreds of gates wait
 	@$(BIN)/python -m pytest tests/cluster -m cluster -s -o faulthandler_timeout=0 $(ARGS)
 
 .PHONY: test-browser

@@ -48,7 +48,7 @@ def main() -> int:
         parser.exit(2, "There is no redis-server. As root on Debian, `make redis` installs it.\n")
     check_ports(parser, options)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # everything is on loopback
     RUNNING.parent.mkdir(exist_ok=True)
@@ -80,8 +80,10 @@ def show(home: Path, options: argparse.Namespace, stop: threading.Event) -> None
         }
         with cluster(home, environment, options.port) as (services, _):
             say(f"Airflow is ready at {services.url}. To end it, press Ctrl-C, or type: make cluster-down")
+            say(f"To restart the scenario:  curl --cacert {authority} -X POST {emulator.url}/_emulator/reset")
             say(f"For a DAG of your own, save its file in {ROOT / 'dags'}. It appears within a minute.")
-            say(f"The queues of the two workers are {' and '.join(QUEUES)}.")
+            for number, queue in enumerate(QUEUES, 1):
+                say(f"Worker {number} takes the queue {queue}.")
             for name in COMPONENTS:
                 say(f"  {name:14} is process {services.pid(name)}")
             watch(services, stop)
@@ -89,7 +91,7 @@ def show(home: Path, options: argparse.Namespace, stop: threading.Event) -> None
 
 
 def watch(services: Services, stop: threading.Event) -> None:
-    """Wait until the cluster is to stop. Start a process again that has ended, as a service manager does."""
+    """Restart each component of Airflow that has ended, until the cluster is to stop."""
     while not stop.wait(2):
         for name in COMPONENTS:
             if not services.running(name):

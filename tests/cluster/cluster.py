@@ -24,10 +24,8 @@ SLOTS = 4
 def _components() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {"api-server": ("api-server",), "dag-processor": ("dag-processor",)}
     for number, queue in enumerate(QUEUES, 1):
-        # On one machine, each needs a name and a pid file of its own.
         for name in ("scheduler", "triggerer"):
-            pid = ("--pid", f"{name}-{number}.pid")
-            found[f"{name}-{number}"] = (name, *pid, "--skip-serve-logs")
+            found[f"{name}-{number}"] = (name, "--skip-serve-logs")
         found[f"worker-{number}"] = (
             *("celery", "worker", "--queues", queue, "--concurrency", str(SLOTS)),
             *("--celery-hostname", f"worker-{number}@%h", "--pid", f"worker-{number}.pid"),
@@ -54,7 +52,11 @@ class Redis:
         ]
 
     def __enter__(self) -> Redis:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

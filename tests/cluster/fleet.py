@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
@@ -59,8 +58,8 @@ class Result:
             "failed_wrongly": len(self.wrong) - len(self.opened_wrongly),
             "twice": len(self.twice),
             "tries": self.tries,
-            "p50": round(statistics.median(self.delays), 1),
-            "max": round(max(self.delays), 1),
+            "p50": round(statistics.median(self.delays or [0.0]), 1),
+            "max": round(max(self.delays, default=0.0), 1),
         }
 
 
@@ -83,6 +82,11 @@ class Fleet:
         for number in range(UPDATES):
             world.models.add(ModelSpec(id=f"amv-{name}-new{number:02}"))
             world.services.add(ServiceSpec(f"amv-{name}-old", id=f"svco-{name}-{number:02}"))
+        self._task_ids = [
+            *(f"gate_{number:04}" for number in range(len(GATES))),
+            *(f"create_{number:02}" for number in range(CREATIONS)),
+            *(f"update_{number:02}" for number in range(UPDATES)),
+        ]
         path = "/dags/fleet/dagRuns"
         wait_until(lambda: any(dag["dag_id"] == "fleet" for dag in services.get("/dags")["dags"]))
         run = services.call("POST", path, {"logical_date": None, "conf": {"world": name}})
@@ -96,7 +100,7 @@ class Fleet:
             return Counter(str(state) for (state,) in cursor.fetchall())
 
     def until_deferred(self) -> int:
-        """Wait until all but a few tasks are deferred. Return how many are."""
+        """Wait until as many tasks are deferred as there are gates. Return how many are."""
         wait_until(lambda: self.states()["deferred"] >= len(GATES), 600)
         return self.states()["deferred"]
 
@@ -135,30 +139,38 @@ class Fleet:
     def _judge(self, in_flight: int) -> Result:
         result = Result(in_flight)
         instances, values = self._read()
-        for task_id, (state, try_number, end) in sorted(instances.items()):
+        for task_id in self._task_ids:
+            state, try_number, end = instances.get(task_id, ("absent", 0, None))
             result.tries += max(0, try_number - 1)
             if state not in FINISHED:
                 result.lost.append(f"{task_id}: {state}")
                 continue
+            ended = self.ended.get(task_id)
+            if ended is not None and end.timestamp() < ended:
+                result.wrong[task_id] = f"{state} before its compression had ended"
             expected, model = self._expected(task_id)
             if state != expected:
                 result.wrong[task_id] = f"{state}, not {expected}"
-            elif state == "success" and model is not None and values.get(task_id) != model:
+            elif state == "success" and values.get(task_id) != model:
                 result.wrong[task_id] = f"{values.get(task_id)}, not {model}"
             if task_id in result.wrong and state == "success":
                 result.opened_wrongly.append(task_id)
-            if task_id in self.ended and isinstance(end, datetime):
-                result.delays.append(end.timestamp() - self.ended[task_id])
+            if ended is not None:
+                result.delays.append(end.timestamp() - ended)
         result.twice += self._twice()
         return result
 
     def _expected(self, task_id: str) -> tuple[str, str | None]:
-        """Return the state in which a task has to end, and its value."""
+        """Return the state in which a task has to end, and the value that it has to return."""
         kind, _, number = task_id.partition("_")
         if kind == "gate":
             succeeds = GATES[int(number)] is Outcome.SUCCEEDED
             return ("success", f"amv-{self.name}-made{number}") if succeeds else ("failed", None)
-        return "success", None if kind == "create" else f"amv-{self.name}-new{number}"
+        if kind == "update":
+            return "success", f"amv-{self.name}-new{number}"
+        source = f"amv-{self.name}-c{number}"
+        tasks = [task for task in self._world.tasks.values() if task.spec.source_model_id == source]
+        return "success", tasks[0].steps[-1].model_id if tasks else "no compression"
 
     def _twice(self) -> list[str]:
         created = Counter(task.spec.source_model_id for task in self._world.tasks.values())

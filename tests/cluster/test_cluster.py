@@ -16,9 +16,10 @@ import pytest
 
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
-from tests.cluster.cluster import COMPONENTS, Redis, cluster
+from tests.cluster.cluster import COMPONENTS, Redis, cluster, is_complete
 from tests.cluster.fleet import UPDATE_SECONDS, Fleet
 from tests.faults.tls import certified
+from tests.integration.services import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,17 +33,17 @@ HERE = Path(__file__).parent
 ROWS = HERE.parents[1] / "build" / "cluster.json"
 
 ENDING = 60.0
-"""Seconds within which the compressions end. The fault begins with the first."""
+"""Seconds within which the compressions end. The fault strikes when they begin."""
 
 PATIENCE = 900.0
-"""Seconds in which all tasks have to end, counted from the fault."""
+"""Seconds in which all tasks have to end, counted from when the fault and the compressions have ended."""
 
 
 class Stage:
     """
     The cluster, with a service manager: it starts again what has ended.
 
-    :ivar held: the processes that stay down.
+    :ivar held: the components that the manager must not start now.
     """
 
     def __init__(self, services: Services, redis: Redis, emulator: EmulatorServer) -> None:
@@ -56,13 +57,21 @@ class Stage:
     def world(self) -> World:
         return self.emulator.world
 
+    @contextlib.contextmanager
+    def holding(self, *names: str) -> Iterator[None]:
+        """Keep the service manager from components."""
+        self.held.update(names)
+        try:
+            yield
+        finally:
+            self.held.difference_update(names)
+
     def kill(self, *names: str, down_for: float = 5.0) -> None:
         """Kill processes, each with all that it has started. They come back after so many seconds."""
-        self.held.update(names)
-        for name in names:
-            self.services.kill(name)
-        time.sleep(down_for)
-        self.held.difference_update(names)
+        with self.holding(*names):
+            for name in names:
+                self.services.kill(name)
+            time.sleep(down_for)
 
     def close(self) -> None:
         self._stop.set()
@@ -118,13 +127,13 @@ class Case:
 
 
 def hang(stage: Stage) -> None:
-    stage.held.add("triggerer-1")
-    stage.services.pause("triggerer-1", 60)
-    stage.held.discard("triggerer-1")
+    with stage.holding("triggerer-1"):
+        stage.services.pause("triggerer-1", 60)
 
 
 def stop_gracefully(stage: Stage) -> None:
-    stage.services.stop("triggerer-1")
+    with stage.holding("triggerer-1"):
+        stage.services.stop("triggerer-1")
 
 
 def restart_database(stage: Stage, away: float = 0.0) -> None:
@@ -180,6 +189,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_fleet_survives(stage: Stage, case: Case) -> None:
+    wait_until(lambda: is_complete(stage.services))
     fleet = Fleet(stage.services, stage.world, f"w{CASES.index(case):02}")
     in_flight = fleet.until_deferred()
 

@@ -1,4 +1,4 @@
-"""TLS in front of a plain HTTP server, with a certificate that nobody trusts."""
+"""Certificates for tests, and TLS in front of a plain HTTP server."""
 
 from __future__ import annotations
 
@@ -89,7 +89,21 @@ def certified(folder: Path) -> tuple[Path, Path, Path]:
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root = _certificate("Test CA", root_key.public_key()).issuer_name(_name("Test CA"))
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
+    # From Python 3.13 on, a chain without these is refused.
+    signs = dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "crl_sign", "encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    root = root.add_extension(identifier, critical=False)
+    root = root.add_extension(x509.KeyUsage(key_cert_sign=True, **signs), critical=True)
     certificate = _certificate("127.0.0.1", key.public_key()).issuer_name(_name("Test CA"))
+    certificate = certificate.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+    )
     bundle, _ = _write(folder, "authority", root.sign(root_key, hashes.SHA256()), root_key)
     return bundle, *_write(folder, "certificate", certificate.sign(root_key, hashes.SHA256()), key)
 
@@ -106,7 +120,7 @@ def _certificate(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateB
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
         .add_extension(
             x509.SubjectAlternativeName(
                 [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName(NAME)]

@@ -39,8 +39,8 @@ START_TIMEOUT = 120.0
 
 class Services:
     """
-    Airflow's services on loopback, and a PostgreSQL, as a context manager. Every process that it starts ends
-    with it.
+    Airflow's services on loopback, and a PostgreSQL, as a context manager. On exit, it ends every
+    process that it started.
 
     :param home: Airflow's folder; its DAGs are in ``dags``.
     :param environment: more environment variables, connections among them.
