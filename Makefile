@@ -124,6 +124,8 @@ lint: $(INSTALLED) ## look for mistakes, in spelling, too
 	@$(BIN)/python -m ruff check $(ARGS)
 	@$(BIN)/typos
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docs/deploy/docker-compose*.yml
+	@$(BIN)/check-jsonschema --quiet --schemafile docs/deploy/values.schema.json docs/deploy/values.yaml
 
 .PHONY: format
 format: $(INSTALLED) ## format the code and sort its imports
