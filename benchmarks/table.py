@@ -28,6 +28,23 @@ HEADLINES = (
 )
 """What matters to a user: row, case and peer."""
 
+SIZING = (
+    ("list calls per interval", "1,000 waits for 100 source models, 10 pages"),
+    ("list calls per interval", "10,000 waits for 1000 source models, 100 pages"),
+    ("processor, merely waiting", "3,000 waits, every 5 s"),
+    ("memory of a wait", "1,000 waits, every 5 s"),
+    ("memory of the trigger runner (RSS)", "1,000 waits, an interval of 5 s"),
+    ("from inserted to all triggers running", "1,000 waits, an interval of 5 s"),
+    ("from the answer to all events in the database", "1,000 waits, an interval of 5 s"),
+    ("from success to the downstream task running", "one wait, an interval of 5 s"),
+    (
+        "from success to the downstream task running",
+        "200 waits at once, until what is after all of them runs, an interval of 5 s",
+    ),
+    ("calls of the platform while a crowd resumes", "200 waits at once"),
+)
+"""What a user needs to size a cluster: row and case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -105,6 +122,13 @@ def as_short_markdown(results: Sequence[Result]) -> str:
         ours, theirs = amount(each.ours, each.unit), amount(each.theirs, each.unit)
         lines.append(f"| {each.row} | {each.case} | {ours} | {theirs} |")
     return "\n".join(lines)
+
+
+def as_sizing_markdown(results: Sequence[Result]) -> str:
+    """Return a table of what a user needs to size a cluster."""
+    found = {(each.row, each.case): amount(each.ours, each.unit) for each in results}
+    lines = [f"| {row} | {case} | {found[row, case]} |" for row, case in SIZING]
+    return "\n".join(["| what | with | measured |", "|---|---|---|", *lines])
 
 
 def read(json_file: Path) -> list[Result]:

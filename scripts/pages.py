@@ -22,6 +22,8 @@ from scripts import matrix
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+CLUSTER = DOCS / "cluster.json"
+"""What ``make test-cluster`` has measured."""
 
 
 def options() -> str:
@@ -60,6 +62,21 @@ def source(file: Path, language: str) -> str:
     return f"```{language}\n{file.read_text(encoding='utf-8').strip()}\n```"
 
 
+def cluster() -> str:
+    """Write what came of each fault of ``make test-cluster``."""
+    if not CLUSTER.exists():
+        return "`make test-cluster` has not been measured yet."
+    head = "fault|waits in flight|lost|opened wrongly|failed wrongly|run or created twice|tries used up"
+    keys = ("fault", "in_flight", "lost", "opened_wrongly", "failed_wrongly", "twice", "tries")
+    head += "|recovery p50|recovery max|bounded by"
+    lines = [
+        [*(row[key] for key in keys), f"{row['p50']} s", f"{row['max']} s", row["bound"]]
+        for row in json.loads(CLUSTER.read_text(encoding="utf-8")).values()
+    ]
+    ruler = ["---"] * (head.count("|") + 1)
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (head.split("|"), ruler, *lines))
+
+
 def parts() -> dict[Path, dict[str, str]]:
     """Make the generated parts of each page, by their names."""
     dags = {file.stem: source(file, "python") for file in sorted((ROOT / "dags").glob("*.py"))}
@@ -75,7 +92,11 @@ def parts() -> dict[Path, dict[str, str]]:
             "demo": source(demo, "yaml"),
         },
         DOCS / "reference" / "configuration.md": {"options": options()},
-        DOCS / "scaling.md": {"benchmarks": table.as_short_markdown(measured)},
+        DOCS / "scaling.md": {
+            "benchmarks": table.as_short_markdown(measured),
+            "sizing": table.as_sizing_markdown(measured),
+        },
+        DOCS / "cluster.md": {"cluster": cluster()},
         DOCS / "benchmarks-table.md": {"benchmarks": table.as_markdown(measured)},
     }
 
