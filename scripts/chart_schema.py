@@ -3,8 +3,9 @@ Make the schema that ``make lint`` checks ``docs/deploy/values.yaml`` against, f
 
     python -m scripts.chart_schema 1.22.0 values.schema.json
 
-The file is the one in the chart of this version. The schema made has only the keys that ``values.yaml`` sets, with
-their types. Unlike the chart's, it rejects all other keys. If the chart has no such key, this script fails.
+The file is the one in the chart of this version. The schema made has only the keys that ``values.yaml`` sets,
+with their types. Unlike the chart's, it rejects all other keys. If the chart has no such key, this script
+fails.
 """
 
 from __future__ import annotations
