@@ -183,6 +183,17 @@ def _sendable(value: Any) -> Any:
     return value
 
 
+def _workers_time(trigger: QianfanTrigger) -> float:
+    """
+    Return the time to compare with a time of the worker, in seconds since the epoch.
+
+    If the worker deferred in the future, its clock is ahead of this machine's. It says nothing if it is behind:
+    a wait that has moved here looks the same.
+    """
+    since = trigger.deferred_at
+    return max(time.time(), since) if is_number(since) else time.time()
+
+
 class _Watching:
     """
     One run of the trigger, and what lasts from answer to answer.
@@ -208,7 +219,9 @@ class _Watching:
             # The memory is from the deferral. Since then, another triggerer may have had answers.
             self._memory = self._memory.with_health(Observer.TRIGGERER, Health())
         until = trigger.next_look_at if trigger.called_in_vain else None
-        held_for, left = until - now if is_number(until) else 0.0, self._memory.expired_at - now
+        workers_now = _workers_time(trigger)
+        left = self._memory.expired_at - workers_now
+        held_for = until - workers_now if is_number(until) else 0.0
         # If only this machine's clock says that the deadline is over, do not call the sensor again and again.
         held_for = min(held_for, left) if left > 0 else min(max(held_for, self._shortest), _PATIENCE)
         in_triggerer = trigger.trigger_id is not None  # dag.test() runs it without one: no executor
@@ -224,7 +237,7 @@ class _Watching:
 
     async def until_a_look_is_worthwhile(self) -> str:
         """Watch. Return why the watching ended."""
-        left = self._memory.expired_at - time.time()
+        left = self._memory.expired_at - _workers_time(self._trigger)
         if left <= 0:
             await self.until_it_is_safe()
             return "the deadline is reached"
@@ -284,7 +297,7 @@ class _Watching:
 
     def _first_due_in(self) -> float:
         due_at = self._trigger.next_look_at
-        return self._shortest if due_at is None else max(0.0, due_at - time.time())
+        return self._shortest if due_at is None else max(0.0, due_at - _workers_time(self._trigger))
 
     async def _join(self, query: Query, due_in: float, fresher_than: float) -> Subscription:
         from airflow_provider_qianfan.triggers._shared import join

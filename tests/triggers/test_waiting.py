@@ -321,6 +321,30 @@ def test_a_deadline_long_after_the_deferral_is_told_at_once(emulator: EmulatorSe
     assert 0.9 < time.time() - now < 5
 
 
+@pytest.mark.parametrize(
+    ("given", "deadline", "why"),
+    [
+        pytest.param({}, 3600, "it may have come to an end", id="the first reading"),
+        pytest.param({"called_in_vain": True}, 3600, "it may have come to an end", id="called in vain"),
+        pytest.param(
+            {"poke_interval": 60, "next_look_at": None}, 1, "the deadline is reached", id="the deadline"
+        ),
+        pytest.param({"target": None}, 3600, "what is meant is not known here", id="an unknown target"),
+    ],
+)
+def test_a_worker_whose_clock_is_ahead_delays_nothing(
+    emulator: EmulatorServer, given: dict[str, Any], deadline: float, why: str
+) -> None:
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded"))
+    began = time.time()
+    workers = began + 1200
+    memory = Memory(started=workers, deadline=workers + deadline).to_json()
+    usual = {"memory": memory, "deferred_at": workers, "next_look_at": workers + 1}
+
+    assert fire(trigger(**{**usual, **given}))["why"] == why
+    assert 0.8 < time.time() - began < 5
+
+
 def test_a_clock_that_goes_back_does_not_put_a_deadline_off(
     emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
