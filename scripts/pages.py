@@ -66,8 +66,8 @@ def cluster() -> str:
     """Write what came of each fault of ``make test-cluster``."""
     if not CLUSTER.exists():
         return "`make test-cluster` has not been measured yet."
-    head = "fault|waits in flight|lost|opened wrongly|failed wrongly|run or created twice|tries used up"
-    keys = ("fault", "in_flight", "lost", "opened_wrongly", "failed_wrongly", "twice", "tries")
+    head = "fault|waits in flight|lost|opened wrongly|failed wrongly|not done once|tries used up"
+    keys = ("fault", "in_flight", "lost", "opened_wrongly", "failed_wrongly", "not_once", "tries")
     head += "|recovery p50|recovery max|bounded by"
     lines = [
         [*(row[key] for key in keys), f"{row['p50']} s", f"{row['max']} s", row["bound"]]

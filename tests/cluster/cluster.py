@@ -110,19 +110,23 @@ def cluster(home: Path, environment: Mapping[str, str], port: int = 0) -> Iterat
             port=port,
         )
         with services:
-            wait_until(lambda: is_complete(services))
+            wait_until(lambda: is_complete(services, redis))
             yield services, redis
 
 
-def is_complete(services: Services) -> bool:
+def is_complete(services: Services, redis: Redis) -> bool:
     """Tell whether both schedulers, triggerers and workers are alive."""
-    jobs = services.get("/jobs?is_alive=true&limit=100")["jobs"]
+    from celery import Celery
+
+    try:
+        jobs = services.get("/jobs?is_alive=true&limit=100")["jobs"]
+    except OSError:  # the API server, or PostgreSQL behind it, is not back yet
+        return False
     kinds = [job["job_type"] for job in jobs if job["state"] == "running"]
-    ready = all(
-        b" ready." in (services.home / f"worker-{number}.log").read_bytes()
-        for number in range(1, len(QUEUES) + 1)
-    )
-    return ready and kinds.count("SchedulerJob") >= 2 and kinds.count("TriggererJob") >= 2
+    if kinds.count("SchedulerJob") < 2 or kinds.count("TriggererJob") < 2:
+        return False
+    with Celery(broker=redis.url) as celery:
+        return len(celery.control.ping(timeout=1)) >= len(QUEUES)
 
 
 def _fernet_key() -> str:

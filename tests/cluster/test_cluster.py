@@ -5,38 +5,49 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
+import psycopg2
 import pytest
 
+from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
-from tests.cluster.cluster import COMPONENTS, Redis, cluster, is_complete
-from tests.cluster.fleet import UPDATE_SECONDS, Fleet
+from tests.cluster.cluster import COMPONENTS, QUEUES, Redis, cluster, is_complete
+from tests.cluster.fleet import CHANGE_SECONDS, Platform, Result, Run
+from tests.cluster.outcomes import POKE_INTERVAL
 from tests.faults.tls import certified
-from tests.integration.services import wait_until
+from tests.integration.services import FINISHED, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_provider_qianfan.emulator.world import World
+    from airflow_provider_qianfan.emulator.world import Call
     from tests.integration.services import Services
 
 pytestmark = pytest.mark.cluster
 
 HERE = Path(__file__).parent
-ROWS = HERE.parents[1] / "build" / "cluster.json"
+ROOT = HERE.parents[1]
+ROWS = ROOT / "build" / "cluster.json"
 
-ENDING = 60.0
+ENDING = 45.0
 """Seconds within which the compressions end. The fault strikes when they begin."""
 
-PATIENCE = 900.0
+PATIENCE = 600.0
 """Seconds in which all tasks have to end, counted from when the fault and the compressions have ended."""
+
+WORKERS = [name for name in COMPONENTS if name.startswith("worker")]
+TRIGGERERS = [name for name in COMPONENTS if name.startswith("triggerer")]
+CONNECTION = "qianfan_default"
+
+OLD = "4f64b9e"
+"""The commit of this provider that the rolling upgrades begin with."""
 
 
 class Stage:
@@ -44,18 +55,37 @@ class Stage:
     The cluster, with a service manager: it starts again what has ended.
 
     :ivar held: the components that the manager must not start now.
+    :ivar environments: more environment variables of a component, by its name.
     """
 
     def __init__(self, services: Services, redis: Redis, emulator: EmulatorServer) -> None:
         self.services, self.redis, self.emulator = services, redis, emulator
+        self.platform = Platform(emulator.world)
         self.held: set[str] = set()
+        self.environments: dict[str, dict[str, str]] = {}
         self._stop = threading.Event()
         self._manager = threading.Thread(target=self._manage, daemon=True)
         self._manager.start()
+        self.standing = Run(services, self.platform, "standing", "standing")
+        self.standing.until_deferred()
+        self._tries = self.standing.tries()
 
-    @property
-    def world(self) -> World:
-        return self.emulator.world
+    def until_complete(self) -> None:
+        """Wait until all components are alive."""
+        wait_until(lambda: is_complete(self.services, self.redis))
+
+    def check_standing(self, result: Result) -> None:
+        """Add to a result what came of the gates that wait through all faults."""
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: set(self.standing.states()) == {"deferred"}, PATIENCE)
+        for state, number in self.standing.states().items():
+            if state in FINISHED:
+                result.wrong["standing"] = f"{number} are {state}"
+            elif state != "deferred":
+                result.lost.append(f"{number} standing gates are {state}")
+        tries = self.standing.tries()
+        result.tries += tries - self._tries
+        self._tries = tries
 
     @contextlib.contextmanager
     def holding(self, *names: str) -> Iterator[None]:
@@ -73,6 +103,48 @@ class Stage:
                 self.services.kill(name)
             time.sleep(down_for)
 
+    def kill_a_busy_worker(self, run: Run) -> None:
+        """Kill a worker while it runs a task of the run."""
+        wait_until(lambda: run.states(QUEUES[0])["running"], 60)
+        self.kill(WORKERS[0])
+
+    def kill_triggerers(self, number: int) -> None:
+        self.expect_all_to_watch()
+        self.kill(*TRIGGERERS[:number])
+
+    def expect_all_to_watch(self, number: int = len(TRIGGERERS)) -> None:
+        """Check that so many triggerers have waits."""
+        url = self.services.database_url.replace("+psycopg2", "", 1)
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute("select distinct triggerer_id from trigger where triggerer_id is not null")
+            assert len(cursor.fetchall()) == number
+
+    def calls_per_interval(self) -> float:
+        """Count the requests of the triggerers while all waits wait."""
+        began = self.platform.world.now
+        time.sleep(6 * POKE_INTERVAL)
+        return sum(call.time > began for call in list(self.platform.world.calls)) / 6
+
+    def restart(self, name: str) -> None:
+        """Stop a component as a service manager does, and start it again."""
+        with self.holding(name):
+            self.services.stop(name)
+            self.services.start(name, self.environments.get(name))
+        self.until_complete()
+
+    @contextlib.contextmanager
+    def workers_with(self, *names: str, **environment: str) -> Iterator[None]:
+        """Run components with more environment variables."""
+        for name in names:
+            self.environments[name] = environment
+            self.restart(name)
+        try:
+            yield
+        finally:
+            for name in names:
+                if self.environments.pop(name, None) is not None:
+                    self.restart(name)
+
     def close(self) -> None:
         self._stop.set()
         self._manager.join()
@@ -81,7 +153,8 @@ class Stage:
         while not self._stop.wait(1):
             for name in COMPONENTS:
                 if name not in self.held and not self.services.running(name):
-                    self.services.start(name)
+                    print(f"\n{name} has ended, and is started again.", flush=True)
+                    self.services.start(name, self.environments.get(name))
 
 
 @pytest.fixture(scope="session")
@@ -90,20 +163,25 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     (home / "dags").mkdir()
     shutil.copy(HERE / "fleet_dag.py", home / "dags")
     authority, *tls = certified(home)
-    slow = {"timeline": [{"status": "creating"}, {"status": "running", "after": 2}]}
-    slow["timeline"].append(
-        {"status": "succeeded", "after": UPDATE_SECONDS, "model_id": "amv-produced{n}"}  # type: ignore[dict-item]
-    )
-    scenario = {"created_tasks": slow}
-    with EmulatorServer(scenario, tls=(tls[0], tls[1])) as emulator:
-        emulator.world.behaviour.update_seconds = UPDATE_SECONDS
-        uri = f"{emulator.connection_uri}/?verify={quote(str(authority), safe='')}"
-        environment = {
-            "AIRFLOW_CONN_QIANFAN_DEFAULT": uri,
-            "PYTHONPATH": str(HERE.parents[1]),
-            "AIRFLOW__QIANFAN__REQUESTS_PER_SECOND": "50",
-        }
+    timeline = [
+        {"status": "creating"},
+        {"status": "running", "after": 2},
+        {"status": "succeeded", "after": CHANGE_SECONDS, "model_id": "amv-produced{n}"},
+    ]
+    with EmulatorServer({"created_tasks": {"timeline": timeline}}, tls=(tls[0], tls[1])) as emulator:
+        emulator.world.behaviour.update_seconds = CHANGE_SECONDS
+        environment = {"PYTHONPATH": str(ROOT), "AIRFLOW__QIANFAN__REQUESTS_PER_SECOND": "50"}
         with cluster(home, environment) as (services, redis):
+            account = emulator.world.accounts[0]
+            connection = {
+                "connection_id": CONNECTION,
+                "conn_type": "qianfan",
+                "host": emulator.url,
+                "login": account.access_key_id,
+                "password": account.secret_access_key,
+                "extra": json.dumps({"verify": str(authority)}),
+            }
+            services.call("POST", "/connections", connection)
             stage = Stage(services, redis, emulator)
             try:
                 yield stage
@@ -119,21 +197,34 @@ class Case:
     :param name: its row in the table.
     :param strike: causes it.
     :param bound: the setting of Airflow that bounds the recovery.
+    :param seconds: how long a gate may take at most, from the end on the platform.
+    :param early: whether it strikes while tasks take their first looks, create, and update.
+    :param during: what is so before the fleet starts, and ends after it.
+    :param ahead: seconds by which the workers' clocks are ahead.
+    :param logs: whether the logs of the tasks can be read.
     """
 
     name: str
-    strike: Callable[[Stage], None]
+    strike: Callable[[Stage, Run], Any]
     bound: str = "-"
+    seconds: float = 120.0
+    early: bool = False
+    during: Callable[[Stage], contextlib.AbstractContextManager[None]] = field(
+        default=lambda _: contextlib.nullcontext()
+    )
+    ahead: float = 0.0
+    logs: bool = True
 
 
-def hang(stage: Stage) -> None:
-    with stage.holding("triggerer-1"):
-        stage.services.pause("triggerer-1", 60)
+def hang(stage: Stage, run: Run) -> None:
+    stage.expect_all_to_watch()
+    with stage.holding(TRIGGERERS[0]):
+        stage.services.pause(TRIGGERERS[0], 60)
 
 
-def stop_gracefully(stage: Stage) -> None:
-    with stage.holding("triggerer-1"):
-        stage.services.stop("triggerer-1")
+def stop_gracefully(stage: Stage, run: Run) -> None:
+    stage.expect_all_to_watch()
+    stage.restart(TRIGGERERS[0])
 
 
 def restart_database(stage: Stage, away: float = 0.0) -> None:
@@ -142,67 +233,206 @@ def restart_database(stage: Stage, away: float = 0.0) -> None:
     stage.services.start_database()
 
 
-def restart_redis(stage: Stage) -> None:
+def restart_redis(stage: Stage, run: Run) -> None:
     stage.redis.stop()
     stage.redis.start()
 
 
-@contextlib.contextmanager
-def fault(stage: Stage, fault: Fault) -> Iterator[None]:
-    stage.world.faults.append(fault)
-    try:
+def killing_workers_in(action: str) -> Callable[[Stage], contextlib.AbstractContextManager[None]]:
+    """Kill all workers after the platform has done an action, and before a worker hears of it."""
+
+    @contextlib.contextmanager
+    def trap(stage: Stage) -> Iterator[None]:
+        def spring(call: Call) -> None:
+            if call.action == action:
+                stage.platform.trap = lambda _: None
+                for name in WORKERS:
+                    stage.services.kill(name)
+
+        stage.platform.trap = spring
         yield
-    finally:
-        stage.world.faults.remove(fault)
+        assert stage.platform.trap is not spring
+
+    return trap
 
 
-def away(stage: Stage) -> None:
-    with fault(stage, Fault(server_error=503)):
-        time.sleep(120)
+def answering(seconds: float, fault: Fault) -> Callable[[Stage, Run], None]:
+    """Let a fault of the platform last for so long."""
+
+    def strike(stage: Stage, run: Run) -> None:
+        stage.platform.world.faults.append(fault)
+        time.sleep(seconds)
+        stage.platform.world.faults.remove(fault)
+
+    return strike
 
 
-def slow(stage: Stage) -> None:
-    with fault(stage, Fault(latency=10)):
-        time.sleep(60)
+def rotate_key(stage: Stage, run: Run) -> None:
+    """Let the platform refuse the old key. Correct the connection half a minute later."""
+    account = Account(access_key_id="new-access-key-id", secret_access_key="new-secret-access-key")
+    stage.platform.world.accounts = [account]
+    time.sleep(30)
+    path = f"/connections/{CONNECTION}?update_mask=login&update_mask=password"
+    document = {"connection_id": CONNECTION, "conn_type": "qianfan", "login": account.access_key_id}
+    stage.services.call("PATCH", path, {**document, "password": account.secret_access_key})
+
+
+def clocks(ahead: float) -> Callable[[Stage], contextlib.AbstractContextManager[None]]:
+    """Set the clocks of the workers."""
+    path = f"{HERE / 'clock'}:{ROOT}"
+    return lambda stage: stage.workers_with(*WORKERS, PYTHONPATH=path, CLOCK_AHEAD=str(ahead))
+
+
+def fill_disk(stage: Stage, run: Run) -> None:
+    """Let each write to the log of a task fail, as on a full disk."""
+    for log in run.logs.glob("*/attempt=*"):
+        log.unlink()
+        log.symlink_to("/dev/full")
+
+
+@contextlib.contextmanager
+def old_version(stage: Stage) -> Iterator[None]:
+    """Run workers and triggerers with an older version of this provider."""
+    folder = stage.services.home / "old"
+    if not folder.exists():
+        folder.mkdir()
+        archive = subprocess.check_output(["git", "archive", OLD, "airflow_provider_qianfan"], cwd=ROOT)
+        subprocess.run(["tar", "--extract", "--directory", folder], input=archive, check=True)
+    with stage.workers_with(*WORKERS, *TRIGGERERS, PYTHONPATH=f"{folder}:{ROOT}"):
+        yield
+
+
+def upgrade(stage: Stage, run: Run, *names: str) -> None:
+    """Restart one component after the other with this version."""
+    for name in names:
+        del stage.environments[name]
+        stage.restart(name)
 
 
 HEALTH = "`[triggerer] triggerer_health_check_threshold`"
 HEARTBEAT = "`[scheduler] task_instance_heartbeat_timeout`"
 
 CASES = (
-    Case("none", lambda _: None),
-    Case("`kill -9` of a triggerer", lambda stage: stage.kill("triggerer-1"), HEALTH),
-    Case("`kill -9` of both triggerers", lambda stage: stage.kill("triggerer-1", "triggerer-2"), HEALTH),
+    Case("none", lambda stage, run: None),
+    Case("`kill -9` of a triggerer", lambda stage, run: stage.kill_triggerers(1), HEALTH),
+    Case("`kill -9` of both triggerers", lambda stage, run: stage.kill_triggerers(2), HEALTH),
     Case("SIGTERM of a triggerer", stop_gracefully),
     Case("a triggerer hangs for a minute", hang, HEALTH),
-    Case("`kill -9` of a worker", lambda stage: stage.kill("worker-1"), HEARTBEAT),
-    Case("`kill -9` of a scheduler", lambda stage: stage.kill("scheduler-1")),
-    Case("`kill -9` of both schedulers", lambda stage: stage.kill("scheduler-1", "scheduler-2")),
-    Case("`kill -9` of the API server", lambda stage: stage.kill("api-server")),
-    Case("PostgreSQL is restarted", restart_database),
-    Case("PostgreSQL is away for 60 s", lambda stage: restart_database(stage, 60)),
+    Case(
+        "`kill -9` of a worker in first looks", Stage.kill_a_busy_worker, HEARTBEAT, seconds=240, early=True
+    ),
+    Case("`kill -9` of a worker in last looks", Stage.kill_a_busy_worker, HEARTBEAT, seconds=240),
+    Case(
+        "`kill -9` of both workers in a creation, done and not answered",
+        lambda stage, run: None,
+        HEARTBEAT,
+        seconds=240,
+        early=True,
+        during=killing_workers_in("CreateModelCompTask"),
+    ),
+    Case(
+        "`kill -9` of both workers in an update, done and not answered",
+        lambda stage, run: None,
+        HEARTBEAT,
+        seconds=240,
+        early=True,
+        during=killing_workers_in("ModifyService"),
+    ),
+    Case("`kill -9` of a scheduler", lambda stage, run: stage.kill("scheduler-1")),
+    Case("`kill -9` of both schedulers", lambda stage, run: stage.kill("scheduler-1", "scheduler-2")),
+    Case("`kill -9` of the API server", lambda stage, run: stage.kill("api-server")),
+    Case("PostgreSQL is restarted", lambda stage, run: restart_database(stage)),
+    Case("PostgreSQL is away for 60 s", lambda stage, run: restart_database(stage, 60), seconds=240),
     Case("Redis is restarted", restart_redis),
-    Case("the platform answers 503 for two minutes", away),
-    Case("the platform takes 10 s to answer", slow),
+    Case("the platform answers 503 for two minutes", answering(120, Fault(server_error=503)), seconds=240),
+    Case("the platform takes 10 s to answer, for a minute", answering(60, Fault(latency=10)), seconds=180),
+    Case("the key is rotated, the connection 30 s later", rotate_key),
+    Case(
+        "the workers' clocks are 20 minutes ahead", lambda stage, run: None, during=clocks(1200), ahead=1200
+    ),
+    Case(
+        "the workers' clocks are 20 minutes behind",
+        lambda stage, run: None,
+        during=clocks(-1200),
+        ahead=-1200,
+    ),
+    Case("the disk for the logs is full in one try of each task", fill_disk, logs=False),
+    Case(
+        "a rolling upgrade, workers first",
+        lambda stage, run: upgrade(stage, run, *WORKERS, *TRIGGERERS),
+        during=old_version,
+    ),
+    Case(
+        "a rolling upgrade, triggerers first",
+        lambda stage, run: upgrade(stage, run, *TRIGGERERS, *WORKERS),
+        during=old_version,
+    ),
 )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_fleet_survives(stage: Stage, case: Case) -> None:
-    wait_until(lambda: is_complete(stage.services))
-    fleet = Fleet(stage.services, stage.world, f"w{CASES.index(case):02}")
-    in_flight = fleet.until_deferred()
+    stage.until_complete()
+    stage.platform.changes.clear()
+    with case.during(stage):
+        run = Run(stage.services, stage.platform, "fleet", f"w{CASES.index(case):02}")
+        if case.early:
+            wait_until(lambda: run.states()["running"], 120)
+        else:
+            run.until_deferred()
+        in_flight = run.states()["deferred"] + stage.standing.states()["deferred"]
+        ending = run.end_compressions(ENDING)
+        case.strike(stage, run)
+        ending.join()
+        result = run.finish(in_flight, PATIENCE, ahead=case.ahead, logs=case.logs)
+    stage.check_standing(result)
 
-    ending = fleet.end_compressions(ENDING)
-    case.strike(stage)
-    ending.join()
-    result = fleet.finish(in_flight, PATIENCE)
+    report(case.name, result, case.bound)
+    assert not result.faults()
+    assert max(result.delays) < case.seconds
 
-    row = {"fault": case.name, **result.row(), "bound": case.bound}
-    print(f"\n{json.dumps(row)}\n{result.lost} {result.wrong} {result.twice}", flush=True)
+
+def test_each_triggerer_reads_the_platform_for_itself(stage: Stage) -> None:
+    """A triggerer that is started gets only new waits."""
+    calls: dict[int, float] = {}
+    with stage.holding(TRIGGERERS[1]):
+        stage.services.stop(TRIGGERERS[1])
+        for started in ((), (2,), (3, 4)):
+            for number in started:
+                stage.services.start(f"triggerer-{number}", arguments=COMPONENTS[TRIGGERERS[0]])
+            time.sleep(30)
+            triggerers = max(started, default=1)
+            run = Run(stage.services, stage.platform, "fleet", f"n{triggerers}")
+            run.until_deferred()
+            stage.expect_all_to_watch(triggerers)
+            calls[triggerers] = stage.calls_per_interval()
+            run.end_compressions(0).join()
+            assert not run.finish(0, PATIENCE).faults()
+        for number in (3, 4):
+            stage.services.stop(f"triggerer-{number}")
+    write("calls", {str(number): round(found, 1) for number, found in calls.items()})
+    assert calls[2] == pytest.approx(2 * calls[1], rel=0.1)
+    assert calls[4] == pytest.approx(4 * calls[1], rel=0.1)
+
+
+def test_all_gates_that_waited_through_all_faults_end_as_the_platform_says(stage: Stage) -> None:
+    in_flight = stage.standing.states()["deferred"]
+    stage.standing.end_compressions(0).join()
+    result = stage.standing.finish(in_flight, PATIENCE)
+
+    report("none, after all of these: all others end at once", result, "the executor")
+    assert not result.faults()
+
+
+def report(name: str, result: Result, bound: str) -> None:
+    """Write a row of the table."""
+    row = {"fault": name, **result.row(), "bound": bound}
+    print(f"\n{json.dumps(row)}\n{result.faults()}", flush=True)
+    write(name, row)
+
+
+def write(key: str, value: Any) -> None:
+    """Add to what was measured."""
     ROWS.parent.mkdir(exist_ok=True)
     rows = json.loads(ROWS.read_text()) if ROWS.exists() else {}
-    ROWS.write_text(json.dumps({**rows, case.name: row}, indent=1))
-    assert not result.lost
-    assert not result.wrong
-    assert not result.twice
+    ROWS.write_text(json.dumps({**rows, key: value}, indent=1))

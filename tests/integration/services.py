@@ -116,16 +116,22 @@ class Services:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def start(self, component: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        component: str,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """
         Start one more process; its log is a file of its name.
 
         :param environment: more environment variables.
+        :param arguments: those of ``airflow``. Default: those of this component.
         """
         more = {**self._environments.get(component, {}), **(environment or {})}
         with (self.home / f"{component}.log").open("ab") as log:
             process = subprocess.Popen(
-                [BIN / "airflow", *self._components[component]],
+                [BIN / "airflow", *(arguments or self._components[component])],
                 env=self._environment | more,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -138,10 +144,11 @@ class Services:
     def kill(self, component: str) -> None:
         """End the newest process of a component, and all that it has started, as a loss of power does."""
         process = self._newest.pop(component)
-        begun = psutil.Process(process.pid).children(recursive=True)
-        for pid in (process.pid, *(child.pid for child in begun)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        parent = psutil.Process(process.pid)
+        parent.suspend()  # so that it starts nothing meanwhile
+        for each in (*parent.children(recursive=True), parent):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         process.wait()
 
     def stop(self, component: str) -> None:
