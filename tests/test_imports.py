@@ -59,6 +59,17 @@ def test_importing_us_loads_nothing_heavy(module: str) -> None:
     assert [name for name in loaded if name.startswith(HEAVY)] == []
 
 
+@pytest.mark.parametrize("module", ["hooks._driver", "triggers._shared"])
+def test_a_look_does_without_requests(module: str) -> None:
+    """Loading it takes a worker as long as the look itself. Only a hook's session needs it."""
+    probe = [sys.executable, "-W", "ignore", "-c", PROBE.format(module=f"airflow_provider_qianfan.{module}")]
+    output = subprocess.run(probe, check=True, capture_output=True, text=True, timeout=60).stdout
+    loaded = json.loads(output.splitlines()[-1])
+
+    assert "urllib3" in loaded
+    assert [name for name in loaded if name.startswith(("requests", "charset_normalizer"))] == []
+
+
 def names_from_us(file: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow_provider_qianfan"):

@@ -1,17 +1,24 @@
-"""Carries out exchanges: sends what they ask for, and sleeps. Loads ``requests``."""
+"""Carries out exchanges: sends what they ask for, and sleeps. Loads ``urllib3``."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-import requests
-
-from airflow_provider_qianfan.api.exchange import Effect, Reply, Request, Response, Sleep, Steps, T
-from airflow_provider_qianfan.hooks._adapter import Adapter, NoAnswerError
+from airflow_provider_qianfan.api.exchange import (
+    Effect,
+    NoResponse,
+    Reply,
+    Request,
+    Response,
+    Sleep,
+    Steps,
+    T,
+)
+from airflow_provider_qianfan.hooks._wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from airflow_provider_qianfan.hooks._settings import Settings
 
@@ -24,14 +31,15 @@ class Driver:
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], object] = time.sleep) -> None:
-        self.adapter = Adapter(settings)
+        self.wire = Wire(settings)
+        self._endpoint = settings.endpoint.url
         self._sleep = sleep
 
     def __enter__(self) -> Driver:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.adapter.close()
+        self.wire.close()
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out ``steps``."""
@@ -49,19 +57,12 @@ class Driver:
                 reply = self._send(effect)
 
     def _send(self, request: Request) -> Reply:
-        try:
-            answer = self.adapter.send(_prepared(request), send_by=request.send_by)
-        except NoAnswerError as error:
-            return error.reply
-        headers: Mapping[str, str] = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers, answer.content)
-
-
-def _prepared(request: Request) -> requests.PreparedRequest:
-    """Take a request unchanged: it has been checked and signed."""
-    prepared = requests.PreparedRequest()
-    prepared.method, prepared.url, prepared.body = request.method, request.url, request.body
-    prepared.headers = requests.structures.CaseInsensitiveDict(
-        {**request.headers, "Accept-Encoding": "identity", "Content-Length": str(len(request.body))}
-    )
-    return prepared
+        """Send a request unchanged: it has been checked and signed."""
+        target = request.url.removeprefix(self._endpoint)
+        length = str(len(request.body))
+        headers = {**request.headers, "Accept-Encoding": "identity", "Content-Length": length}
+        answer = self.wire.send(request.method, target, request.body, headers, send_by=request.send_by)
+        if isinstance(answer, NoResponse):
+            return answer
+        raw, body = answer
+        return Response(raw.status, {name.lower(): raw.headers[name] for name in raw.headers}, body)

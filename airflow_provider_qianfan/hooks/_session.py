@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from airflow_provider_qianfan.api.exchange import USER_AGENT
+from airflow_provider_qianfan.api.exchange import USER_AGENT, NoResponse
 from airflow_provider_qianfan.api.signing import authorization, check_path, request_target, timestamp
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.hooks._adapter import Adapter
+from airflow_provider_qianfan.hooks._wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,9 +32,8 @@ class SigningSession(requests.Session):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._endpoint = settings.endpoint.url
-        self.adapter = Adapter(settings)
         self.adapters.clear()
-        self.mount(f"{self._endpoint}/", self.adapter)
+        self.mount(f"{self._endpoint}/", _Adapter(settings))
         self.trust_env = False
         self.auth = _Signature(settings)
         self.cookies = _NoCookies()
@@ -74,6 +74,87 @@ class SigningSession(requests.Session):
             raise ValueError(f"{clean(url)!r} has a fragment (#…). Leave it out.")
         check_path(_decoded(path))
         return url if query else path
+
+
+class NoAnswerError(requests.ConnectionError):
+    """
+    No usable answer came.
+
+    :ivar reply: what happened.
+    """
+
+    def __init__(self, reply: NoResponse) -> None:
+        self.reply = reply
+        super().__init__(clean(reply.reason, 600))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reply,)
+
+
+class _Adapter(HTTPAdapter):
+    """
+    Has requests take the one way to the network.
+
+    It ignores the arguments ``verify``, ``proxies`` and ``cert``: the connection decides them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._endpoint = settings.endpoint.url
+        self._wire = Wire(settings)
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float | None, float | None] | Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """
+        Send a signed request, and read the whole answer.
+
+        :param timeout: seconds for the answer; or a pair of seconds, for connecting and for the answer.
+            Default: the timeouts of the connection.
+        :raises NoAnswerError: if no usable answer came.
+        :raises ValueError: if the request is for another endpoint.
+        """
+        if not (request.url or "").startswith(f"{self._endpoint}/"):
+            other = urlsplit(request.url or "")
+            raise ValueError(
+                f"This session signs requests to {self._endpoint} only, not to"
+                f" {other.scheme}://{other.hostname}."
+            )
+        connecting, answering = timeout if isinstance(timeout, tuple) else (None, timeout)
+        for limit in (connecting, answering):
+            if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+                raise ValueError(
+                    f"timeout={clean(repr(timeout))} is not a number of seconds above 0, or two."
+                )
+        answer = self._wire.send(
+            request.method or "GET",
+            request.path_url,
+            request.body,
+            request.headers,
+            connect_timeout=connecting,
+            timeout=answering,
+        )
+        if isinstance(answer, NoResponse):
+            raise NoAnswerError(answer)
+        raw, content = answer
+        # As HTTPAdapter.build_response does, but without cookies: reading them may take a second.
+        response = requests.Response()
+        response.raw, response.status_code, response.reason = raw, raw.status, raw.reason or ""
+        response._content, response._content_consumed = content, True  # type: ignore[attr-defined]
+        response.headers = requests.structures.CaseInsensitiveDict(raw.headers)
+        response.encoding = "utf-8"
+        response.url, response.request = request.url or "", request
+        return response
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._wire.close()
 
 
 def _decoded(text: str) -> str:

@@ -127,7 +127,7 @@ class QianfanHook(BaseHook):
     def close(self) -> None:
         """Close all network connections to the platform. You can still use the hook."""
         if self._driver is not None:
-            self._driver.adapter.close()
+            self._driver.wire.close()
             self._driver = None
         if self._session is not None:
             self._session.close()
@@ -139,7 +139,7 @@ class QianfanHook(BaseHook):
 
         :returns: whether that worked, and a message that names the route.
         """
-        from airflow_provider_qianfan.hooks._driver import Driver  # loads requests
+        from airflow_provider_qianfan.hooks._driver import Driver  # loads urllib3
 
         way = ""
         try:
@@ -147,7 +147,7 @@ class QianfanHook(BaseHook):
             settings = replace(self.settings, timeout=min(self.settings.timeout, LONGEST_TEST / 2))
             probe = Exchange(settings.endpoint, settings.credentials, retry=RetryPolicy(tries=1))
             with Driver(settings) as driver:
-                way = f" Route: {driver.adapter.route}. {settings.warning}".rstrip()
+                way = f" Route: {driver.wire.route}. {settings.warning}".rstrip()
                 driver.run(probe.call(MODEL_PATH, model_compression.LIST, {"maxKeys": 1}))
         except (QianfanAPIError, QianfanConfigurationError) as error:
             return False, f"{error}{way}"
@@ -192,7 +192,7 @@ class QianfanHook(BaseHook):
 
     def run(self, steps: Steps[T]) -> T:
         """Carry out the steps of an exchange."""
-        from airflow_provider_qianfan.hooks._driver import Driver  # loads requests
+        from airflow_provider_qianfan.hooks._driver import Driver  # loads urllib3
 
         if self._driver is None:
             self._driver = Driver(self.settings)

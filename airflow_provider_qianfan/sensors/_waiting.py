@@ -300,7 +300,7 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
         return replace(memory, deadline=memory.started + limit)
 
     def _look(self, wait: _Wait) -> Verdict:
-        from airflow_provider_qianfan.gate.look import take_look  # as late as the hook, which loads requests
+        from airflow_provider_qianfan.gate.look import take_look  # as late as the hook, which loads urllib3
 
         with self._connect(wait) as hook:
             verdict = hook.run(

@@ -46,7 +46,7 @@ class DriverThread:
     def stop(self) -> None:
         """End the thread and its connection."""
         self._stopped.set()
-        self._driver.adapter.abort()
+        self._driver.wire.abort()
         self._work.put(None)
 
     def _serve(self) -> None:

@@ -82,7 +82,7 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         exchange = Exchange(
             settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)
         )
-        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads requests
+        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads urllib3
 
         thread = DriverThread(settings)
         try:
@@ -240,7 +240,7 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
             yield TriggerEvent(batch.payload)
 
     def _watch(self) -> Watch:
-        from airflow_provider_qianfan.triggers._watch import Watch  # loads requests
+        from airflow_provider_qianfan.triggers._watch import Watch  # loads urllib3
 
         store, since = asset_store(self), time.time()
         if store is None and RECEIPTS.is_there():

@@ -187,8 +187,8 @@ def _workers_time(trigger: QianfanTrigger) -> float:
     """
     Return the time to compare with a time of the worker, in seconds since the epoch.
 
-    If the worker deferred in the future, its clock is ahead of this machine's. It says nothing if it is behind:
-    a wait that has moved here looks the same.
+    If the worker deferred in the future, its clock is ahead of this machine's. If its clock is behind,
+    nothing shows it: a wait that has moved here looks the same.
     """
     since = trigger.deferred_at
     return max(time.time(), since) if is_number(since) else time.time()
@@ -261,7 +261,7 @@ class _Watching:
         await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
 
     async def _watch(self) -> str:
-        from airflow_provider_qianfan.triggers._shared import SPREAD  # loads requests
+        from airflow_provider_qianfan.triggers._shared import SPREAD  # loads urllib3
 
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
         due_in, failed_at = self._first_due_in(), -math.inf

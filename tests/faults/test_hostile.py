@@ -42,9 +42,8 @@ from airflow_provider_qianfan.api.model_compression import LIST
 from airflow_provider_qianfan.api.signing import Credentials, Secret
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.hooks import _sockets
-from airflow_provider_qianfan.hooks._adapter import NoAnswerError
 from airflow_provider_qianfan.hooks._driver import Driver
-from airflow_provider_qianfan.hooks._session import SigningSession
+from airflow_provider_qianfan.hooks._session import NoAnswerError, SigningSession
 from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.triggers._thread import DriverThread

@@ -348,14 +348,14 @@ def test_a_fork_has_a_connection_of_its_own(talk: Talk) -> None:
     exchange = Exchange(given.endpoint, given.credentials)
     with Driver(given) as driver:
         driver.run(read_tasks(exchange))
-        before = driver.adapter._pool
+        before = driver.wire._pool
         child = os.fork()
         if not child:
             try:
                 driver.run(read_tasks(exchange))
-                os._exit(0 if driver.adapter._pool is not before else 1)
+                os._exit(0 if driver.wire._pool is not before else 1)
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert driver.run(read_tasks(exchange)).tasks
-        assert driver.adapter._pool is before
+        assert driver.wire._pool is before

@@ -1,9 +1,9 @@
 """
-The one way to the network: in workers, in triggerers and for the session of a hook. Loads ``requests``.
+The one way to the network: in workers, in triggerers and for the session of a hook. Loads ``urllib3``.
 
 The connection and the environment decide the route of every request, and all requests keep the same limits.
-Answers are not decoded, redirects are not followed, and cookies are not kept. ``requests`` itself reads
-nothing from the environment.
+Answers are not decoded, redirects are not followed, and cookies are not kept. This is the part of
+``requests`` that a look needs. Loading the rest would take a worker as long as the look itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ import ssl
 import sys
 from base64 import b64encode
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import ProxyConfig
 from urllib3.util import parse_url
 
@@ -30,7 +27,9 @@ from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 
 if TYPE_CHECKING:
-    from urllib3 import HTTPConnectionPool
+    from collections.abc import Mapping
+
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
     from airflow_provider_qianfan.hooks._settings import Settings
 
@@ -47,30 +46,10 @@ for _name in ("connection", "connectionpool", "response", "util.retry"):
     logging.getLogger(f"urllib3.{_name}").addFilter(_is_not_ours)
 
 
-class NoAnswerError(requests.ConnectionError):
-    """
-    No usable answer came.
-
-    :ivar reply: the reply for the exchange.
-    """
-
-    def __init__(self, reply: NoResponse) -> None:
-        self.reply = reply
-        super().__init__(clean(reply.reason, 600))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reply,)
-
-
-class Adapter(HTTPAdapter):
-    """
-    Sends requests to one endpoint, by one route, within limits.
-
-    It ignores the arguments ``verify``, ``proxies`` and ``cert``: the connection decides them.
-    """
+class Wire:
+    """Sends requests to one endpoint, by one route, within limits."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__()
         self._settings = settings
         self._route: Route | None = None
         self._pool: HTTPConnectionPool | None = None
@@ -78,10 +57,6 @@ class Adapter(HTTPAdapter):
         self._process = os.getpid()
         self._attempt: _sockets.Attempt | None = None
         self._given_up = False
-
-    def __getstate__(self) -> NoReturn:
-        """Refuse to be pickled: the adapter knows the key."""
-        raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
 
     @property
     def route(self) -> Route:
@@ -97,40 +72,27 @@ class Adapter(HTTPAdapter):
 
     def send(
         self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: float | tuple[float | None, float | None] | Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        method: str,
+        target: str,
+        body: Any,
+        headers: Mapping[str, str],
         *,
+        connect_timeout: float | None = None,
+        timeout: float | None = None,
         send_by: float | None = None,
-    ) -> requests.Response:
+    ) -> tuple[BaseHTTPResponse, bytes] | NoResponse:
         """
-        Send a signed request, and read the whole answer.
+        Send a signed request, and read the whole answer. Return the answer and its body.
 
-        :param timeout: seconds for the answer; or a pair of seconds, for connecting and for the answer.
-            Default: the timeouts of the connection.
+        :param target: the path and the query.
+        :param connect_timeout: seconds. Default: that of the connection.
+        :param timeout: seconds for the answer. Default: that of the connection.
         :param send_by: seconds since the epoch. After this time the request does not leave.
-        :raises NoAnswerError: if no usable answer came.
-        :raises ValueError: if the request is for another endpoint.
         """
-        ours = self._settings.endpoint.url
-        if not (request.url or "").startswith(f"{ours}/"):
-            other = urlsplit(request.url or "")
-            raise ValueError(
-                f"This session signs requests to {ours} only, not to {other.scheme}://{other.hostname}."
-            )
-        connecting, answering = timeout if isinstance(timeout, tuple) else (None, timeout)
-        for limit in (connecting, answering):
-            if limit is not None and not (isinstance(limit, int | float) and limit > 0):
-                raise ValueError(
-                    f"timeout={clean(repr(timeout))} is not a number of seconds above 0, or two."
-                )
         outside = sys.exception()  # an error that the caller is handling has nothing to do with this request
         with _sockets.Attempt(
-            connecting or self._settings.connect_timeout,
-            answering or self._settings.timeout,
+            connect_timeout or self._settings.connect_timeout,
+            timeout or self._settings.timeout,
             MAX_ANSWER_BYTES,
             send_by=send_by,
         ) as attempt:
@@ -138,37 +100,36 @@ class Adapter(HTTPAdapter):
             if self._given_up:  # between two requests
                 attempt.abort()
             try:
-                return self._exchange(request, attempt)
+                return self._exchange(method, target, body, headers, attempt)
             except Exception as error:  # any error: the caller has to know whether the request has left
-                reply = self._explain(error, attempt, outside)
+                return self._explain(error, attempt, outside)
             finally:
                 self._attempt = None
-        raise NoAnswerError(reply)
 
-    def _exchange(self, request: requests.PreparedRequest, attempt: _sockets.Attempt) -> requests.Response:
-        raw = self._connections().urlopen(
-            request.method or "GET",
-            request.path_url,
-            body=request.body,
-            headers=request.headers,
-            chunked=request.body is not None and "Content-Length" not in request.headers,
+    def _exchange(
+        self, method: str, target: str, body: Any, headers: Mapping[str, str], attempt: _sockets.Attempt
+    ) -> tuple[BaseHTTPResponse, bytes]:
+        answer = self._connections().urlopen(
+            method,
+            target,
+            body=body,
+            headers=headers,
+            chunked=body is not None and "Content-Length" not in headers,
             redirect=False,
             retries=False,
             preload_content=False,
             decode_content=False,
         )
         try:
-            response = _response_to(request, raw)
-            response._content = _read_body(raw, attempt)
-            response._content_consumed = True  # type: ignore[attr-defined]
+            content = _read_body(answer, attempt)
         except BaseException:
-            raw.close()
+            answer.close()
             raise
-        if raw.connection is not None:  # the body was not read to its end
-            raw.close()
-        if raw.status < 200:  # the answer is still to come; the next request would take it for its own
+        if answer.connection is not None:  # the body was not read to its end
+            answer.close()
+        if answer.status < 200:  # the answer is still to come; the next request would take it for its own
             self.close()
-        return response
+        return answer, content
 
     def _connections(self) -> HTTPConnectionPool:
         """Return the connection. If the CA bundle was replaced, make a new one."""
@@ -258,16 +219,6 @@ def _make_pool(settings: Settings, route: Route, seen: object) -> HTTPConnection
         _proxy_headers=headers,
         _proxy_config=ProxyConfig(context, False, None, None),
     )
-
-
-def _response_to(request: requests.PreparedRequest, raw: Any) -> requests.Response:
-    """Make a response as HTTPAdapter.build_response does, but read no cookies: that may take a second."""
-    response = requests.Response()
-    response.status_code, response.reason, response.raw = raw.status, raw.reason, raw
-    response.headers = requests.structures.CaseInsensitiveDict(raw.headers)
-    response.encoding = "utf-8"
-    response.url, response.request = request.url or "", request
-    return response
 
 
 def _read_body(raw: Any, attempt: _sockets.Attempt) -> bytes:
