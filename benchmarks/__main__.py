@@ -27,6 +27,7 @@ NAMES = [
     "throttle",
     "latency",
     "triggerer",
+    "resume",
     "downstream",
     "watchers",
     "starts",

@@ -94,6 +94,7 @@ def parts() -> dict[Path, dict[str, str]]:
         DOCS / "reference" / "configuration.md": {"options": options()},
         DOCS / "scaling.md": {
             "benchmarks": table.as_short_markdown(measured),
+            "preloading": source(DOCS / "deploy" / "airflow_local_settings.py", "python"),
             "sizing": table.as_sizing_markdown(measured),
         },
         DOCS / "cluster.md": {"cluster": cluster()},

@@ -1,0 +1,12 @@
+"""
+Import once what each gate needs. Put this file into the folder config/ in AIRFLOW_HOME.
+
+Airflow forks a process for each run of a task. What the process imports, it imports each time. What Airflow
+has imported before, all of these processes share.
+"""
+
+from __future__ import annotations
+
+import urllib3
+
+import airflow_provider_qianfan.sensors.model_compression
