@@ -125,8 +125,9 @@ def is_complete(services: Services, redis: Redis) -> bool:
     kinds = [job["job_type"] for job in jobs if job["state"] == "running"]
     if kinds.count("SchedulerJob") < 2 or kinds.count("TriggererJob") < 2:
         return False
-    with Celery(broker=redis.url) as celery:
-        return len(celery.control.ping(timeout=1)) >= len(QUEUES)
+    # A connection of its own: a kept one may be from before a restart of Redis.
+    with Celery(broker=redis.url) as celery, celery.connection() as connection:
+        return len(celery.control.ping(timeout=1, connection=connection)) >= len(QUEUES)
 
 
 def _fernet_key() -> str:
