@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.api.resource import SERVICE
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
@@ -304,6 +306,34 @@ def test_retry_after_stops_all(emulator: EmulatorServer, number: int) -> None:
     in_a_loop(steps)
 
     assert emulator.world.count(LIST) == 1
+
+
+def test_a_reading_that_ends_halfway_starves_nobody(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_shared, "RetryPolicy", lambda **_: RetryPolicy(tries=1))
+    monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "0.1")
+    sources = [f"amv-{number}" for number in range(6)]
+    for source in sources:
+        emulator.world.tasks.add(TaskSpec(source))
+    for number in range(700):
+        emulator.world.tasks.add(TaskSpec("amv-other", id=f"amva-{number}"))
+
+    async def steps() -> None:
+        waits = [await _shared.join("qianfan_default", Query(source), lambda: 0.2, 0.0) for source in sources]
+        await asyncio.gather(*(wait.answer(wake_at=math.inf) for wait in waits))
+        # From now on, each reading gets one answer.
+        emulator.world.faults.append(Fault(rate_limit=True, calls=tuple(range(2, 1000, 2))))
+        began = time.time()
+        for _ in range(50):
+            await asyncio.sleep(0.1)
+            if all((wait.healthy_at or 0.0) >= began for wait in waits):
+                break
+        else:
+            pytest.fail("some were not answered")
+        await asyncio.gather(*(wait.leave() for wait in waits))
+
+    in_a_loop(steps)
 
 
 def test_the_rate_is_kept(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
