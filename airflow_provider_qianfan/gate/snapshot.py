@@ -98,6 +98,7 @@ class Costs:
         if now - self.counted_at > MEASURED_FOR:
             self.whole, self.whole_at_least, self.counted_at = None, 1, now
             self.listed.clear()
+            self._forget_others(queries)
         if self.whole_at_least == math.inf:
             return 0
         if not self.filtered and any(query.source_model_id for query in queries):
@@ -111,6 +112,12 @@ class Costs:
         if query.given_id is not None:
             return query.given_id not in self.covered
         return self.of_source.get(query.source_model_id or "", 1)
+
+    def _forget_others(self, queries: Collection[Query]) -> None:
+        """Forget what nobody asks for any more: an account may live for months."""
+        sources = {query.source_model_id for query in queries}
+        self.of_source = {source: pages for source, pages in self.of_source.items() if source in sources}
+        self.covered &= {query.given_id for query in queries if query.given_id is not None}
 
     def whole_is_longer(self, than: float) -> None:
         """Remember that the whole list has more pages than this; ``inf`` if it cannot be read at all."""

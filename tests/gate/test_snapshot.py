@@ -185,6 +185,17 @@ def test_a_list_that_has_become_long_is_noticed(platform: Platform) -> None:
     assert platform.asked == {"a": 1, "b": 1}
 
 
+def test_what_nobody_asks_for_any_more_is_forgotten(platform: Platform) -> None:
+    platform.fill({"a": 150, "b": 150, "other": 5000})
+    platform.take(Query("a"), Query("b"), given("amva-a-7"), given("amva-b-7"))
+
+    platform.clock += MEASURED_FOR + 1
+    platform.take(Query("b"), given("amva-b-7"))
+
+    assert platform.costs.of_source == {"b": 2}
+    assert platform.costs.covered == {"amva-b-7"}
+
+
 def test_a_platform_that_ignores_the_filter_is_not_asked_one_by_one_again(platform: Platform) -> None:
     platform.fill({"a": 1, "b": 2, "other": 150})
     platform.world.behaviour.ignore_source_filter = True
