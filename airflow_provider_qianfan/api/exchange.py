@@ -199,9 +199,10 @@ class RetryPolicy:
     :param first_pause: seconds; the longest first pause. Each further pause may be twice as long. The pause
         is a random part of that. Default: 1.
     :param longest_pause: seconds; no pause becomes longer by doubling. Default: 30.
-    :param longest_retry_after: seconds; a longer ``Retry-After`` is cut to this. Default: 300.
-    :param patience: seconds; if the next pause is longer, the call fails at once. Use it if the caller should
-        not hold a worker slot. Default: no limit.
+    :param longest_retry_after: seconds; a longer ``Retry-After`` is cut to this. The random pause comes on
+        top. Default: 300.
+    :param patience: seconds; if ``Retry-After`` or the random pause is longer, the call fails at once. Use it
+        if the caller should not hold a worker slot. Default: no limit.
     :param until: no pause ends after this time. After it, a call sends its first request and no others.
         Default: no limit.
     """
@@ -225,11 +226,11 @@ class RetryPolicy:
         """
         if attempt >= self.tries:
             return None
-        pause = jitter * min(self.longest_pause, self.first_pause * 2 ** (attempt - 1))
-        if retry_after is not None:
-            pause = max(pause, min(retry_after, self.longest_retry_after))
+        asked = min(retry_after or 0.0, self.longest_retry_after)
+        own = jitter * min(self.longest_pause, self.first_pause * 2 ** (attempt - 1))
+        pause = asked + own  # those who were refused together would otherwise come back together
         late = self.until is not None and now + timedelta(seconds=pause) > self.until
-        return None if late or pause > self.patience else pause
+        return None if late or max(asked, own) > self.patience else pause
 
 
 def _utc_now() -> datetime:

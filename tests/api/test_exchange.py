@@ -175,12 +175,12 @@ def test_no_error_holds_a_secret() -> None:
 @pytest.mark.parametrize(
     ("value", "slept"),
     [
-        ("7", [7.0]),
-        ("Mon, 23 Dec 2024 08:00:40 GMT", [40.0]),
-        ("4000", [300.0]),  # no longer than this
-        ("0", [1.0]),  # not sooner than we would have anyway
+        ("7", [8.0]),
+        ("Mon, 23 Dec 2024 08:00:40 GMT", [41.0]),
+        ("4000", [301.0]),  # no longer than this
+        ("0", [1.0]),
         ("soon", [1.0]),
-        ("9" * 500, [300.0]),
+        ("9" * 500, [301.0]),
         # Beyond the calendar in UTC: as if it were not there.
         ("Fri, 31 Dec 9999 23:59:59 -0100", [1.0]),
         ("Mon, 01 Jan 0001 00:00:00 +0100", [1.0]),
@@ -196,7 +196,7 @@ def test_the_legacy_rate_limit_is_one(code: object) -> None:
     drive = call(answer({"error_code": code, "error_msg": "limit"}, retry_after="7"), GOOD)
 
     assert drive.result
-    assert drive.slept == [7.0]
+    assert drive.slept == [8.0]
 
     drive = call(*[answer({"error_code": code, "error_msg": "limit", "log_id": "l-1"})] * 4)
 
@@ -244,7 +244,7 @@ def test_a_retry_after_date_is_of_the_servers_clock() -> None:
         429, "Busy", retry_after="Mon, 23 Dec 2024 09:00:05 GMT", date="Mon, 23 Dec 2024 09:00:00 GMT"
     )
 
-    assert call(busy, GOOD).slept == [5.0]
+    assert call(busy, GOOD).slept == [6.0]
 
 
 def test_a_pause_beyond_the_callers_patience_is_not_slept() -> None:
@@ -263,7 +263,8 @@ def test_a_pause_beyond_the_callers_patience_is_not_slept() -> None:
         (2, None, 1.0, 2.0),
         (6, None, 1.0, 30.0),  # the cap
         (9, None, 1.0, 30.0),
-        (1, 12.0, 1.0, 12.0),
+        (1, 12.0, 0.0, 12.0),
+        (3, 12.0, 0.5, 14.0),  # those who are refused together part
         (10, None, 1.0, None),
     ],
 )
@@ -271,7 +272,7 @@ def test_retry_policy(attempt: int, asked: float | None, jitter: float, pause: f
     assert RetryPolicy(tries=10).pause(attempt, asked, jitter, NOW) == pause
 
 
-@pytest.mark.parametrize(("left", "pause"), [(5, 5.0), (4, None)])
+@pytest.mark.parametrize(("left", "pause"), [(6, 6.0), (5, None)])
 def test_no_pause_goes_beyond_the_callers_deadline(left: float, pause: float | None) -> None:
     assert RetryPolicy(until=NOW + timedelta(seconds=left)).pause(1, 5.0, 1.0, NOW) == pause
 
@@ -369,10 +370,10 @@ BUSY.retry_after = 8.0
 @pytest.mark.parametrize(
     ("failure", "attempt", "pause"),
     [
-        (BUSY, 1, 8.0),
+        (BUSY, 1, 9.0),
         (BUSY, 4, None),
         (QianfanTransientError(ACTION, "r", sent=False), 1, 1.0),
-        (QianfanTransientError(ACTION, "r", sent=False, retry_after=9.0), 3, 9.0),
+        (QianfanTransientError(ACTION, "r", sent=False, retry_after=9.0), 3, 13.0),
         (QianfanTransientError(ACTION, "r", sent=False), 4, None),
         (QianfanAPIError(ACTION, code="InappropriateJSON"), 1, None),
         (QianfanAPIError(ACTION, code="RequestExpired"), 1, None),
