@@ -32,6 +32,7 @@ NAMES = [
     "watchers",
     "starts",
     "deliveries",
+    "fleet",
     "listing",
     "signing",
     "imports",

@@ -8,10 +8,10 @@ import os
 import platform
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _PEER = "HttpSensorTrigger"
@@ -129,6 +129,30 @@ def as_sizing_markdown(results: Sequence[Result]) -> str:
     found = {(each.row, each.case): amount(each.ours, each.unit) for each in results}
     lines = [f"| {row} | {case} | {found[row, case]} |" for row, case in SIZING]
     return "\n".join(["| what | with | measured |", "|---|---|---|", *lines])
+
+
+def fleets_as_markdown(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of simulated fleets."""
+    head = ("fleet", "waits (at a time)", "polls per hour (of each)", "429", "p50", "p99", "max")
+    head += ("stale", "stall", "errors")
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for each in found:
+        fleet, ends, polls = each["fleet"], each["ends"], each["polls_busiest_hour"]
+        failed = sum(count for end, count in ends.items() if end not in ("succeeded", "failed", "stopped"))
+        cells = (
+            fleet["name"],
+            f"{fleet['waits']:,} ({each['most_waits']:,})",
+            f"{polls:,} ({polls / fleet['triggerers']:,.0f})",
+            f"{each['throttled']:,}",
+            *(
+                "" if math.isnan(each[key]) else f"{each[key]:,.0f} s"
+                for key in ("delay_p50", "delay_p99", "delay_max", "stale")
+            ),
+            f"{each['stall'] * 1000:,.0f} ms",
+            f"{failed:,}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def read(json_file: Path) -> list[Result]:

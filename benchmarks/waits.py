@@ -30,6 +30,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent  # noqa: E402
 
 from airflow_provider_qianfan.gate.memory import Memory  # noqa: E402
 from airflow_provider_qianfan.gate.selection import Selector  # noqa: E402
+from airflow_provider_qianfan.triggers import _shared as shared  # noqa: E402, F401
 from airflow_provider_qianfan.triggers.model_compression import (  # noqa: E402
     QianfanModelCompTaskEventTrigger,
     QianfanModelCompTaskTrigger,

@@ -82,6 +82,7 @@ def parts() -> dict[Path, dict[str, str]]:
     dags = {file.stem: source(file, "python") for file in sorted((ROOT / "dags").glob("*.py"))}
     demo = ROOT / "airflow_provider_qianfan" / "emulator" / "scenarios" / "demo.yaml"
     measured = table.read(ROOT / "benchmarks" / "results.json")
+    fleets = json.loads((ROOT / "benchmarks" / "fleet.json").read_text(encoding="utf-8"))
     results = json.loads(matrix.RESULTS.read_text(encoding="utf-8"))
     return {
         DOCS / "versions.md": {"features": matrix.features(), "matrix": matrix.matrix(results)},
@@ -95,6 +96,7 @@ def parts() -> dict[Path, dict[str, str]]:
         DOCS / "scaling.md": {
             "benchmarks": table.as_short_markdown(measured),
             "preloading": source(DOCS / "deploy" / "airflow_local_settings.py", "python"),
+            "fleet": table.fleets_as_markdown(fleets),
             "sizing": table.as_sizing_markdown(measured),
         },
         DOCS / "cluster.md": {"cluster": cluster()},

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.table import Result
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +45,23 @@ def test_what_was_measured_is_kept_if_another_fails(
     assert [row["row"] for row in json.loads((build / "benchmarks.json").read_text())["results"]] == [
         "signing"
     ]
+
+
+@pytest.mark.slow
+def test_a_day_of_a_fleet_ends_each_wait_as_its_task() -> None:
+    """The simulation itself checks each wait. It needs a process of its own: it changes Airflow's home."""
+    steps = "from benchmarks.fleet import *; print(json.dumps(simulate(Fleet('few', 100, 4, limit=2))))"
+    done = subprocess.run(
+        [sys.executable, "-c", steps],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(command.__file__).parents[1],
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+
+    assert sum(found["ends"].values()) == 100
+    assert set(found["ends"]) <= {"succeeded", "failed", "stopped"}
+    assert not found["in_vain"]
+    assert found["throttled"]
+    assert found["delay_max"] < 300
