@@ -83,7 +83,7 @@ def _measure(services: Services, one: EmulatorServer, many: EmulatorServer) -> l
     at_once = _at_once(services, many, "")
     (services.home / "config").mkdir()
     shutil.copy(PRELOADING, services.home / "config")
-    return [*results, *at_once, *_at_once(services, many, "; `airflow_local_settings.py` imports")]
+    return [*results, *at_once, *_at_once(services, many, "; `airflow_local_settings.py` preloads")]
 
 
 def _at_once(services: Services, many: EmulatorServer, how: str) -> list[Result]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_qianfan.emulator.specs import TaskSpec
+from tests.faults.tls import TlsServer
 from tests.public import modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_qianfan.emulator.server import EmulatorServer
+
 ROOT = Path(__file__).parent.parent
+PRELOADING = ROOT / "docs" / "deploy" / "airflow_local_settings.py"
 NOT_RUN_HERE = [*ROOT.glob("scripts/*.py"), *ROOT.glob("benchmarks/*.py")]
 HEAVY = (
     "requests",
@@ -68,6 +74,58 @@ def test_a_look_does_without_requests(module: str) -> None:
 
     assert "urllib3" in loaded
     assert [name for name in loaded if name.startswith(("requests", "charset_normalizer"))] == []
+
+
+RESUMED = """
+import json, sys
+from types import SimpleNamespace as Instance
+exec(open({settings!r}).read())
+from airflow_provider_qianfan.hooks._sockets import tls_context
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+before, contexts = set(sys.modules), tls_context.cache_info().currsize
+gate = QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-source", deferrable=True)
+opened = gate.execute_complete({{"ti": Instance(xcom_push=lambda **_: None)}}, {{"version": 1}})
+more = sorted(set(sys.modules) - before)
+print(json.dumps([opened, more, contexts, tls_context.cache_info().currsize]))
+"""
+
+
+def test_preloading_leaves_nothing_to_load_for_a_look(emulator: EmulatorServer, tmp_path: Path) -> None:
+    """Neither our modules and those of the network, nor the CA bundle."""
+    emulator.world.tasks.add(TaskSpec("amv-source", status="succeeded", model_id="amv-made"))
+    account = emulator.world.accounts[0]
+    with TlsServer(emulator.url, tmp_path) as tls:
+        connection = {
+            "conn_type": "qianfan",
+            "host": tls.url,
+            "login": account.access_key_id,
+            "password": account.secret_access_key,
+        }
+        output = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", RESUMED.format(settings=str(PRELOADING))],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={
+                **os.environ,
+                "AIRFLOW_CONN_QIANFAN_DEFAULT": json.dumps(connection),
+                "REQUESTS_CA_BUNDLE": str(tls.certificate),
+            },
+        ).stdout
+    opened, loaded, before, after = json.loads(output.splitlines()[-1])
+
+    assert opened == "amv-made"
+    assert [name for name in loaded if not name.startswith(("airflow.sdk", "multiprocessing", "__mp"))] == []
+    assert (before, after) == (1, 1)
+
+
+def test_preloading_does_without_a_ca_bundle_that_is_not_there() -> None:
+    """Airflow would not start."""
+    code = f"exec(open({str(PRELOADING)!r}).read())"
+    environment = {**os.environ, "REQUESTS_CA_BUNDLE": "/nowhere.pem"}
+
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60, env=environment)
 
 
 def names_from_us(file: Path) -> Iterator[tuple[str, str]]:

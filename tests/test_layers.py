@@ -78,6 +78,7 @@ TESTED_BY = {
     "hooks._sockets": "faults.test_hostile",
     "hooks._wire": "hooks.test_session",
     "operators._waiting": "operators.test_create",
+    "preload": "test_imports",
     "sensors._own": "operators.test_create",
     "sensors.model": "sensors.test_resources",
     "sensors.service": "sensors.test_resources",

@@ -134,7 +134,7 @@ def find_route(endpoint: Endpoint, proxy: str | None, verify: bool | str, env: M
     :param env: the environment.
     :raises QianfanConfigurationError: if a setting cannot be used.
     """
-    bundle = Bundle(verify, "the connection's verify") if isinstance(verify, str) else _bundle_of(env)
+    bundle = Bundle(verify, "the connection's verify") if isinstance(verify, str) else bundle_of(env)
     parts = urlsplit(endpoint.url)
     host, port = parts.hostname or "", 443 if parts.port is None else parts.port
     if is_loopback(host):
@@ -192,7 +192,8 @@ def _parse_proxy(url: Secret, setting: str) -> Proxy | None:
         return None
 
 
-def _bundle_of(env: Mapping[str, str]) -> Bundle:
+def bundle_of(env: Mapping[str, str]) -> Bundle:
+    """Find the CA bundle of connections without ``verify``."""
     for setting in BUNDLE_VARIABLES:
         if path := env.get(setting, "").strip():
             return Bundle(path, setting)

@@ -135,7 +135,7 @@ class Wire:
         """Return the connection. If the CA bundle was replaced, make a new one."""
         bundle = self.route.bundle
         seen: object = None
-        if self._settings.endpoint.scheme == "https" and bundle.path is not None:
+        if self._settings.endpoint.scheme == "https":
             check_bundle(bundle)
             seen = bundle.state
         if self._process != os.getpid():

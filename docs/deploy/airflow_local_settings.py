@@ -7,6 +7,4 @@ has imported before, all of these processes share.
 
 from __future__ import annotations
 
-import urllib3
-
-import airflow_provider_qianfan.sensors.model_compression
+import airflow_provider_qianfan.preload
