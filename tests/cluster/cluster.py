@@ -147,16 +147,12 @@ def missing(services: Services, redis: Redis) -> list[str]:
 
 
 def _workers(redis: Redis) -> set[str]:
-    """Ask the workers through this Redis, whatever broker the environment names. Return those that answer."""
+    """Return the workers that answer when they are asked through this Redis."""
     from celery import Celery
     from kombu.exceptions import OperationalError
 
-    with (
-        contextlib.suppress(OperationalError),
-        Celery(set_as_current=False) as celery,
-        celery.connection_for_write(redis.url) as connection,
-    ):
-        answers = celery.control.ping(timeout=1, connection=connection)
+    with contextlib.suppress(OperationalError), Celery(broker=redis.url, set_as_current=False) as celery:
+        answers = celery.control.ping(timeout=1)
         return {worker.partition("@")[0] for answer in answers for worker in answer}
     return set()
 
