@@ -401,9 +401,9 @@ def wait_until(condition: Callable[[], Any], seconds: float = 120, so: str = "it
 
 
 def tail(log: Path) -> str:
-    """Return a log's last lines, below its name."""
+    """Return the last lines of a log, if there are any, below its name."""
     lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
-    return "".join(f"\n{line}" for line in (f"The last lines of {log}:", *lines))
+    return "".join(f"\n{line}" for line in (f"The last lines of {log}:", *lines) if lines)
 
 
 def end_all(home: Path) -> None:
