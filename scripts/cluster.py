@@ -37,8 +37,6 @@ RUNNING = ROOT / "build" / "cluster.pid"
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PATIENCE = 60.0
 """Seconds for the cluster to stop. Then it is ended by force."""
-LONGEST_PAUSE = 60.0
-"""Seconds between the starts of a component that ends again and again."""
 
 
 def main() -> int:
@@ -127,8 +125,7 @@ def watch(services: Services, redis: Redis) -> None:
         for name in services.ended():
             lived = time.monotonic() - started[name]
             if lived >= pauses[name]:
-                soon = lived < 2 * LONGEST_PAUSE
-                pauses[name] = min(max(10, 2 * pauses[name]), LONGEST_PAUSE) if soon else 0
+                pauses[name] = min(max(10, 2 * pauses[name]), 60) if lived < 120 else 0
                 started[name] = time.monotonic()
                 say(f"{name} had ended, and is started again as process {services.start(name).pid}.")
                 say(f"  Its log is {services.log_of(name)}.")

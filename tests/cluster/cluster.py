@@ -85,7 +85,11 @@ class Redis:
     def stop(self) -> None:
         """End it as a service manager does."""
         self._process.terminate()
-        self._process.wait(30)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 @contextlib.contextmanager
