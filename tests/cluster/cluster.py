@@ -155,8 +155,12 @@ def _workers(redis: Redis) -> set[str]:
     from celery import Celery
     from kombu.exceptions import OperationalError
 
-    with contextlib.suppress(OperationalError), Celery(broker=redis.url, set_as_current=False) as celery:
-        answers = celery.control.ping(timeout=1)
+    with (
+        contextlib.suppress(OperationalError),
+        Celery(broker=redis.url, set_as_current=False) as celery,
+        celery.connection() as connection,  # one of its own: a kept one may be from before a restart of Redis
+    ):
+        answers = celery.control.ping(timeout=1, connection=connection)
         return {worker.partition("@")[0] for answer in answers for worker in answer}
     return set()
 
