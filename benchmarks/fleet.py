@@ -343,7 +343,11 @@ _MANY = Fleet("100,000 waits, 20 triggerers", 100_000, 20, rate=0.5, given=1.0)
 _ONE = Fleet("1 triggerer", 2_000)
 _TWENTY = Fleet("20 triggerers, a share each", 2_000, 20, rate=0.5)
 _FEW = Fleet(
-    "the platform ignores the filter, 200 older pages", 500, given=0.0, history=200 * PAGE, filtered=False
+    "1 triggerer, the platform ignores the filter, 200 older pages",
+    500,
+    given=0.0,
+    history=200 * PAGE,
+    filtered=False,
 )
 
 SCENARIOS = (
@@ -351,15 +355,36 @@ SCENARIOS = (
     replace(_ONE, name="2 triggerers, a share each", triggerers=2, rate=5),
     replace(_ONE, name="4 triggerers, a share each", triggerers=4, rate=2.5),
     _TWENTY,
-    replace(_TWENTY, name="… less a tenth; the platform allows 10/s", rate=0.45, limit=10),
-    replace(_TWENTY, name="no shares; the platform allows 10/s", rate=10, limit=10),
-    replace(_TWENTY, name="… and asks for `Retry-After: 30`", rate=10, limit=10, retry_after=30),
-    replace(_TWENTY, name="a share each; two outages", limit=10, outages=_FAULTS),
+    replace(
+        _TWENTY,
+        name="20 triggerers, a share each, less a tenth; the platform allows 10/s",
+        rate=0.45,
+        limit=10,
+    ),
+    replace(_TWENTY, name="20 triggerers, no shares; the platform allows 10/s", rate=10, limit=10),
+    replace(
+        _TWENTY,
+        name="20 triggerers, no shares; the platform allows 10/s and sends `Retry-After: 30`",
+        rate=10,
+        limit=10,
+        retry_after=30,
+    ),
+    replace(
+        _TWENTY,
+        name="20 triggerers, a share each; the platform allows 10/s; two outages",
+        limit=10,
+        outages=_FAULTS,
+    ),
     replace(_ONE, name="1 triggerer, 1,500 older pages", history=1500 * PAGE),
-    replace(_ONE, name="… with 0.5 requests/s", history=1500 * PAGE, rate=0.5),
+    replace(_ONE, name="1 triggerer with 0.5 requests/s, 1,500 older pages", history=1500 * PAGE, rate=0.5),
     _FEW,
     _MANY,
-    replace(_MANY, name="… two outages; the platform allows 10/s", limit=10, outages=_FAULTS),
+    replace(
+        _MANY,
+        name="100,000 waits, 20 triggerers, the platform allows 10/s; two outages",
+        limit=10,
+        outages=_FAULTS,
+    ),
     replace(_MANY, name="100,000 waits, 1 triggerer", triggerers=1, rate=10),
 )
 """What the documentation shows."""

@@ -134,7 +134,7 @@ def as_sizing_markdown(results: Sequence[Result]) -> str:
 def fleets_as_markdown(found: Sequence[Mapping[str, Any]]) -> str:
     """Return a table of simulated fleets."""
     head = ("fleet", "waits (at a time)", "polls per hour (of each)", "429", "p50", "p99", "max")
-    head += ("stale", "stall", "errors")
+    head += ("stale", "stall", "memory", "errors")
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for each in found:
         fleet, ends, polls = each["fleet"], each["ends"], each["polls_busiest_hour"]
@@ -149,6 +149,7 @@ def fleets_as_markdown(found: Sequence[Mapping[str, Any]]) -> str:
                 for key in ("delay_p50", "delay_p99", "delay_max", "stale")
             ),
             f"{each['stall'] * 1000:,.0f} ms",
+            f"{each['resident_most'] / 2**20:,.0f} MiB",
             f"{failed:,}",
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -13,17 +13,20 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
 from airflow_provider_qianfan.get_provider_info import get_provider_info
 from benchmarks import table
 from scripts import matrix
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-CLUSTER = DOCS / "cluster.json"
-"""What ``make test-cluster`` has measured."""
+CALLS = "calls"
+"""What is not a fault in ``docs/cluster.json``."""
 
 
 def options() -> str:
@@ -64,17 +67,28 @@ def source(file: Path, language: str) -> str:
 
 def cluster() -> str:
     """Write what came of each fault of ``make test-cluster``."""
-    if not CLUSTER.exists():
-        return "`make test-cluster` has not been measured yet."
     head = "fault|waits in flight|lost|opened wrongly|failed wrongly|not done once|tries used up"
     keys = ("fault", "in_flight", "lost", "opened_wrongly", "failed_wrongly", "not_once", "tries")
     head += "|recovery p50|recovery max|bounded by"
-    lines = [
-        [*(row[key] for key in keys), f"{row['p50']} s", f"{row['max']} s", row["bound"]]
-        for row in json.loads(CLUSTER.read_text(encoding="utf-8")).values()
-    ]
-    ruler = ["---"] * (head.count("|") + 1)
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (head.split("|"), ruler, *lines))
+    rows = [row for key, row in _measured_on_a_cluster().items() if key != CALLS]
+    return _table(
+        head.split("|"),
+        *([*(row[key] for key in keys), f"{row['p50']} s", f"{row['max']} s", row["bound"]] for row in rows),
+    )
+
+
+def triggerers() -> str:
+    """Write how many requests an interval costs with several triggerers, as ``make test-cluster`` found."""
+    return _table(("triggerers", "requests per interval"), *_measured_on_a_cluster()[CALLS].items())
+
+
+def _measured_on_a_cluster() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((DOCS / "cluster.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _table(head: Sequence[str], *rows: Sequence[object]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def parts() -> dict[Path, dict[str, str]]:
@@ -98,6 +112,7 @@ def parts() -> dict[Path, dict[str, str]]:
             "preloading": source(DOCS / "deploy" / "airflow_local_settings.py", "python"),
             "fleet": table.fleets_as_markdown(fleets),
             "sizing": table.as_sizing_markdown(measured),
+            "triggerers": triggerers(),
         },
         DOCS / "cluster.md": {"cluster": cluster()},
         DOCS / "benchmarks-table.md": {"benchmarks": table.as_markdown(measured)},

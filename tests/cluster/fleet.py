@@ -31,7 +31,7 @@ CHANGE_SECONDS = 45.0
 _CHANGES = {"create": "CreateModelCompTask", "update": "ModifyService"}
 
 _REASONS = {
-    Outcome.FAILED: "QianfanTaskFailedError: The compression failed",
+    Outcome.FAILED: "failed: the platform gives no reason",
     Outcome.STOPPED: "was stopped",
     Outcome.NEVER: "AirflowSensorTimeout",
 }
@@ -94,7 +94,7 @@ class Result:
             "max": round(max(self.delays, default=0.0), 1),
         }
 
-    def faults(self) -> list[Any]:
+    def problems(self) -> list[Any]:
         """Return all that should not have happened."""
         return [each for each in (self.lost, self.wrong, self.not_once) if each]
 

@@ -34,7 +34,7 @@ class Fleet:
 _NINE = (*[Outcome.SUCCEEDED] * 7, Outcome.FAILED, Outcome.STOPPED)
 
 FLEETS = {
-    "standing": Fleet(_NINE * round(22 * float(os.environ.get("FLEET", "1")))),
+    "standing": Fleet(_NINE * round(23 * float(os.environ.get("FLEET", "1")))),
     "fleet": Fleet((*_NINE, Outcome.NEVER) * 4, creations=6, updates=6),
 }
 """
