@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,27 @@ def test_preloading_does_without_a_ca_bundle_that_is_not_there() -> None:
     environment = {**os.environ, "REQUESTS_CA_BUNDLE": "/nowhere.pem"}
 
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60, env=environment)
+
+
+@pytest.mark.parametrize(
+    "module", ["hooks.qianfan", "operators.service", "sensors.model_compression", "_compat"]
+)
+def test_preloading_lets_any_module_be_the_first_to_load_airflow(tmp_path: Path, module: str) -> None:
+    (tmp_path / "config").mkdir()
+    shutil.copy(PRELOADING, tmp_path / "config")
+    loaded = "'airflow_local_settings' in sys.modules"
+    code = f"import sys; import airflow_provider_qianfan.{module}; print({loaded})"
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    ).stdout
+
+    assert output.splitlines()[-1] == "True"
 
 
 def names_from_us(file: Path) -> Iterator[tuple[str, str]]:

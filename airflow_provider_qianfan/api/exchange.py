@@ -201,8 +201,8 @@ class RetryPolicy:
     :param longest_pause: seconds; no pause becomes longer by doubling. Default: 30.
     :param longest_retry_after: seconds; a longer ``Retry-After`` is cut to this. The random pause comes on
         top. Default: 300.
-    :param patience: seconds; if ``Retry-After`` or the random pause is longer, the call fails at once. Use it
-        if the caller should not hold a worker slot. Default: no limit.
+    :param patience: seconds; no pause is longer. If ``Retry-After`` is, the call fails at once. Use it if the
+        caller should not hold a worker slot. Default: no limit.
     :param until: no pause ends after this time. After it, a call sends its first request and no others.
         Default: no limit.
     """
@@ -228,9 +228,12 @@ class RetryPolicy:
             return None
         asked = min(retry_after or 0.0, self.longest_retry_after)
         own = jitter * min(self.longest_pause, self.first_pause * 2 ** (attempt - 1))
-        pause = asked + own  # those who were refused together would otherwise come back together
+        if max(asked, own) > self.patience:
+            return None
+        # Those who were refused together would otherwise come back together.
+        pause = min(asked + own, self.patience)
         late = self.until is not None and now + timedelta(seconds=pause) > self.until
-        return None if late or max(asked, own) > self.patience else pause
+        return None if late else pause
 
 
 def _utc_now() -> datetime:

@@ -103,6 +103,10 @@ class _Adapter(HTTPAdapter):
         self._endpoint = settings.endpoint.url
         self._wire = Wire(settings)
 
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be pickled: the way to the network knows the key."""
+        raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
+
     def send(
         self,
         request: requests.PreparedRequest,

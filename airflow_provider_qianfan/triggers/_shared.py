@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import time
 from contextvars import Context
 from dataclasses import dataclass
@@ -201,11 +202,9 @@ class Account:
         self._not_before = began + self._floor
         # Waits that are due before the next snapshot join this one: no later one would be in time.
         horizon = began + min(wait.interval() for wait in self._waits)
-        due = [wait for wait in self._waits if wait.due < horizon]
-        # The longest without an answer come first: what ends a reading halfway would starve the last ones.
-        due.sort(key=lambda wait: wait.healthy_at or 0.0)
-        queries = dict.fromkeys(wait.query for wait in due)
-        steps = take_snapshot(self._exchange, queries.keys(), self._costs, began)
+        queries = list({wait.query for wait in self._waits if wait.due < horizon})
+        random.shuffle(queries)  # if readings end halfway, no query is always among the last
+        steps = take_snapshot(self._exchange, queries, self._costs, began)
         snapshot = await self._thread.run(steps)
         ended = self._loop.time()
         self._not_before = max(self._not_before, ended + snapshot.retry_after)

@@ -188,7 +188,8 @@ def _workers_time(trigger: QianfanTrigger) -> float:
     Return the time to compare with a time of the worker, in seconds since the epoch.
 
     If the worker deferred in the future, its clock is ahead of this machine's. If its clock is behind,
-    nothing shows it: a wait that has moved here looks the same.
+    nothing shows it: a wait that has moved here looks the same. A wait that moves while its deferral is in
+    the future counts anew from the deferral.
     """
     since = trigger.deferred_at
     return max(time.time(), since) if is_number(since) else time.time()

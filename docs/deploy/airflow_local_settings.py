@@ -7,4 +7,7 @@ has imported before, all of these processes share.
 
 from __future__ import annotations
 
-import airflow_provider_qianfan.preload
+from contextlib import suppress
+
+with suppress(ImportError):  # if a module of this provider is what loads Airflow
+    import airflow_provider_qianfan.preload

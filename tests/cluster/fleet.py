@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CHANGE_SECONDS = 45.0
 """Seconds from the creation of a compression, or the request for an update, to its end."""
 
+LATE = 300.0
+"""Seconds in which a timeout has to come. A task that was killed waits anew for the whole timeout."""
+
 _CHANGES = {"create": "CreateModelCompTask", "update": "ModifyService"}
 
 _REASONS = {
@@ -201,6 +204,8 @@ class Run:
                 result.wrong[task_id] = f"{values.get(task_id)}, not {value}"
             elif end < not_before - 1:  # of the clocks of two processes
                 result.wrong[task_id] = f"{state} before it had ended"
+            elif value == _REASONS[Outcome.NEVER] and end > not_before + LATE:
+                result.wrong[task_id] = f"timed out {end - not_before:.0f} s late"
             elif state == "failed" and logs and value not in _errors(log.read_text(encoding="utf-8")):
                 result.wrong[task_id] = f"failed, but not as {value}"
             if task_id in result.wrong and state == "success":

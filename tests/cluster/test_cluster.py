@@ -205,6 +205,7 @@ class Case:
     :param strike: causes it.
     :param bound: the setting of Airflow that bounds the recovery.
     :param seconds: how long a gate may take at most, from the end on the platform.
+    :param tries: the least and the most tries that it may use up.
     :param early: whether it strikes while the tasks take their first looks, create, and update.
     :param during: what is so before the fleet starts, and ends after it.
     :param ahead: seconds by which the workers' clocks are ahead.
@@ -215,6 +216,7 @@ class Case:
     strike: Callable[[Stage, Run], Any]
     bound: str = "-"
     seconds: float = 120.0
+    tries: tuple[int, int] = (0, 0)
     early: bool = False
     during: Callable[[Stage], contextlib.AbstractContextManager[None]] = field(
         default=lambda _: contextlib.nullcontext()
@@ -257,8 +259,11 @@ def killing_workers_in(action: str) -> Callable[[Stage], contextlib.AbstractCont
                     stage.services.kill(name)
 
         stage.platform.trap = spring
-        yield
-        assert stage.platform.trap is not spring
+        try:
+            yield
+            assert stage.platform.trap is not spring, f"nobody called {action}"
+        finally:
+            stage.platform.trap = lambda _: None
 
     return trap
 
@@ -292,7 +297,9 @@ def clocks(ahead: float) -> Callable[[Stage], contextlib.AbstractContextManager[
 
 def fill_disk(stage: Stage, run: Run) -> None:
     """Let each write to the log of a task fail, as on a full disk."""
-    for log in run.logs.glob("*/attempt=*"):
+    logs = list(run.logs.glob("*/attempt=*"))
+    assert len(logs) > run.states()["deferred"]
+    for log in logs:
         log.unlink()
         log.symlink_to("/dev/full")
 
@@ -319,6 +326,9 @@ def upgrade(stage: Stage, run: Run, *names: str) -> None:
 HEALTH = "`[triggerer] triggerer_health_check_threshold`"
 HEARTBEAT = "`[scheduler] task_instance_heartbeat_timeout`"
 
+KILLED = (1, 20)
+"""Tries that the death of a worker may use up: it runs four tasks at a time."""
+
 CASES = (
     Case("none", lambda stage, run: None),
     Case("`kill -9` of a triggerer", lambda stage, run: stage.kill_triggerers(1), HEALTH),
@@ -326,14 +336,22 @@ CASES = (
     Case("SIGTERM of a triggerer", stop_gracefully),
     Case("a triggerer hangs for a minute", hang, HEALTH),
     Case(
-        "`kill -9` of a worker in first looks", Stage.kill_a_busy_worker, HEARTBEAT, seconds=240, early=True
+        "`kill -9` of a worker in first looks",
+        Stage.kill_a_busy_worker,
+        HEARTBEAT,
+        seconds=240,
+        tries=KILLED,
+        early=True,
     ),
-    Case("`kill -9` of a worker in last looks", Stage.kill_a_busy_worker, HEARTBEAT, seconds=240),
+    Case(
+        "`kill -9` of a worker in last looks", Stage.kill_a_busy_worker, HEARTBEAT, seconds=240, tries=KILLED
+    ),
     Case(
         "`kill -9` of both workers in a creation, done and not answered",
         lambda stage, run: None,
         HEARTBEAT,
         seconds=240,
+        tries=KILLED,
         early=True,
         during=killing_workers_in("CreateModelCompTask"),
     ),
@@ -342,6 +360,7 @@ CASES = (
         lambda stage, run: None,
         HEARTBEAT,
         seconds=240,
+        tries=KILLED,
         early=True,
         during=killing_workers_in("ModifyService"),
     ),
@@ -363,7 +382,7 @@ CASES = (
         during=clocks(-1200),
         ahead=-1200,
     ),
-    Case("the disk for the logs is full in one try of each task", fill_disk, logs=False),
+    Case("the disk for the logs is full in one try of each task", fill_disk, tries=(40, 80), logs=False),
     Case(
         "a rolling upgrade, workers first",
         lambda stage, run: upgrade(stage, run, *WORKERS, *TRIGGERERS),
@@ -401,6 +420,7 @@ def test_a_fleet_survives(stage: Stage, case: Case) -> None:
     report(case.name, result, case.bound)
     assert not result.problems()
     assert max(result.delays) < case.seconds
+    assert case.tries[0] <= result.tries <= case.tries[1]
 
 
 def test_each_triggerer_reads_the_platform_for_itself(stage: Stage) -> None:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from airflow_provider_qianfan.api.errors import QianfanTransientError
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.api.resource import SERVICE
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import ServiceSpec, TaskSpec
 from airflow_provider_qianfan.emulator.steps import ServiceStep, TaskStep
+from airflow_provider_qianfan.gate import snapshot
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.resource import Resource
 from airflow_provider_qianfan.gate.selection import Selector
@@ -325,9 +327,45 @@ def test_a_reading_that_ends_halfway_starves_nobody(
         # From now on, each reading gets one answer.
         emulator.world.faults.append(Fault(rate_limit=True, calls=tuple(range(2, 1000, 2))))
         began = time.time()
-        for _ in range(50):
+        for _ in range(200):
             await asyncio.sleep(0.1)
             if all((wait.healthy_at or 0.0) >= began for wait in waits):
+                break
+        else:
+            pytest.fail("some were not answered")
+        await asyncio.gather(*(wait.leave() for wait in waits))
+
+    in_a_loop(steps)
+
+
+def test_sources_that_always_fail_starve_no_other(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two failures in a row end a reading."""
+    monkeypatch.setenv("AIRFLOW__QIANFAN__SHORTEST_INTERVAL", "0.1")
+    sources = [f"amv-{number}" for number in range(8)]
+    for source in sources:
+        emulator.world.tasks.add(TaskSpec(source))
+    for number in range(1500):
+        emulator.world.tasks.add(TaskSpec("amv-other", id=f"amva-{number}"))
+    failing: set[str | None] = set()
+    read = snapshot.read_tasks
+
+    def read_tasks(exchange: Any, source: str | None) -> Any:
+        if source in failing:
+            raise QianfanTransientError("DescribeModelCompTasks", "HTTP 500")
+        return (yield from read(exchange, source))
+
+    monkeypatch.setattr(snapshot, "read_tasks", read_tasks)
+
+    async def steps() -> None:
+        waits = [await _shared.join("qianfan_default", Query(source), lambda: 0.2, 0.0) for source in sources]
+        await asyncio.gather(*(wait.answer(wake_at=math.inf) for wait in waits))
+        failing.update(sources[4:6])
+        began = time.time() + 1
+        for _ in range(200):
+            await asyncio.sleep(0.1)
+            if sum((wait.healthy_at or 0.0) >= began for wait in waits) == len(sources) - len(failing):
                 break
         else:
             pytest.fail("some were not answered")
