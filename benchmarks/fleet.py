@@ -15,6 +15,8 @@ import gc
 import json
 import math
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -409,7 +411,12 @@ def main() -> None:
     """Simulate scenarios, and keep what was found of the others."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=main.__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help=f"of 1 to {len(SCENARIOS)} (default: all)")
-    for number in parser.parse_args().numbers or range(1, len(SCENARIOS) + 1):
+    numbers = parser.parse_args().numbers or range(1, len(SCENARIOS) + 1)
+    if len(numbers) > 1:  # each in a process of its own, so that its memory is its own
+        for number in numbers:
+            subprocess.run([sys.executable, "-m", "benchmarks.fleet", str(number)], check=True)
+        return
+    for number in numbers:
         found = simulate(SCENARIOS[number - 1])
         print(as_markdown([found]).splitlines()[-1], flush=True)
         known = json.loads(FOUND.read_text(encoding="utf-8")) if FOUND.exists() else []

@@ -149,7 +149,7 @@ def fleets_as_markdown(found: Sequence[Mapping[str, Any]]) -> str:
                 for key in ("delay_p50", "delay_p99", "delay_max", "stale")
             ),
             f"{each['stall'] * 1000:,.0f} ms",
-            f"{each['resident_most'] / 2**20:,.0f} MiB",
+            "" if each["resident_most"] < 2**20 else f"{each['resident_most'] / 2**20:,.0f} MiB",
             f"{failed:,}",
         )
         lines.append(f"| {' | '.join(cells)} |")
