@@ -28,6 +28,7 @@ NAMES = [
     "latency",
     "triggerer",
     "resume",
+    "burst",
     "downstream",
     "watchers",
     "starts",
