@@ -36,11 +36,10 @@ _NINE = (*[Outcome.SUCCEEDED] * 7, Outcome.FAILED, Outcome.STOPPED)
 FLEETS = {
     "standing": Fleet(_NINE * round(23 * float(os.environ.get("FLEET", "1")))),
     "fleet": Fleet((*_NINE, Outcome.NEVER) * 4, creations=6, updates=6),
-    "few": Fleet(_NINE * 2),
 }
 """
 ``standing`` waits through all faults, and ends after the last one. For each fault, one run of ``fleet``
-begins and ends. ``few`` only waits.
+begins and ends.
 """
 
 TIMEOUT = 110.0
