@@ -70,7 +70,7 @@ def test_importing_us_loads_nothing_heavy(module: str) -> None:
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2.11 loads requests itself")
 @pytest.mark.parametrize("module", ["hooks._driver", "triggers._shared"])
 def test_a_look_does_without_requests(module: str) -> None:
-    """Loading it takes a worker as long as the look itself. Only a hook's session needs it."""
+    """Each worker would have to load it first. Only a hook's session needs it."""
     probe = [sys.executable, "-W", "ignore", "-c", PROBE.format(module=f"airflow_provider_qianfan.{module}")]
     output = subprocess.run(probe, check=True, capture_output=True, text=True, timeout=60).stdout
     loaded = json.loads(output.splitlines()[-1])

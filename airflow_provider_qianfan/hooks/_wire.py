@@ -2,8 +2,8 @@
 The one way to the network: in workers, in triggerers and for the session of a hook. Loads ``urllib3``.
 
 The connection and the environment decide the route of every request, and all requests keep the same limits.
-Answers are not decoded, redirects are not followed, and cookies are not kept. This is the part of
-``requests`` that a look needs. Loading the rest would take a worker as long as the look itself.
+Answers are not decoded, redirects are not followed, and cookies are not kept. ``requests`` itself rests on
+``urllib3``. A look does without the rest of it, because each worker would have to load it first.
 """
 
 from __future__ import annotations
