@@ -78,6 +78,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tables", action="store_true", help="print the tables that tests fill, row by row")
+    parser.addoption("--worlds", type=int, default=2000, help="random worlds of each part of the proof")
+    parser.addoption("--seed", type=int, default=0, help="where the proof's random numbers begin")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
