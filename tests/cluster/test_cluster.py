@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import subprocess
 import threading
@@ -424,7 +425,12 @@ def test_a_fleet_survives(stage: Stage, case: Case) -> None:
 
 
 def test_each_triggerer_reads_the_platform_for_itself(stage: Stage) -> None:
-    """Airflow moves no wait to a triggerer that starts later. So for each count, all of them start anew."""
+    """
+    For each count, all of them start anew, and none has room for the waits of another.
+
+    Airflow moves no wait to a triggerer that starts later.
+    """
+    waits = stage.standing.states()["deferred"]
     calls: dict[int, float] = {}
     running = TRIGGERERS
     with stage.holding(*TRIGGERERS):
@@ -433,12 +439,13 @@ def test_each_triggerer_reads_the_platform_for_itself(stage: Stage) -> None:
                 stage.services.stop(name)
             running = [f"triggerer-{each}" for each in range(1, number + 1)]
             for name in running:
-                stage.services.start(name, arguments=COMPONENTS[TRIGGERERS[0]])
+                capacity = ("--capacity", str(math.ceil(waits / number)))
+                stage.services.start(name, arguments=(*COMPONENTS[TRIGGERERS[0]], *capacity))
             time.sleep(60)
             stage.until_all_stand()
             stage.expect_all_to_watch(number)
             calls[number] = stage.calls_per_interval()
-        for name in running[len(TRIGGERERS) :]:
+        for name in running:
             stage.services.stop(name)
     write("calls", {str(number): round(found, 1) for number, found in calls.items()})
     assert calls[2] == pytest.approx(2 * calls[1], rel=0.1)
