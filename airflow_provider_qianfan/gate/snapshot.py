@@ -315,7 +315,7 @@ def _read_whole(
     snapshot.add(reading.tasks)
     costs.covered.clear()
     costs.whole = reading.pages
-    page = math.ceil(len(reading.tasks) / reading.pages)
+    page = max(1, math.ceil(len(reading.tasks) / reading.pages))
     costs.of_source = {source: math.ceil(size / page) for source, size in snapshot.sizes().items()}
     return None
 

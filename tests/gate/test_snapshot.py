@@ -284,6 +284,16 @@ def test_a_given_task_that_is_nowhere(platform: Platform) -> None:
         assert "NoSuchKey" in str(found.absence)
 
 
+def test_a_platform_without_tasks(platform: Platform) -> None:
+    of_source, by_id = Query(source_model_id="amv-1"), Query(given_id="amva-1")
+    platform.costs.whole_is_longer(math.inf)  # as after an answer that could not be read
+
+    snapshot = platform.take(of_source, by_id)
+
+    assert snapshot.answer(of_source) == Found()
+    assert isinstance(snapshot.answer(by_id), Found)
+
+
 def test_a_given_task_that_comes_late(platform: Platform) -> None:
     platform.fill({"other": 150})
     platform.take(given("amva-a-0"))
