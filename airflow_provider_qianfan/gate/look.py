@@ -10,10 +10,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanAuthError, QianfanError, is_transient
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanError,
+    QianfanTransientError,
+    is_transient,
+)
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
-from airflow_provider_qianfan.api.model_compression import SUCCEEDED, ModelCompTask, read_task, read_tasks
+from airflow_provider_qianfan.api.model_compression import (
+    DETAIL,
+    SUCCEEDED,
+    ModelCompTask,
+    read_task,
+    read_tasks,
+)
 from airflow_provider_qianfan.api.resource import MODEL, Absence, Row, find_resource
+from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
 from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
@@ -170,17 +183,32 @@ def read_given(
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:
-    """Ask for one task. If the produced model is missing, ask a few more times: it may only be late."""
+    """
+    Ask for one task. If the produced model is missing, ask a few more times: it may only be late.
+
+    The list has just shown the task. So a refusal proves nothing: one of the two is behind the other, or the
+    task was deleted in between. If the answer is needed, this look has none, and the next one reads anew.
+    """
     task: ModelCompTask | None = None
+    why = "the answer has no task"
     for attempt in range(DETAIL_TRIES if need.required else 1):
         if attempt:
             yield Sleep(DETAIL_PAUSE)
         try:
             task = yield from read_task(exchange, need.task_id)
-        except QianfanError:
-            if need.required:
+        except QianfanError as error:
+            if not need.required:
+                return None
+            if (
+                not isinstance(error, QianfanAPIError)
+                or isinstance(error, QianfanAuthError)
+                or is_transient(error)
+            ):
                 raise
-            return None
+            task, why = None, f"{error}"
         if task is not None and (task.status != SUCCEEDED or usable_model_id(task)):
             break
+    if task is None and need.required:
+        shown = f"the list shows {clean(need.task_id, 80)} as {SUCCEEDED}, without a model"
+        raise QianfanTransientError(DETAIL, f"{shown}, but {why}")
     return task

@@ -106,6 +106,21 @@ def test_a_model_that_does_not_come_fails() -> None:
     assert actions(drive) == [LIST, DETAIL, DETAIL, DETAIL]
 
 
+@pytest.mark.parametrize("reply", [error(404, "NoSuchKey"), error(400, "InappropriateJSON"), detail(None)])
+def test_a_listed_success_that_cannot_be_asked_for_decides_nothing(reply: Reply) -> None:
+    """The task was deleted meanwhile, or one of the two answers is behind the other."""
+    drive = take(listing(EMPTY), reply, reply, reply)
+
+    assert isinstance(drive.error, QianfanTransientError)
+    assert "the list shows amva-1 as succeeded, without a model" in str(drive.error)
+
+
+def test_a_listed_success_may_be_asked_for_a_little_later() -> None:
+    drive = take(listing(EMPTY), error(404, "NoSuchKey"), detail(None), detail(SUCCEEDED))
+
+    assert isinstance(drive.result, Open)
+
+
 def test_a_detail_that_tells_another_status_is_not_asked_again() -> None:
     drive = take(listing(EMPTY), detail(ROW | {"status": "running"}))
 

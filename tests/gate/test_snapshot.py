@@ -286,6 +286,7 @@ def test_a_given_task_that_is_nowhere(platform: Platform) -> None:
 
 def test_a_platform_without_tasks(platform: Platform) -> None:
     of_source, by_id = Query(source_model_id="amv-1"), Query(given_id="amva-1")
+    platform.take(of_source)
     platform.costs.whole_is_longer(math.inf)  # as after an answer that could not be read
 
     snapshot = platform.take(of_source, by_id)
