@@ -262,10 +262,9 @@ def after_failure(
     """
     Remember a failed look.
 
-    ``max_unhealthy`` counts separately for each observer. It counts from the observer's last healthy answer,
-    or from the beginning of its run if that is later: a worker that did not look for an hour was not without
-    answers for an hour. If a worker failed, and is called again long after its next look was due, it begins
-    to count anew.
+    ``max_unhealthy`` counts separately for each observer, from its first failed look since its last healthy
+    answer: while it did not look, it was not without answers. If a worker failed, and is called again long
+    after its next look was due, it begins to count anew.
 
     :param run: the run that the look was a part of.
     :raises QianfanError: if the wait must not go on. Either the error is about the request; or the key was
@@ -286,7 +285,7 @@ def after_failure(
         return _to_be_corrected(failing, error, since, "the settings cannot be used", now, limits, run)
     if not is_transient(error):
         raise error
-    since = health.lost_since or max(health.healthy_at or 0.0, run.began)
+    since = health.lost_since or now
     memory = memory.with_health(run.observer, replace(health, lost_since=since))
     if (now - since >= limits.max_unhealthy or health.excused) and not memory.forgetful:
         raise QianfanTransientError(
@@ -396,8 +395,8 @@ def _answers(memory: Memory, observer: Observer, now: float) -> str:
     health = memory.health_of(observer)
     if memory.last_healthy is None or health.healthy_at == memory.last_healthy or health.lost_since is None:
         return _last_answer(memory, now)
-    none_for = duration(now - health.lost_since)
-    return f"none in this {observer} for {none_for}; elsewhere {_last_answer(memory, now)}"
+    since = f" for {duration(now - health.lost_since)}" if now - health.lost_since >= 1 else ""
+    return f"none in this {observer}{since}; elsewhere {_last_answer(memory, now)}"
 
 
 def _last_answer(memory: Memory, now: float) -> str:
