@@ -47,6 +47,7 @@ if not AIRFLOW_3:  # killed triggers, OpenLineage's listener, samples, the DAGs 
     collect_ignore += ["integration/test_events.py"]
 if AIRFLOW < (3, 3):  # its tasks name no partitions
     collect_ignore += ["dags/test_deploy_each_finished_model.py"]
+    collect_ignore += ["proof/test_gates.py"]  # it needs time-machine, which only this Airflow's lock has
 
 
 @contextmanager

@@ -1,0 +1,109 @@
+"""
+What a gate may conclude: the tables of docs/concepts.md, written once more, from the page alone.
+
+This file imports nothing of the package. Where it and the package differ, one of them is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+UNDER_WAY = ("creating", "running")
+FINISHED = ("succeeded", "failed", "stopped")
+
+SETTLE = 120
+"""Seconds for which a task with a given id may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task, as the platform shows it. Times are whole seconds; None is a time that is missing."""
+
+    id: str
+    source: str
+    status: str
+    name: str = ""
+    created: int | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which task is meant."""
+
+    source: str | None = None
+    id: str | None = None
+    name: str | None = None
+    created_after: int | None = None
+    if_several: str = "fail"
+
+
+class Answer(NamedTuple):
+    """What the gate does: ``waits``, ``opens`` for a model, or ``fails`` with a kind of error."""
+
+    does: str
+    what: str = ""
+
+
+WAITS = Answer("waits")
+FAILED, AMBIGUOUS = Answer("fails", "TaskFailed"), Answer("fails", "TaskAmbiguous")
+NOT_FOUND, NO_MODEL = Answer("fails", "TaskNotFound"), Answer("fails", "ModelIdMissing")
+
+
+def matches(row: Row, question: Question) -> bool:
+    """A task matches if it meets every argument that is passed."""
+    if question.created_after is not None and (row.created is None or row.created < question.created_after):
+        return False
+    return (
+        question.source in (None, row.source)
+        and question.id in (None, row.id)
+        and question.name in (None, row.name)
+    )
+
+
+def answer(
+    listed: list[Row], detailed: dict[str, Row], question: Question, *, missing_for: int = 0
+) -> Answer:
+    """
+    Say what the gate does.
+
+    :param listed: what the list shows.
+    :param detailed: what the question for one task shows, by id.
+    :param missing_for: seconds for which the task with the given id has been missing.
+    """
+    if question.id is not None:
+        shown = [row for row in listed if row.id == question.id]
+        row = detailed.get(question.id) or (shown[-1] if shown else None)
+        if row is None:
+            return NOT_FOUND if missing_for >= SETTLE else WAITS
+        return outcome(row, detailed) if matches(row, question) else NOT_FOUND
+    found = list({row.id: row for row in listed if matches(row, question)}.values())
+    if not found:
+        return WAITS
+    if question.if_several == "fail" and sum(row.status in UNDER_WAY for row in found) > 1:
+        return AMBIGUOUS
+    newest = max((row.created for row in found if row.created is not None), default=None)
+    candidates = [row for row in found if row.created in (newest, None)]
+    if len(candidates) == 1:
+        return outcome(candidates[0], detailed)
+    outcomes = {outcome(row, detailed) for row in candidates}
+    if WAITS in outcomes:
+        return WAITS
+    return (
+        outcomes.pop() if len(outcomes) == 1 and all(each.does == "opens" for each in outcomes) else AMBIGUOUS
+    )
+
+
+def outcome(row: Row, detailed: dict[str, Row]) -> Answer:
+    """Say what the gate does about the task that counts."""
+    if row.status == "succeeded" and not is_usable(row):
+        row = detailed.get(row.id, row)
+    if row.status == "succeeded":
+        return Answer("opens", str(row.model)) if is_usable(row) else NO_MODEL
+    return FAILED if row.status in ("failed", "stopped") else WAITS
+
+
+def is_usable(row: Row) -> bool:
+    """Tell whether a task names a produced model that is not its source model."""
+    return bool(row.model) and row.model == str(row.model).strip() and row.model != row.source

@@ -1,0 +1,264 @@
+"""A small Qianfan, whose tasks follow a script, and a network that breaks. It knows only the pages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+from typing import Any
+
+from tests.proof.clock import EPOCH
+from tests.proof.oracle import Row
+
+FOREVER = 10**9
+FORMATS = ("z", "offset")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """
+    A model compression task, from its creation to its deletion. All times are seconds of the world.
+
+    :param steps: from when on it has which status.
+    :param model: its ``modelId`` once it has succeeded; None if the platform never names one.
+    :param dated: whether the platform says when it was created.
+    :param model_after: seconds after its success until the platform names the model.
+    """
+
+    id: str
+    source: str
+    name: str = ""
+    created: int = 0
+    steps: tuple[tuple[int, str], ...] = ((0, "creating"),)
+    model: str | None = None
+    dated: bool = True
+    deleted: int = FOREVER
+    model_after: int = 0
+
+    def row(self, now: float) -> Row | None:
+        """Return what the platform shows at a time; None if the task is not there."""
+        if not self.created <= now < self.deleted:
+            return None
+        since, status = next(
+            (step for step in reversed(self.steps) if step[0] <= now), (self.created, "creating")
+        )
+        named = status == "succeeded" and now >= since + self.model_after
+        return Row(
+            self.id,
+            self.source,
+            status,
+            self.name,
+            self.created if self.dated else None,
+            self.model if named else None,
+        )
+
+    def changes(self) -> set[int]:
+        """Return when anything changes."""
+        named = {since + self.model_after for since, status in self.steps if status == "succeeded"}
+        return {self.created, self.deleted, *(since for since, _ in self.steps), *named}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """
+    What happens on the platform, and on the way to it.
+
+    :param page: rows of a page.
+    :param marker: whether a marker names the first row of the next page, or the last row of this one; or the
+        last row, and it comes again.
+    :param order: ``oldest``, ``newest`` or ``changed``: the last that changed comes first.
+    :param filtered: whether the list heeds ``sourceModelId``.
+    :param not_found: how the question for a task that is not there is answered: ``404``, ``400`` or ``null``.
+    :param list_late: seconds by which the list is behind.
+    :param detail_late: seconds by which the question for one task is behind.
+    :param latency: seconds that an answer takes.
+    :param faults: what happens to which request, counted from 1.
+    :param refused: from when until when the platform refuses the key, in seconds.
+    :param corrected: when somebody corrects the connection.
+    :param deaths: when the triggerer dies, in tens of seconds. Another one takes over its waits at once.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    page: int = 100
+    marker: str = "first"
+    order: str = "newest"
+    filtered: bool = True
+    not_found: str = "404"
+    list_late: int = 0
+    detail_late: int = 0
+    latency: float = 0.1
+    faults: tuple[tuple[int, str], ...] = ()
+    refused: int = FOREVER
+    corrected: int = FOREVER
+    deaths: tuple[int, ...] = ()
+
+    def listed(self, now: float) -> list[Row]:
+        """Return what the list shows, in its order."""
+        then = now - self.list_late
+        shown = [(task, row) for task in self.tasks if (row := task.row(then)) is not None]
+        if self.order == "changed":
+            shown.sort(key=lambda each: max(at for at in each[0].changes() if at <= then), reverse=True)
+        else:
+            shown.sort(key=lambda each: each[0].created, reverse=self.order == "newest")
+        return [row for _, row in shown]
+
+    def detailed(self, now: float) -> dict[str, Row]:
+        """Return what the question for one task shows, by id."""
+        rows = (task.row(now - self.detail_late) for task in self.tasks)
+        return {row.id: row for row in rows if row is not None}
+
+    def changes(self) -> list[float]:
+        """Return when anything changes in what is shown."""
+        late = (self.list_late, self.detail_late)
+        return sorted(
+            {at + by for task in self.tasks for at in task.changes() for by in late if at < FOREVER}
+        )
+
+
+READS_AGAIN = (
+    "connection refused",
+    "connection reset",
+    "408",
+    "429",
+    "429, Retry-After 40",
+    "429, Retry-After as a date",
+    "500",
+    "502 with a page",
+    "a page instead of JSON",
+    "half of the JSON",
+    "no body",
+    "no result",
+    "legacy 18",
+    "legacy 336100",
+    "the clock is wrong",
+)
+"""Faults after which the gate goes on."""
+
+ENDS = (
+    "InappropriateJSON",
+    "legacy 17",
+    "another task",
+    "no list",
+    "rows without id",
+    "no page info",
+    "circle",
+)
+"""Faults after which the gate may end with an error about the platform."""
+
+
+def _time(seconds: int | None, form: str) -> str | None:
+    if seconds is None:
+        return None
+    zone = UTC if form == "z" else timezone(timedelta(hours=8))
+    return datetime.fromtimestamp(EPOCH + seconds, zone).isoformat().replace("+00:00", "Z")
+
+
+def _json(row: Row) -> dict[str, Any]:
+    form = FORMATS[sum(map(ord, row.id)) % 2]
+    found = {
+        "id": row.id,
+        "sourceModelId": row.source,
+        "status": row.status,
+        "name": row.name,
+        "createTime": _time(row.created, form),
+        "modelId": row.model,
+        "config": {"strategy": "Quantization"},
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+def answer(world: World, now: float, action: str, asked: dict[str, Any]) -> Reply:
+    """Answer as the platform does when all is well."""
+    if action == "DescribeModelCompTask":
+        row = world.detailed(now).get(asked["modelCompTaskId"])
+        if row is None and world.not_found == "null":
+            return 200, {"content-type": "application/json"}, b'{"requestId": "r", "result": null}'
+        if row is None:
+            code = "NoSuchKey" if world.not_found == "404" else "InappropriateJSON"
+            return _error(int(world.not_found), code, "The task does not exist.")
+        return _ok(_json(row))
+    rows = world.listed(now)
+    if world.filtered and asked.get("sourceModelId"):
+        rows = [row for row in rows if row.source == asked["sourceModelId"]]
+    size, start = min(world.page, asked["maxKeys"]), 0
+    if "marker" in asked:
+        places = [place for place, row in enumerate(rows) if row.id == asked["marker"]]
+        if not places:
+            return _error(400, "InvalidMarker", "The marker is not known.")
+        start = places[0] + (world.marker == "last")
+    end = start + size
+    page: dict[str, Any] = {"maxKeys": size, "isTruncated": end < len(rows)}
+    if end < len(rows):
+        page["nextMarker"] = rows[end if world.marker == "first" else end - 1].id
+    return _ok({"modelCompTaskList": [_json(row) for row in rows[start:end]], "pageInfo": page})
+
+
+def spoiled(fault: str, honest: Reply, now: float, action: str) -> Reply | bool:
+    """Return what comes instead of an honest answer. If no answer comes: whether the request was sent."""
+    status, headers, body = honest
+    listing = action == "DescribeModelCompTasks" and status == 200
+    legacy = fault.removeprefix("legacy ")
+    replies: dict[str, Reply | bool] = {
+        "connection refused": False,
+        "connection reset": True,
+        "408": _error(408, "InternalError", "Please try again."),
+        "429": _error(429, "RateLimited", "Too many requests."),
+        "429, Retry-After 40": _error(429, "RateLimited", "Too many requests.", **{"retry-after": "40"}),
+        "429, Retry-After as a date": _error(
+            429, "RateLimited", "Too many requests.", **{"retry-after": _http_date(now + 40)}
+        ),
+        "500": _error(500, "InternalError", "Please try again."),
+        "502 with a page": (502, {"content-type": "text/html"}, b"<html>502 Bad Gateway</html>"),
+        "a page instead of JSON": (200, {"content-type": "text/html"}, b"<html>Please wait</html>"),
+        "half of the JSON": (status, headers, body[: len(body) // 2]),
+        "no body": (status, headers, b""),
+        "no result": (
+            200,
+            headers,
+            b'{"requestId": "r", "result": null}' if listing else b'{"requestId": "r"}',
+        ),
+        f"legacy {legacy}": (200, headers, f'{{"error_code": {legacy}, "error_msg": "legacy"}}'.encode()),
+        "the clock is wrong": _error(403, "RequestExpired", "Too late.", date=_http_date(now + 1)),
+        "refused": _error(403, "InvalidAccessKeyId", "The key is not known."),
+        "InappropriateJSON": _error(400, "InappropriateJSON", "The request is not as it should be."),
+    }
+    return replies[fault] if fault in replies else _twisted(fault, honest, listing=listing)
+
+
+def _http_date(now: float) -> str:
+    return format_datetime(datetime.fromtimestamp(EPOCH + now, UTC), usegmt=True)
+
+
+def _twisted(fault: str, honest: Reply, *, listing: bool) -> Reply:
+    """Return an answer that contradicts the documentation; the honest one if the fault does not fit it."""
+    if honest[0] != 200:
+        return honest
+    result = json.loads(honest[2])["result"]
+    if fault == "another task" and not listing:
+        return _ok({**result, "id": "amva-another"})
+    if fault == "rows without id" and listing and result["modelCompTaskList"]:
+        return _ok({**result, "modelCompTaskList": [{"status": "succeeded", "modelId": "amv-nobody"}]})
+    if fault == "no list" and listing and result["modelCompTaskList"]:
+        return _ok({"tasks": result["modelCompTaskList"], "pageInfo": result["pageInfo"]})
+    if fault == "no page info" and listing:
+        return _ok({"modelCompTaskList": result["modelCompTaskList"]})
+    if fault == "circle" and listing:
+        return _ok({**result, "pageInfo": {"isTruncated": True, "nextMarker": None}})
+    return honest
+
+
+def _ok(result: dict[str, Any]) -> Reply:
+    return (
+        200,
+        {"content-type": "application/json"},
+        json.dumps({"requestId": "r", "result": result}).encode(),
+    )
+
+
+def _error(status: int, code: str, message: str, **headers: str) -> Reply:
+    said = {"requestId": "r", "code": code, "message": message}
+    return status, {"content-type": "application/json", **headers}, json.dumps(said).encode()
