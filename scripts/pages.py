@@ -77,6 +77,11 @@ def cluster() -> str:
     )
 
 
+def triggerers() -> str:
+    """Write how many requests an interval costs with several triggerers, as ``make test-cluster`` found."""
+    return _table(("triggerers", "requests per interval"), *_measured_on_a_cluster()[CALLS].items())
+
+
 def _measured_on_a_cluster() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((DOCS / "cluster.json").read_text(encoding="utf-8"))
     return found
@@ -107,6 +112,7 @@ def parts() -> dict[Path, dict[str, str]]:
             "preloading": source(DOCS / "deploy" / "airflow_local_settings.py", "python"),
             "fleet": table.fleets_as_markdown(fleets),
             "sizing": table.as_sizing_markdown(measured),
+            "triggerers": triggerers(),
         },
         DOCS / "cluster.md": {"cluster": cluster()},
         DOCS / "benchmarks-table.md": {"benchmarks": table.as_markdown(measured)},
