@@ -67,10 +67,13 @@ class Scan:
         try:
             answer = yield from self._exchange.call(self._path, self._action, self._body)
         except QianfanAPIError as error:
-            self._restart(error)
-            if kept is not None:
-                kept.clear()
-            return []
+            if error.code != "InvalidMarker" or not self._markers:
+                raise
+            if self._restarted:
+                raise QianfanTransientError(
+                    self._action, f"the list changed twice while it was read ({error})"
+                ) from error
+            return self._restart(kept)
         finally:
             self._bytes += self._exchange.bytes_read - read_before
         if self._bytes > MAX_LIST_BYTES:
@@ -79,20 +82,21 @@ class Scan:
             )
         rows, page_info = self._read(answer)
         self.pages += 1
-        self._advance(page_info)
-        return rows
+        return rows if self._advance(page_info) else self._restart(kept)
 
-    def _restart(self, error: QianfanAPIError) -> None:
-        """Begin again if our marker went bad, as when its row is deleted. Once may be a coincidence."""
-        if error.code != "InvalidMarker" or not self._markers:
-            raise error
-        if self._restarted:
-            raise QianfanTransientError(
-                self._action, f"the list changed twice while it was read ({error})"
-            ) from error
+    def _restart(self, kept: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """
+        Begin again.
+
+        A marker goes bad if its row is deleted, and it comes again if rows change their places. Once may be a
+        coincidence.
+        """
         self._restarted = True
         self._markers.clear()
         self._set_marker(self._first_marker)
+        if kept is not None:
+            kept.clear()
+        return []
 
     def _read(self, answer: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
         result = answer.get("result")
@@ -122,23 +126,27 @@ class Scan:
             )
         return rows, page_info
 
-    def _advance(self, page_info: Mapping[str, Any]) -> None:
+    def _advance(self, page_info: Mapping[str, Any]) -> bool:
+        """Go on to the next page. Return False if the marker leads back to a page that has been read."""
         if not page_info["isTruncated"]:
             self.finished = True
-            return
+            return True
         marker = page_info.get("nextMarker")
         if not isinstance(marker, str) or not marker:
             raise QianfanProtocolError(
                 f"{self._action}: the list goes on, but there is no nextMarker: {clean(marker)!r}"
             )
+        if self.pages >= MAX_PAGES:
+            raise QianfanProtocolError(f"{self._action}: the list has not ended after {self.pages} pages")
         if marker in self._markers or marker == self._first_marker:
+            if not self._restarted:
+                return False
             raise QianfanProtocolError(
                 f"{self._action}: the list goes round in circles at marker {clean(marker)!r}"
             )
-        if self.pages >= MAX_PAGES:
-            raise QianfanProtocolError(f"{self._action}: the list has not ended after {self.pages} pages")
         self._markers.add(marker)
         self._set_marker(marker)
+        return True
 
     def _set_marker(self, marker: str | None) -> None:
         if marker is None:

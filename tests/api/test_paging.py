@@ -65,9 +65,9 @@ def test_an_empty_page_is_not_the_last() -> None:
         pytest.param([rows_page("a", truncated=True)], id="no marker"),
         pytest.param([rows_page("a", next_marker="", truncated=True)], id="empty marker"),
         pytest.param([rows_page("a", next_marker=7, truncated=True)], id="a marker that is no text"),
-        pytest.param([rows_page("a", next_marker="m")] * 2, id="the same marker"),
+        pytest.param([rows_page("a", next_marker="m")] * 4, id="the same marker"),
         pytest.param(
-            [rows_page("a", next_marker=marker) for marker in ("m", "n", "m")], id="markers in a circle"
+            [rows_page("a", next_marker=marker) for marker in ("m", "n", "m") * 2], id="markers in a circle"
         ),
         pytest.param([answer({"result": {"rows": [], "pageInfo": {}}})], id="no isTruncated"),
         pytest.param([rows_page("a", truncated="false")], id="isTruncated as text"),
@@ -146,6 +146,16 @@ def test_a_marker_that_went_bad_restarts_the_list_once() -> None:
     assert once.result == ["a", "a", "b"]
     assert [body.get("marker") for body in once.bodies] == [None, "m", None, "m"]
     assert type(twice.error) is QianfanTransientError
+
+
+def test_a_marker_that_comes_again_restarts_the_list_once() -> None:
+    """A row that has changed its place may do that."""
+    kept: dict[str, Any] = {}
+    first, second = rows_page("a", next_marker="m"), rows_page("b", next_marker="n")
+    drive = read(first, second, rows_page("a", next_marker="m"), first, rows_page("c"), kept=kept)
+
+    assert [body.get("marker") for body in drive.bodies] == [None, "m", "n", None, "m"]
+    assert kept.keys() == {"a", "c"}
 
 
 @pytest.mark.parametrize("rows", [None, []])
