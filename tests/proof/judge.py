@@ -77,7 +77,7 @@ def _problems_of_look(world: World, question: Question, mode: str, look: Look, e
     told = f"{look.answer} from {look.began:.1f} to {look.ended:.1f}"
     changed = any(look.began < moment <= look.ended for moment in world.changes())
     if look.answer.does == "opens" and not _may_open(world, question, look):
-        return [f"OPENED WRONGLY: {told}; the tables say {sorted(allowed)}"]
+        return [f"opened wrongly: {told}; the tables say {sorted(allowed)}"]
     if look.answer not in allowed and not (changed and look.answer.does != "fails"):
         return [f"the tables say {sorted(allowed)}, not {told}"]
     if look.answer == NOT_FOUND and not _is_shown(world, question, look):
@@ -132,7 +132,7 @@ def _problems_of_end(world: World, gate: Gate, mode: str, end: End) -> list[str]
         model = last.answer.what if last is not None and last.answer is not None else None
         xcoms = {"modelId": model, "return_value": end.value}
         if last is None or last.answer is None or last.answer.does != "opens":
-            return [f"OPENED WITHOUT A VERDICT: {told}"]
+            return [f"opened wrongly, without a verdict: {told}"]
         if (
             end.value != model
             or end.xcoms.get("modelId") != model

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 PARTS = 4
 """They run side by side."""
 
+WRONG = ("opened wrongly", "undecided", "modes that differ", "other differences")
+
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_worlds(request: pytest.FixtureRequest, part: int) -> None:
-    count, faults, ended = Counter[str](), Counter[str](), Counter[str]()
+    count = Counter[str](dict.fromkeys(WRONG, 0))
+    faults, ended = Counter[str](), Counter[str]()
 
     @seed(PARTS * request.config.getoption("seed") + part)
     @settings(
@@ -38,31 +41,42 @@ def test_random_worlds(request: pytest.FixtureRequest, part: int) -> None:
     @given(stages())
     def play(drawn: tuple[World, list[Gate]]) -> None:
         world, gates = drawn
+        count["worlds"] += 1
         by_mode: dict[str, list[list[End]]] = {}
         for mode in MODES:
             stage = Play(world, mode)
             by_mode[mode] = stage.run(gates)
+            faults.update(stage.struck)
+            count["requests"] += stage.asked
             found = list(stage.mishaps)
             for gate, ends in zip(gates, by_mode[mode], strict=True):
                 found += problems(world, gate, mode, ends, stage.quiet_since)
                 ended.update(end.name for end in ends)
+                count["tries"] += len(ends)
                 count["looks"] += sum(len(end.looks) for end in ends)
+            for problem in found:
+                count[next((wrong for wrong in WRONG if problem.startswith(wrong)), WRONG[-1])] += 1
             if found:
                 note("\n".join([f"In {mode} mode:", *stage.story]))
                 pytest.fail("\n".join(found))
-            faults.update(stage.struck)
-            count["requests"] += stage.asked
-        count["worlds"] += 1
         for number, gate in enumerate(gates):
-            says = settled(world, gate, gate.began)
-            in_time = says != NOT_FOUND or gate.timeout > SETTLE + 2 * gate.poke_interval
-            if world.faults or world.refused < FOREVER or says is None or not in_time:
+            if not _is_clear(world, gate):
                 continue
             count["compared"] += 1
             still = max(world.changes(), default=0) <= gate.began
             last = [by_mode[mode][number][-1] for mode in MODES]
             told = [(end.name, end.value, end.xcoms if still else {}) for end in last]
+            count["modes that differ"] += told != told[:1] * len(MODES)
             assert told == told[:1] * len(MODES), f"the modes differ: {last}"
 
-    play()
-    record(f"gates-{part}", {**count, "ends": dict(ended), "faults": dict(faults)})
+    try:
+        play()
+    finally:
+        record(f"gates-{part}", {**count, "ends": dict(ended), "faults": dict(faults)})
+
+
+def _is_clear(world: World, gate: Gate) -> bool:
+    """Tell whether the tables say one thing all the time, and nothing is in the way."""
+    says = settled(world, gate, gate.began)
+    in_time = says != NOT_FOUND or gate.timeout > SETTLE + 2 * gate.poke_interval
+    return says is not None and in_time and not world.faults and world.refused == FOREVER
