@@ -57,11 +57,7 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     still = max([quiet_since, last.began, *world.changes()])
     interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
     decided = still + interval + SETTLE + 60 + 20 * world.latency
-    if (
-        last.name == "AirflowSensorTimeout"
-        and last.began + gate.timeout > decided
-        and settled(world, gate, still)
-    ):
+    if last.ended > decided and last.began + gate.timeout > decided and settled(world, gate, still):
         found.append(f"undecided at {last.ended:.1f}, though all is clear since {still:.1f}")
     for end in ends:
         for look in end.looks:
