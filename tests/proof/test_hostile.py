@@ -128,12 +128,14 @@ def problems(drive: Drive, bodies: list[bytes], took: float) -> list[str]:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_hostile_answers(request: pytest.FixtureRequest, name: str) -> None:
-    count, ends = Counter[str](), Counter[str]()
-    for number in range(4 * request.config.getoption("worlds") // len(TARGETS)):
+    count = Counter({"conversations": 0, "wrong": 0})
+    ends = Counter[str]()
+
+    def converse(number: int) -> None:
         chance = random.Random(f"{name} {request.config.getoption('seed')} {number}")
         bodies: list[bytes] = []
 
-        def reply(asked: Request, chance: random.Random = chance, bodies: list[bytes] = bodies) -> Reply:
+        def reply(asked: Request) -> Reply:
             came = h.hostile(chance, asked.url.partition("Action=")[2])
             if isinstance(came, Response):
                 bodies.append(came.body)
@@ -145,8 +147,12 @@ def test_hostile_answers(request: pytest.FixtureRequest, name: str) -> None:
         began = time.process_time()
         drive = Drive(TARGETS[name](exchange), reply)
         found = problems(drive, bodies, time.process_time() - began)
-        assert not found, (number, found, bodies)
-        count["answers"] += len(drive.requests)
+        count.update(conversations=1, answers=len(drive.requests), wrong=len(found))
         ends[type(drive.error or drive.result).__name__] += 1
-    figures = {"inputs": ends.total(), **count, "ends": dict(ends)}
-    record(f"hostile-{name.replace(' ', '-').replace(',', '')}", figures)
+        assert not found, (number, found, bodies)
+
+    try:
+        for number in range(4 * request.config.getoption("worlds") // len(TARGETS)):
+            converse(number)
+    finally:
+        record(f"hostile-{[*TARGETS].index(name)}", {**count, "ends": dict(ends)})
