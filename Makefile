@@ -86,6 +86,14 @@ test: $(INSTALLED) ## the tests, without the slow ones (ARGS="-m slow": only tho
 test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by case; prints it as tables
 	@$(BIN)/python -m pytest -n 3 -m faults --tables $(ARGS)
 
+.PHONY: proof
+proof: $(INSTALLED) ## look for what breaks a promise, and write down what was found (ARGS="--worlds 50000": for longer)
+	@rm -rf build/proof
+	@$(BIN)/python -m pytest -n 3 --dist worksteal tests/proof $(ARGS)
+	@$(BIN)/python -m pytest tests/integration/test_canary.py -m integration -s -o faulthandler_timeout=0
+	@$(BIN)/python -m scripts.proof
+	@$(BIN)/python -m scripts.pages
+
 .PHONY: test-integration
 test-integration: $(INSTALLED) ## the tests on Airflow's own services: scheduler, triggerer, API server
 	@$(BIN)/python -m pytest tests/integration -m integration -s -o faulthandler_timeout=0 $(ARGS)

@@ -1,0 +1,53 @@
+"""
+Keeps what ``make proof`` found in ``docs/proof.json``, and writes the tables of ``docs/reliability.md``.
+
+A part that has not run keeps its figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.proof.record import FOUND
+
+KEPT = Path(__file__).parents[1] / "docs" / "proof.json"
+
+
+def gather() -> dict[str, Any]:
+    """Return the figures of each part: those of this run, else those that are kept."""
+    kept: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    found: dict[str, Any] = {}
+    for file in sorted(FOUND.glob("*.json")):
+        part = file.stem.partition("-")[0]  # gates-0, gates-1, …
+        found[part] = _sum(found.get(part, {}), json.loads(file.read_text(encoding="utf-8")))
+    return dict(sorted({**kept, **found}.items()))
+
+
+def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    total: dict[str, Any] = dict(one)
+    for key, value in other.items():
+        total[key] = _sum(total.get(key, {}), value) if isinstance(value, dict) else total.get(key, 0) + value
+    return total
+
+
+def faults(found: dict[str, Any]) -> dict[str, int]:
+    """Count the faults of the network in all random worlds, the commonest first."""
+    total = Counter[str]()
+    for part in found.values():
+        total.update(part.get("faults", {}))
+    return dict(sorted(total.items(), key=lambda each: (-each[1], each[0])))
+
+
+def main() -> None:
+    """Keep what was found."""
+    found = gather()
+    KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for part, figures in found.items():
+        print(part, json.dumps({key: value for key, value in figures.items() if key != "faults"}))
+
+
+if __name__ == "__main__":
+    main()
