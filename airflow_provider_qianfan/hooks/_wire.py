@@ -21,7 +21,7 @@ from urllib3.util import parse_url
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import MAX_ANSWER_BYTES, NoResponse
-from airflow_provider_qianfan.api.signing import Secret
+from airflow_provider_qianfan.api.signing import Secret, forgotten_locals
 from airflow_provider_qianfan.api.text import capital, clean
 from airflow_provider_qianfan.hooks import _sockets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
@@ -106,6 +106,7 @@ class Wire:
             finally:
                 self._attempt = None
 
+    @forgotten_locals()
     def _exchange(
         self, method: str, target: str, body: Any, headers: Mapping[str, str], attempt: _sockets.Attempt
     ) -> tuple[BaseHTTPResponse, bytes]:

@@ -1,0 +1,238 @@
+"""
+No secret leaves this process, by whatever way it is looked at. Airflow's masker has no part in it.
+
+``tests/integration/test_canary.py`` looks for the same canaries in all that a whole Airflow leaves behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import pickle
+import random
+import sys
+import traceback
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
+from airflow_provider_qianfan.api import model_compression
+from airflow_provider_qianfan.api.exchange import RetryPolicy
+from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from tests.proof.canaries import Canaries, Guarded, guarded
+from tests.proof.record import record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+CANARIES = Canaries()
+FIGURES: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    with guarded(tmp_path_factory.mktemp("guarded"), CANARIES) as found:
+        yield found
+    record("secrets_in_process", {**FIGURES, "bytes_searched": CANARIES.searched})
+
+
+@pytest.fixture(autouse=True)
+def _heal(platform: Guarded) -> Iterator[None]:
+    yield
+    platform.server.world.faults.clear()
+
+
+@pytest.fixture(params=["connect", "socks"])
+def hook(request: pytest.FixtureRequest, platform: Guarded, monkeypatch: pytest.MonkeyPatch) -> QianfanHook:
+    """A hook that reaches the platform through a proxy with a password."""
+    return made(platform, monkeypatch, extra={"proxy": getattr(platform, request.param)})
+
+
+def made(platform: Guarded, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> QianfanHook:
+    monkeypatch.setenv("AIRFLOW_CONN_QIANFAN_DEFAULT", json.dumps(platform.connection(**changes)))
+    return QianfanHook(retry=RetryPolicy(tries=1))
+
+
+def leaks(what: str | bytes) -> list[str]:
+    """Name the canaries in a text."""
+    FIGURES["looks"] += 1
+    return CANARIES.found_in(what)
+
+
+# -- errors ------------------------------------------------------------------------------------------------
+
+
+def shown(error: BaseException) -> str:
+    """Return all that a tool could show of an error: its frames with their variables, and earlier errors."""
+    told, seen = [], set[int]()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        each = queue.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        queue += [each.__cause__, each.__context__]
+        frames = [
+            pair for pair in traceback.walk_tb(each.__traceback__) if pair[0].f_code.co_filename != __file__
+        ]
+        stack = traceback.StackSummary.extract(iter(frames), capture_locals=True)
+        told += [*stack.format(), str(each), repr(each), repr(each.args), repr(vars(each))]
+        told += [repr(getattr(each, name, "")) for name in ("object", "doc")]  # of errors of text and JSON
+        told += [repr(getattr(frame, "f_locals", "")) for frame, _ in frames]
+    return "\n".join(told)
+
+
+def raised(call: Callable[[], object]) -> BaseException:
+    with pytest.raises(BaseException) as failure:  # noqa: PT011  whatever it is
+        call()
+    return failure.value
+
+
+def read_list(hook: QianfanHook) -> object:
+    return hook.list_model_comp_tasks()
+
+
+def ask_session(hook: QianfanHook, **arguments: Any) -> object:
+    return hook.get_conn().request(**{"method": "POST", "url": "/v2/model", "json": {}, **arguments})
+
+
+BROKEN: dict[str, Any] = {"timeout": "soon"}
+FAILURES: dict[str, tuple[dict[str, Any], Fault | None, Callable[[QianfanHook], object]]] = {
+    "extra is a list": ({"extra_is": "list"}, None, lambda hook: hook.settings),
+    "extra has a number of 5000 digits": ({"extra_is": "long"}, None, lambda hook: hook.settings),
+    "extra is too deep": ({"extra_is": "deep"}, None, lambda hook: hook.settings),
+    "a wrong timeout": ({"extra": BROKEN}, None, lambda hook: hook.settings),
+    "a proxy that is none": ({"extra": {"proxy": "ftp"}}, None, lambda hook: hook.settings),
+    "a bundle that is none": ({"extra": {"verify": "/nowhere"}}, None, lambda hook: hook.settings),
+    "a key with a blank": ({"password": "blank"}, None, lambda hook: hook.settings),
+    "another key": ({"login": "nobody"}, None, read_list),
+    "a wrong password of the proxy": ({"extra": {"proxy": "wrong"}}, None, read_list),
+    "an answer that is none": ({}, Fault(not_json=True), read_list),
+    "a cut answer": ({}, Fault(truncated_body="content_length"), read_list),
+    "too slow an answer": ({"extra": {"timeout": 0.3}}, Fault(latency=1), read_list),
+    "a redirect": ({}, Fault(redirect="https://elsewhere.test/"), read_list),
+    "the session, a path that is none": ({}, None, lambda hook: ask_session(hook, url="model")),
+    "the session, too slow": ({"extra": {"timeout": 0.3}}, Fault(latency=1), ask_session),
+    "the session, a method that is none": ({}, None, lambda hook: ask_session(hook, method="P\ud800")),
+    "the session, a header that is none": (
+        {},
+        None,
+        lambda hook: ask_session(hook, headers={"x-bce-\ud800": "1"}),
+    ),
+}
+
+
+def connection_of(platform: Guarded, way: str, changes: dict[str, Any]) -> str:
+    """Return a connection as JSON. It is broken as ``changes`` say, and yet has all secrets."""
+    changes = copy.deepcopy(changes)
+    extra_is, extra = changes.pop("extra_is", ""), changes.setdefault("extra", {})
+    proxies = {"ftp": f"ftp://u:{CANARIES.password}@p", "wrong": way.replace("//user", "//nobody")}
+    extra["proxy"] = proxies.get(extra.get("proxy", ""), way)
+    if changes.get("password") == "blank":
+        changes["password"] = f"{CANARIES.key} "
+    connection = platform.connection(**changes)
+    text = json.dumps(connection["extra"])
+    broken = {"list": f"[{text}]", "long": f'{text[:-1]}, "timeout": {"1" * 5000}}}'}
+    broken["deep"] = f'{text[:-1]}, "a": {"[" * 100_000}{"]" * 100_000}}}'
+    return json.dumps({**connection, "extra": broken.get(extra_is, connection["extra"])})
+
+
+@pytest.mark.parametrize("way", ["connect", "socks"])
+@pytest.mark.parametrize(("changes", "fault", "call"), FAILURES.values(), ids=FAILURES)
+def test_no_error_shows_a_secret(
+    platform: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    changes: dict[str, Any],
+    fault: Fault | None,
+    call: Callable[[QianfanHook], object],
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_QIANFAN_DEFAULT", connection_of(platform, getattr(platform, way), changes)
+    )
+    if fault is not None:
+        platform.server.world.faults.append(fault)
+
+    error = raised(lambda: call(QianfanHook(retry=RetryPolicy(tries=1))))
+
+    assert leaks(shown(error)) == []
+    with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
+        assert leaks(pickle.dumps(error)) == []
+
+
+# -- a timeout, at any moment ------------------------------------------------------------------------------
+
+WATCHED = (
+    *("airflow_provider_qianfan", "urllib3", "requests", "/http/client.py", "/socks.py", "/ssl.py"),
+    "airflow/sdk/definitions/connection.py",
+)
+"""Where the secrets pass. ``execution_timeout`` raises its error wherever the task is at that moment."""
+
+Place = tuple[str, int]
+
+
+def is_watched(frame: FrameType) -> bool:
+    return any(part in frame.f_code.co_filename for part in WATCHED)
+
+
+def run_until(strike: Callable[[Place], bool], call: Callable[[], object]) -> BaseException | None:
+    """
+    Call something, and raise what Airflow raises at a timeout as soon as ``strike`` is true of a place.
+
+    Return the error that comes of it: a library may replace it.
+    """
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if not is_watched(frame):
+            return None
+        if event == "line" and strike((frame.f_code.co_filename, frame.f_lineno)):
+            raise AirflowTaskTimeout("Timeout")
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except BaseException as error:
+        return error
+    finally:
+        sys.settrace(before)
+    return None
+
+
+CALLS: dict[str, Callable[[QianfanHook], object]] = {
+    "hook": read_list,
+    "session": lambda hook: ask_session(hook, params={"Action": model_compression.LIST}, json={"maxKeys": 1}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_timeout_at_any_moment_shows_no_secret(
+    request: pytest.FixtureRequest, hook: QianfanHook, call: Callable[[QianfanHook], object]
+) -> None:
+    def fresh() -> object:
+        with QianfanHook(retry=RetryPolicy(tries=1)) as again:
+            return call(again)
+
+    fresh()  # loads what is loaded only once
+    places: dict[Place, None] = {}
+    run_until(lambda place: places.setdefault(place) is not None, fresh)
+    chosen = list(places)
+    random.Random(request.config.getoption("seed")).shuffle(chosen)
+    del chosen[request.config.getoption("worlds") // 50 :]
+
+    told = dict[Place, list[str]]()
+    for place in chosen:
+        error = run_until(lambda each, place=place: each == place, fresh)  # type: ignore[misc]
+        if error is None:  # some places are in destructors, which swallow it
+            continue
+        if found := leaks(shown(error)):
+            told[place] = found
+        FIGURES["timeouts"] += 1
+
+    assert told == {}
