@@ -6,13 +6,18 @@ No secret leaves this process, by whatever way it is looked at. Airflow's masker
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
+import http.client
+import io
 import json
+import logging
 import pickle
 import random
 import sys
 import traceback
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +28,7 @@ from airflow_provider_qianfan.api import model_compression
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
 from tests.proof.canaries import Canaries, Guarded, guarded
 from tests.proof.record import record
 
@@ -236,3 +242,76 @@ def test_a_timeout_at_any_moment_shows_no_secret(
         FIGURES["timeouts"] += 1
 
     assert told == {}
+
+
+# -- logs --------------------------------------------------------------------------------------------------
+
+
+class Records(logging.Handler):
+    """Keeps all that a handler of a user's could send away: whole records, and the variables of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told += [self.format(record), repr(vars(record))]
+        if record.exc_info and record.exc_info[1] is not None:
+            self.told.append(shown(record.exc_info[1]))
+
+
+@contextlib.contextmanager
+def all_logs() -> Iterator[list[str]]:
+    """Keep all logs at DEBUG, all warnings, and what is printed."""
+    handler, root, printed = Records(), logging.getLogger(), io.StringIO()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        with (
+            warnings.catch_warnings(record=True) as warned,
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
+            warnings.simplefilter("always")
+            yield handler.told
+        handler.told += [printed.getvalue(), *(repr(vars(each)) for each in warned)]
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+def watch(hook: QianfanHook) -> None:
+    """Wait as a triggerer does, until something calls the sensor."""
+
+    async def first_event() -> object:
+        trigger = QianfanTrigger(
+            target={"version": 1, "kind": "task", "source_model_id": "amv-1"}, poke_interval=1
+        )
+        async for event in trigger.run():
+            return event
+        return None
+
+    with contextlib.suppress(TimeoutError):
+        asyncio.run(asyncio.wait_for(first_event(), 1.5))
+
+
+@pytest.mark.parametrize("wire", [0, 1], ids=["", "http.client's debuglevel"])
+@pytest.mark.parametrize("fault", [None, Fault(server_error=502), Fault(status=403, body="no")], ids=str)
+def test_no_log_shows_a_secret(
+    platform: Guarded,
+    hook: QianfanHook,
+    fault: Fault | None,
+    wire: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", wire)
+    if fault is not None:
+        platform.server.world.faults.append(fault)
+
+    with all_logs() as told:
+        for call in (read_list, ask_session, lambda hook: hook.test_connection(), watch):
+            with contextlib.suppress(Exception):
+                call(hook)
+
+    assert leaks("\n".join(told)) == []
