@@ -25,7 +25,7 @@ from tests.faults.connect import ConnectProxy, SocksProxy
 from tests.faults.tls import NAME, certified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from airflow_provider_qianfan.emulator.signature import Signed
@@ -99,13 +99,17 @@ class Canaries:
             found.add("signature")
         return sorted(found)
 
-    def opened(self, what: bytes) -> Iterator[bytes]:
-        """Yield a text, and what can be decrypted or decompressed of it."""
+    def opened(self, what: bytes, but: Collection[bytes] = ()) -> Iterator[bytes]:
+        """
+        Yield a text, and what can be decrypted or decompressed of it.
+
+        :param but: what is not to be decrypted.
+        """
         yield what
         if what[:2] in _ZLIB:
             with contextlib.suppress(zlib.error):
                 yield zlib.decompress(what)
-        for token in set(_FERNET.findall(what)) if self.fernet is not None else ():
+        for token in set(_FERNET.findall(what)).difference(but) if self.fernet is not None else ():
             with contextlib.suppress(Exception):  # of another key, or cut
                 yield from self.opened(self.fernet.decrypt(token))
 

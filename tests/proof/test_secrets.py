@@ -9,32 +9,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import dataclasses
 import http.client
 import io
 import json
 import logging
 import pickle
+import pprint
 import random
 import sys
 import traceback
 import warnings
-from collections import Counter
+import zlib
+from base64 import b64encode
+from collections import Counter, deque
+from collections.abc import Mapping
+from queue import LifoQueue
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_provider_qianfan.api import model_compression
+from airflow_provider_qianfan.api.errors import MODEL_PATH, QianfanError
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.faults import Fault
+from airflow_provider_qianfan.gate.snapshot import Query
 from airflow_provider_qianfan.hooks.qianfan import QianfanHook
+from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
+from airflow_provider_qianfan.triggers._shared import join
+from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
+from tests.faults.tls import NAME
 from tests.proof.canaries import Canaries, Guarded, guarded
 from tests.proof.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
+
+    import requests
 
 CANARIES = Canaries()
 FIGURES: Counter[str] = Counter()
@@ -73,6 +88,23 @@ def leaks(what: str | bytes) -> list[str]:
 # -- errors ------------------------------------------------------------------------------------------------
 
 
+def variables(error: BaseException, but: str = "") -> list[str]:
+    """Return the frames that an error has left, with their variables; but for those of one file."""
+    frames = [pair for pair in traceback.walk_tb(error.__traceback__) if pair[0].f_code.co_filename != but]
+    stack = traceback.StackSummary.extract(iter(frames))  # its capture_locals fails if a repr does
+    return [
+        *stack.format(),
+        *(shown_value(value) for frame, _ in frames for value in frame.f_locals.values()),
+    ]
+
+
+def shown_value(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # it is made only in part, or cannot be shown
+        return ""
+
+
 def shown(error: BaseException) -> str:
     """Return all that a tool could show of an error: its frames with their variables, and earlier errors."""
     told, seen = [], set[int]()
@@ -83,13 +115,8 @@ def shown(error: BaseException) -> str:
             continue
         seen.add(id(each))
         queue += [each.__cause__, each.__context__]
-        frames = [
-            pair for pair in traceback.walk_tb(each.__traceback__) if pair[0].f_code.co_filename != __file__
-        ]
-        stack = traceback.StackSummary.extract(iter(frames), capture_locals=True)
-        told += [*stack.format(), str(each), repr(each), repr(each.args), repr(vars(each))]
+        told += [*variables(each, but=__file__), str(each), repr(each), repr(each.args), repr(vars(each))]
         told += [repr(getattr(each, name, "")) for name in ("object", "doc")]  # of errors of text and JSON
-        told += [repr(getattr(frame, "f_locals", "")) for frame, _ in frames]
     return "\n".join(told)
 
 
@@ -103,8 +130,12 @@ def read_list(hook: QianfanHook) -> object:
     return hook.list_model_comp_tasks()
 
 
-def ask_session(hook: QianfanHook, **arguments: Any) -> object:
-    return hook.get_conn().request(**{"method": "POST", "url": "/v2/model", "json": {}, **arguments})
+LIST = {"Action": model_compression.LIST}
+
+
+def ask_session(hook: QianfanHook, **arguments: Any) -> requests.Response:
+    usual: dict[str, Any] = {"method": "POST", "url": "/v2/model", "params": LIST, "json": {}}
+    return hook.get_conn().request(**{**usual, **arguments})
 
 
 BROKEN: dict[str, Any] = {"timeout": "soon"}
@@ -213,7 +244,7 @@ def run_until(strike: Callable[[Place], bool], call: Callable[[], object]) -> Ba
 
 CALLS: dict[str, Callable[[QianfanHook], object]] = {
     "hook": read_list,
-    "session": lambda hook: ask_session(hook, params={"Action": model_compression.LIST}, json={"maxKeys": 1}),
+    "session": ask_session,
 }
 
 
@@ -230,7 +261,7 @@ def test_a_timeout_at_any_moment_shows_no_secret(
     run_until(lambda place: places.setdefault(place) is not None, fresh)
     chosen = list(places)
     random.Random(request.config.getoption("seed")).shuffle(chosen)
-    del chosen[request.config.getoption("worlds") // 50 :]
+    del chosen[request.config.getoption("worlds") // 100 :]
 
     told = dict[Place, list[str]]()
     for place in chosen:
@@ -296,16 +327,16 @@ def watch(hook: QianfanHook) -> None:
         asyncio.run(asyncio.wait_for(first_event(), 1.5))
 
 
-@pytest.mark.parametrize("wire", [0, 1], ids=["", "http.client's debuglevel"])
-@pytest.mark.parametrize("fault", [None, Fault(server_error=502), Fault(status=403, body="no")], ids=str)
+@pytest.mark.parametrize(
+    "fault", [None, Fault(server_error=502), Fault(status=403, body="no")], ids=["good", "502", "403"]
+)
 def test_no_log_shows_a_secret(
     platform: Guarded,
     hook: QianfanHook,
     fault: Fault | None,
-    wire: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", wire)
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     if fault is not None:
         platform.server.world.faults.append(fault)
 
@@ -315,3 +346,174 @@ def test_no_log_shows_a_secret(
                 call(hook)
 
     assert leaks("\n".join(told)) == []
+
+
+# -- objects -----------------------------------------------------------------------------------------------
+
+
+def objects(platform: Guarded, hook: QianfanHook) -> dict[str, Any]:
+    """Return all objects that know a secret, or the way to one, after they have been used."""
+    session, response = hook.get_conn(), ask_session(hook)
+    read_list(hook)
+    sensor = QianfanModelCompTaskSensor(task_id="gate", source_model_id="amv-1")
+    driver = hook._driver
+    assert driver is not None
+    assert driver.wire._pool is not None
+    request = next(hook.exchange.call(MODEL_PATH, model_compression.LIST))
+    platform.server.world.faults.append(Fault(truncated_body="content_length"))
+    errors = raised(lambda: read_list(hook)), raised(lambda: ask_session(hook))
+    platform.server.world.faults.clear()
+    return {
+        "hook": hook,
+        "settings": hook.settings,
+        "credentials": hook.settings.credentials,
+        "exchange": hook.exchange,
+        "request": request,
+        "headers of the request": request.headers,  # type: ignore[union-attr]
+        "driver": driver,
+        "wire": driver.wire,
+        "route": driver.wire.route,
+        "proxy": driver.wire.route.proxy,
+        "connections": driver.wire._pool,
+        "headers for the proxy": driver.wire._pool.proxy_headers,
+        "session": session,
+        "adapter": session.get_adapter(f"https://{NAME}/"),
+        "signer": session.auth,
+        "response": response,
+        "request of the response": response.request,
+        "headers of that": response.request.headers,
+        "error": errors[0],
+        "error of the session": errors[1],
+        "sensor": sensor,
+        "trigger": QianfanTrigger(target={"source_model_id": "amv-1"}),
+        "watcher's trigger": QianfanModelCompTaskEventTrigger(),
+        "account": asyncio.run(account()),
+    }
+
+
+async def account() -> Any:
+    """Return what the waits of a triggerer share."""
+    subscription = await join("qianfan_default", Query("amv-1"), lambda: 1.0, 0.0)
+    await subscription.answer(0.0)
+    await subscription.leave()
+    return subscription
+
+
+def reachable(root: object) -> Iterator[str | bytes]:
+    """Yield each plain text that an object of ours holds, or one that it holds, and so on."""
+    queue, seen = [root], set[int]()
+    while queue:
+        each = queue.pop()
+        if id(each) in seen or isinstance(each, type):
+            continue
+        seen.add(id(each))
+        if type(each) in (str, bytes, bytearray):
+            yield each  # type: ignore[misc]
+        elif isinstance(each, Mapping):
+            queue += [*each.keys(), *each.values()]
+        elif isinstance(each, list | tuple | set | frozenset | deque):
+            queue += each
+        elif isinstance(each, LifoQueue):  # urllib3's connections
+            queue += each.queue
+        elif any(cls.__module__.startswith("airflow_provider_qianfan") for cls in type(each).__mro__):
+            slots = [name for cls in type(each).__mro__ for name in getattr(cls, "__slots__", ())]
+            queue += [getattr(each, name, None) for name in slots if not name.startswith("__")]
+            queue += getattr(each, "__dict__", {}).values()
+
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "repr": repr,
+    "str": str,
+    "pprint": pprint.pformat,
+    "vars": lambda each: repr(getattr(each, "__dict__", "")),
+    "copy": lambda each: repr(vars(copy.copy(each))),
+    "deepcopy": lambda each: repr(vars(copy.deepcopy(each))),
+    "asdict": lambda each: repr(dataclasses.asdict(each)),
+    "pickle": pickle.dumps,
+    "pickle of a copy": lambda each: pickle.dumps(copy.copy(each)),
+    "serialize": lambda each: repr(each.serialize()),
+    "all that it holds": lambda each: b"\n".join(
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text for text in reachable(each)
+    ),
+}
+CANNOT = (TypeError, AttributeError, ValueError, pickle.PicklingError)
+"""What a view raises if an object has no such view, or refuses it."""
+
+
+def test_no_object_shows_a_secret(platform: Guarded, hook: QianfanHook) -> None:
+    told, views = dict[str, list[str]](), 0
+    for name, each in objects(platform, hook).items():
+        for view, look in VIEWS.items():
+            with contextlib.suppress(*CANNOT):
+                views += 1
+                if found := leaks(look(each)):
+                    told[f"{view} of {name}"] = found
+    FIGURES["views"] += views
+
+    assert told == {}
+
+
+# -- what is planted is found ------------------------------------------------------------------------------
+
+
+def leaking(**arguments: Any) -> Any:
+    """Raise an error whose frames have the arguments as variables."""
+    raise ValueError("see the variables")
+
+
+class Holder(QianfanError):  # noqa: N818
+    """Some object of ours."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+
+DISGUISES: dict[str, Callable[[str], Any]] = {
+    "plain": lambda text: text,
+    "a part": lambda text: text[: len(text) * 2 // 3],
+    "for a URL": lambda text: quote(text, safe=""),
+    "JSON": json.dumps,
+    "repr": repr,
+    "hexadecimal": lambda text: text.encode().hex(),
+    "base64": lambda text: b64encode(text.encode()).decode(),
+    "base64 within another": lambda text: b64encode(f"u:{text}:x".encode()).decode(),
+    "compressed": lambda text: zlib.compress(text.encode()),
+    "pickle": pickle.dumps,
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
+@pytest.mark.parametrize("name", ["key", "token", "password"])
+def test_a_canary_is_found_in_any_disguise(name: str, disguise: Callable[[str], Any]) -> None:
+    shown_as = disguise(getattr(CANARIES, name))
+
+    told = shown_as if isinstance(shown_as, bytes) else shown_as.encode()
+    assert name in [found for each in CANARIES.opened(told) for found in CANARIES.found_in(each)]
+
+
+def test_a_signature_is_found(platform: Guarded, hook: QianfanHook) -> None:
+    read_list(hook)
+
+    assert CANARIES.found_in(f"signed {min(CANARIES.signatures).decode()}.") == ["signature"]
+
+
+def test_what_an_error_or_a_log_holds_is_found() -> None:
+    key = CANARIES.key
+    error = raised(lambda: leaking(key=key, depth=[{"a": key}]))
+    # The frames of this file are not ours: pretend that they are.
+    assert CANARIES.found_in("".join(variables(error))) == ["key"]
+    assert CANARIES.found_in(shown(ValueError(key))) == ["key"]
+    assert CANARIES.found_in(shown(UnicodeEncodeError("ascii", key, 0, 1, "no"))) == ["key"]
+    with all_logs() as told:
+        logging.getLogger("urllib3").debug("%s", key)
+        print(CANARIES.token)
+        warnings.warn(CANARIES.password, stacklevel=1)
+    assert CANARIES.found_in("\n".join(told)) == ["key", "password", "token"]
+
+
+@pytest.mark.parametrize(
+    "view", ["vars", "copy", "deepcopy", "pickle", "pickle of a copy", "all that it holds"]
+)
+def test_what_an_object_holds_is_found(view: str) -> None:
+    assert CANARIES.found_in(VIEWS[view](Holder([CANARIES.key]))) == ["key"]
