@@ -37,7 +37,7 @@ UNITS = {
     "deploymentComputeUnitList": [{"instanceId": "unit-1", "deploymentReplicasCount": 1}],
 }
 
-LONG = 150
+LONG = 600
 """Seconds that nobody waits."""
 
 _LOGS = "files: logs/dag_id=plants/"
@@ -53,7 +53,7 @@ PLACES: dict[str, tuple[str, ...]] = {
         "API: GET .*/taskInstances/plant$",
     ),
     "extra link": ("API: GET .*/taskInstances/plant/links", "tables: xcom.value"),
-    "trigger's argument": ("tables: trigger.encrypted_kwargs", "statements: "),
+    "trigger's argument": ("tables: trigger.kwargs", "statements: "),
     "trigger's event": (_LOGS, "statements: "),
     "trigger's log": (rf"{_LOGS}.*\.trigger\.",),
     "metric": ("metrics: ",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,8 @@ class PlantedTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         planted = plants()
         log.debug("%s", planted["trigger's log"])
-        metrics().incr(f"qianfan.{planted['metric']}")
-        while not FINISH.exists():  # until the tables have been read
+        # A name of a metric may have letters and digits only.
+        metrics().incr("qianfan." + re.sub(r"\W", "", planted["metric"]))
+        while not FINISH.exists():  # noqa: ASYNC110  until the tables have been read
             await asyncio.sleep(1)
         yield TriggerEvent({"planted": planted["trigger's event"]})
