@@ -25,7 +25,7 @@ _SHORTEST = 5
 
 @forgotten_locals()
 def sent_secrets(headers: Mapping[str, str], proxy: Proxy | None) -> list[str]:
-    """Return the secrets that leave with a request: its signature, the session token, the proxy's password."""
+    """Return what is secret in a request: its signature, the session token, the password of the proxy."""
     found = [headers.get("Authorization", "").rpartition("/")[2], headers.get("x-bce-security-token", "")]
     if proxy is not None and proxy.password:
         user = f"{proxy.username or ''}:{proxy.password}".encode()

@@ -183,7 +183,7 @@ def operator_cases() -> list[Case]:
         ("deploy", deploy, {"name": "refused", "url_suffix": "refused", **service}),
         ("cancel", cancel, {"model_comp_task_id": "amva-cancel"}),
     ):
-        for conn_id in BAD:
+        for conn_id in ("wrong_key", "wrong_password"):
             cases.append(Case(f"{name}_{conn_id}", kind, "failed", {**given, "qianfan_conn_id": conn_id}))
     return cases
 

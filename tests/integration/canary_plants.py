@@ -76,6 +76,7 @@ class PlantedTrigger(BaseTrigger):
         log.debug("%s", planted["trigger's log"])
         # A name of a metric may have letters and digits only.
         metrics().incr("qianfan." + re.sub(r"\W", "", planted["metric"]))
+        await asyncio.sleep(20)  # earlier, Airflow takes a task that resumes for a killed one
         while not FINISH.exists():  # noqa: ASYNC110  until the tables have been read
             await asyncio.sleep(1)
         yield TriggerEvent({"planted": planted["trigger's event"]})

@@ -42,7 +42,7 @@ def make(name: str) -> str:
 
 def marks(text: str) -> list[bytes]:
     """Return what a search looks for, so that it finds any part of a canary in any disguise."""
-    found = []
+    found: list[bytes] = []
     for mark in re.findall(rb"[0-9a-f]{20}", text.encode()):
         found += [mark, mark.hex().encode(), *in_base64(mark)]
     return found or [text.encode(), *in_base64(text.encode())]
@@ -50,7 +50,7 @@ def marks(text: str) -> list[bytes]:
 
 def in_base64(text: bytes) -> list[bytes]:
     """Return what is certain of a text within base64 of a longer one, wherever it begins there."""
-    found = []
+    found: list[bytes] = []
     for shift in range(3):
         coded = base64.b64encode(bytes(shift) + text)
         certain = coded[(0, 2, 3)[shift] : (shift + len(text)) // 3 * 4]
