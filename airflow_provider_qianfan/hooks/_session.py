@@ -11,13 +11,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from airflow_provider_qianfan.api.exchange import USER_AGENT, NoResponse
-from airflow_provider_qianfan.api.signing import (
-    authorization,
-    check_path,
-    forgotten_locals,
-    request_target,
-    timestamp,
-)
+from airflow_provider_qianfan.api.signing import authorization, check_path, request_target, timestamp
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks._wire import Wire
 
@@ -49,7 +43,6 @@ class SigningSession(requests.Session):
         """Refuse to be pickled: the session knows the key."""
         raise TypeError("A session is not pickled. Pass the connection's id on, and make a hook of it there.")
 
-    @forgotten_locals()
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """
         Send a signed request to the endpoint; otherwise as :meth:`requests.Session.request`.
