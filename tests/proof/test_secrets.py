@@ -272,6 +272,16 @@ def strike_at(wanted: Place, number: int) -> Callable[[FrameType, Place], bool]:
     return strike
 
 
+def some_of(moments: dict[Place, int], count: int, chance: random.Random) -> list[tuple[Place, int]]:
+    """Choose so many moments at random, spread over all parts of all files."""
+    shuffled = chance.sample(list(moments.items()), len(moments))
+    before, ranked = Counter[tuple[str, int]](), []
+    for (file, line), number in shuffled:
+        ranked.append((before[file, line // 20], (file, line), number))
+        before[file, line // 20] += 1
+    return [(place, number) for _, place, number in sorted(ranked, key=lambda each: each[0])[:count]]
+
+
 CALLS: dict[str, Callable[[QianfanHook], object]] = {"hook": read_list, "session": ask_session}
 
 
@@ -286,10 +296,7 @@ def test_a_timeout_at_any_moment_shows_no_secret(
     fresh()  # loads what is loaded only once
     hot, cold = moments_of(fresh)
     worlds, chance = request.config.getoption("worlds"), random.Random(request.config.getoption("seed"))
-    chosen = [
-        *chance.sample(list(hot.items()), min(len(hot), worlds // 100)),
-        *chance.sample(list(cold.items()), min(len(cold), worlds // 400)),
-    ]
+    chosen = [*some_of(hot, worlds // 100, chance), *some_of(cold, worlds // 400, chance)]
 
     told = dict[Place, list[str]]()
     for place, number in chosen:
