@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from traceback import clear_frames
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
 from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _BLANKS = " \t\n\r\v\f"
 _ACTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -48,6 +51,25 @@ class Secret(str):
 
     def __deepcopy__(self, _memo: object) -> Secret:
         return self
+
+
+@contextmanager
+def forgotten_locals() -> Iterator[None]:
+    """
+    Have an error forget the local variables of the functions that it has left.
+
+    Some of them hold secrets as plain text: Airflow's connection, or a request as its library sends it. Tools
+    that report errors show such variables. A timeout of Airflow's is such an error, and may come at any time.
+    """
+    outside = sys.exception()  # an error that the caller is handling keeps its variables
+    try:
+        yield
+    except BaseException as error:
+        each: BaseException | None = error
+        while each is not None and each is not outside:
+            clear_frames(each.__traceback__)
+            each = each.__cause__ or each.__context__
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +170,7 @@ def canonical_headers(headers: Mapping[str, str]) -> tuple[str, str]:
     return "\n".join(lines), ";".join(sorted(name for name, value in values.items() if value))
 
 
+@forgotten_locals()
 def authorization(
     credentials: Credentials,
     *,
@@ -173,7 +196,8 @@ def authorization(
     prefix = f"bce-auth-v1/{credentials.access_key_id}/{timestamp(when)}/{expires_in}"
     signing_key = Secret(_hmac(credentials.secret_access_key, prefix))
     block, names = canonical_headers(headers)
-    request = "\n".join((method.upper(), canonical_uri(path), canonical_query(query), block))
+    # An error about its characters has the whole text.
+    request = Secret("\n".join((method.upper(), canonical_uri(path), canonical_query(query), block)))
     return Secret(f"{prefix}/{names}/{_hmac(signing_key, request)}")
 
 

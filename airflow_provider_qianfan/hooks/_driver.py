@@ -15,6 +15,7 @@ from airflow_provider_qianfan.api.exchange import (
     Steps,
     T,
 )
+from airflow_provider_qianfan.hooks._echo import blotted, sent_secrets
 from airflow_provider_qianfan.hooks._wire import Wire
 
 if TYPE_CHECKING:
@@ -65,4 +66,6 @@ class Driver:
         if isinstance(answer, NoResponse):
             return answer
         raw, body = answer
-        return Response(raw.status, {name.lower(): raw.headers[name] for name in raw.headers}, body)
+        secrets = sent_secrets(request.headers, None)
+        received = {name.lower(): blotted(raw.headers[name], secrets) for name in raw.headers}
+        return Response(raw.status, received, blotted(body, secrets))

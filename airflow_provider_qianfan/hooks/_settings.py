@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,6 @@ from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.hooks._route import Bundle, check_bundle, read_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.sdk import Connection
 
 
@@ -107,9 +106,12 @@ class Settings:
         )
 
 
-def _read(connection: Connection, extra: Mapping[str, Any]) -> Settings | list[str]:
+def _read(connection: Connection, extra: Any) -> Settings | list[str]:
     """Read a connection, or name what is missing or wrong."""
     problems: list[str] = []
+    if not isinstance(extra, Mapping):
+        problems.append('extra is JSON, but not an object, such as {"timeout": 60}')
+        extra = {}
     login = _key("login (Access Key ID)", connection.login, problems)
     password = _key("password (Secret Access Key)", connection.password, problems)
     token = extra.get("session_token")

@@ -267,6 +267,8 @@ class _Reaching:
     """What the connections have in common. They note their activity, for the message if it fails."""
 
     socks: Proxy | None = None
+    debuglevel = 0
+    """Not that of ``http.client``, with which many programs print all requests, with all headers."""
 
     def _new_conn(self: Any) -> socket.socket:
         try:

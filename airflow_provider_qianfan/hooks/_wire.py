@@ -21,9 +21,10 @@ from urllib3.util import parse_url
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.exchange import MAX_ANSWER_BYTES, NoResponse
-from airflow_provider_qianfan.api.signing import Secret
+from airflow_provider_qianfan.api.signing import Secret, forgotten_locals
 from airflow_provider_qianfan.api.text import capital, clean
 from airflow_provider_qianfan.hooks import _sockets
+from airflow_provider_qianfan.hooks._echo import blotted, sent_secrets
 from airflow_provider_qianfan.hooks._route import BUNDLE_VARIABLES, Route, check_bundle, find_route
 
 if TYPE_CHECKING:
@@ -102,10 +103,11 @@ class Wire:
             try:
                 return self._exchange(method, target, body, headers, attempt)
             except Exception as error:  # any error: the caller has to know whether the request has left
-                return self._explain(error, attempt, outside)
+                return self._explain(error, attempt, outside, headers)
             finally:
                 self._attempt = None
 
+    @forgotten_locals()
     def _exchange(
         self, method: str, target: str, body: Any, headers: Mapping[str, str], attempt: _sockets.Attempt
     ) -> tuple[BaseHTTPResponse, bytes]:
@@ -147,14 +149,20 @@ class Wire:
         return self._pool
 
     def _explain(
-        self, error: Exception, attempt: _sockets.Attempt, outside: BaseException | None
+        self,
+        error: Exception,
+        attempt: _sockets.Attempt,
+        outside: BaseException | None,
+        headers: Mapping[str, str],
     ) -> NoResponse:
         """Say what happened. If the request has not left, also say what to do."""
         if isinstance(error, QianfanConfigurationError):
             return NoResponse(str(error), sent=False, permanent=True)
         root = _root(error, outside)
         late = isinstance(root, TimeoutError) or attempt.is_over
-        what = clean(attempt.time_is_up if late else _told(root), 300)
+        what = attempt.time_is_up if late else _told(root)
+        secrets = sent_secrets(headers, self.route.proxy)
+        what = clean(blotted(what, secrets), 300)
         told = f"{attempt.doing}: {what}"
         if attempt.sent:
             return NoResponse(told, sent=True)

@@ -19,6 +19,7 @@ from airflow_provider_qianfan.api.errors import (
 from airflow_provider_qianfan.api.exchange import DEFAULT_ENDPOINT, Exchange, RetryPolicy, Steps, T
 from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.api.paging import Scan
+from airflow_provider_qianfan.api.signing import forgotten_locals
 from airflow_provider_qianfan.api.text import clean, duration
 from airflow_provider_qianfan.exceptions import for_airflow
 from airflow_provider_qianfan.gate.errors import QianfanGateError
@@ -91,7 +92,8 @@ class QianfanHook(BaseHook):
         :raises QianfanConfigurationError: if settings are missing or wrong. The message names all of them.
         """
         if self._settings is None:
-            self._settings = Settings.read(*self._read_connection())
+            with forgotten_locals():
+                self._settings = Settings.read(*self._read_connection())
             for secret in self._settings.secrets:
                 mask_secret(secret)
             told = (self.qianfan_conn_id, self._settings.warning)

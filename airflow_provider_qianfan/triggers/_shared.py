@@ -22,6 +22,7 @@ from airflow_provider_qianfan._compat import conf, metrics, read_connection
 from airflow_provider_qianfan.api.budget import DEFAULT_BURST, DEFAULT_RATE, Budget
 from airflow_provider_qianfan.api.errors import QianfanError
 from airflow_provider_qianfan.api.exchange import LONGEST_PAUSE, Exchange, RetryPolicy
+from airflow_provider_qianfan.api.signing import forgotten_locals
 from airflow_provider_qianfan.api.text import clean, count_of, duration
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.memory import HEARTBEAT
@@ -280,7 +281,7 @@ class _Shared:
         now = asyncio.get_running_loop().time()
         begun, reading = self._connections.get(conn_id, (-math.inf, None))
         if reading is None or begun < max(fresher_than, now - FRESH) or _failed(reading):
-            reading = asyncio.create_task(_read_settings(conn_id), name="qianfan-connection")
+            reading = asyncio.create_task(read_settings(conn_id), name="qianfan-connection")
             self._connections[conn_id] = (now, reading)
         return await asyncio.shield(reading)
 
@@ -329,8 +330,14 @@ async def join(
         raise
 
 
-async def _read_settings(conn_id: str) -> Settings:
-    return Settings.read(*await read_connection(conn_id))
+async def read_settings(conn_id: str) -> Settings:
+    """
+    Read a connection.
+
+    :raises Exception: if that fails.
+    """
+    with forgotten_locals():
+        return Settings.read(*await read_connection(conn_id))
 
 
 def _failed(reading: asyncio.Task[Settings]) -> bool:

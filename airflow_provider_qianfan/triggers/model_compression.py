@@ -19,7 +19,6 @@ from airflow_provider_qianfan._compat import (
     WATCHERS,
     BaseEventTrigger,
     asset_store,
-    read_connection,
     task_state_of,
 )
 from airflow_provider_qianfan.api.exchange import Exchange, RetryPolicy
@@ -30,7 +29,6 @@ from airflow_provider_qianfan.gate.arguments import check_seconds, check_text, c
 from airflow_provider_qianfan.gate.finished import Interest
 from airflow_provider_qianfan.gate.memory import DEFAULT_POKE_INTERVAL
 from airflow_provider_qianfan.gate.wording import name_of
-from airflow_provider_qianfan.hooks._settings import Settings
 from airflow_provider_qianfan.triggers.waiting import SHORTEST_INTERVAL, QianfanTrigger
 
 if TYPE_CHECKING:
@@ -78,12 +76,13 @@ class QianfanModelCompTaskTrigger(QianfanTrigger):
         if state not in ENDED:
             self.log.info("%s goes on: this Airflow task has not ended.", clean(task_id, 80))
             return
-        settings = Settings.read(*await read_connection(self.qianfan_conn_id))
+        from airflow_provider_qianfan.triggers._shared import read_settings  # loads urllib3
+        from airflow_provider_qianfan.triggers._thread import DriverThread
+
+        settings = await read_settings(self.qianfan_conn_id)
         exchange = Exchange(
             settings.endpoint, settings.credentials, retry=RetryPolicy(patience=KILL_PATIENCE)
         )
-        from airflow_provider_qianfan.triggers._thread import DriverThread  # loads urllib3
-
         thread = DriverThread(settings)
         try:
             task = await thread.run(cancel_unfinished(exchange, task_id))

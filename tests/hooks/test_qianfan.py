@@ -101,6 +101,8 @@ def test_connections(connect: Any, connection: Any, expected: dict[str, Any]) ->
             ["login (Access Key ID) is missing", "password (Secret Access Key) is missing", "iam/accesslist"],
         ),
         ({"login": "AK", "password": "SK", "host": "http://qianfan.baidubce.com"}, ["Use https"]),
+        ({"login": "AK", "password": "SK", "extra": '["hu3sh"]'}, ["extra is JSON, but not an object"]),
+        ({"login": "AK", "password": "SK", "extra": '"hu3sh"'}, ["extra is JSON, but not an object"]),
         ({"login": "AK", "password": "SK", "extra": {"timeout": 0}}, ["timeout='0'"]),
         ({"login": "AK", "password": "SK", "extra": {"timeout": "soon"}}, ["timeout='soon'"]),
         ({"login": "AK", "password": "SK", "extra": {"verify": False}}, ["verify=false is refused"]),

@@ -267,15 +267,19 @@ class Services:
 
     def call(self, method: str, path: str, document: Any = None) -> Any:
         """Call Airflow's API."""
-        text = self._call(method, path, document, "application/json")
+        text = self._call(method, API + path, document, "application/json")
         return json.loads(text) if text else None
+
+    def read(self, path: str, accept: str) -> bytes:
+        """Return what a path of the API server answers, as it is."""
+        return self._call("GET", path, None, accept)
 
     def _call(self, method: str, path: str, document: Any, accept: str) -> bytes:
         body = None if document is None else json.dumps(document).encode()
         headers = {"Content-Type": "application/json", "Accept": accept}
         if AIRFLOW_3:
             headers["Authorization"] = f"Bearer {self._token()}"
-        request = urllib.request.Request(self.url + API + path, body, headers, method=method)
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             text: bytes = answer.read()
         return text
@@ -289,10 +293,10 @@ class Services:
     def get(self, path: str) -> Any:
         return self.call("GET", path)
 
-    def trigger(self, dag_id: str) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Wait until the DAG is there, run it, and return the run's path in the API."""
         deadline = time.monotonic() + START_TIMEOUT
-        document = {"logical_date": None} if AIRFLOW_3 else {}
+        document = {"conf": conf or {}, **({"logical_date": None} if AIRFLOW_3 else {})}
         while True:
             try:
                 run = self.call("POST", f"/dags/{dag_id}/dagRuns", document)
@@ -324,7 +328,7 @@ class Services:
         """Return the lines of a try's log."""
         path = f"{run}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
         if not AIRFLOW_3:
-            return _read_log(self._call("GET", path, None, "text/plain").decode())
+            return _read_log(self.read(API + path, "text/plain").decode())
         content: list[dict[str, Any]] = self.get(path)["content"]
         return content
 
