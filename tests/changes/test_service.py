@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.api.errors import QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
@@ -101,6 +102,21 @@ def test_a_service_is_created() -> None:
     }
 
 
+def test_nothing_is_created_beside_a_service_that_may_be_ours() -> None:
+    """The list has the service, but not its description, and the detail is behind the list."""
+    row = {"serviceId": SERVICE, "name": "chat"}
+
+    unknown = Creation(services(row), GONE)
+    known_later = Creation(
+        services(), page(502), services(row), GONE, services(row), answer({"result": OURS})
+    )
+
+    assert isinstance(unknown.error, QianfanTransientError)
+    assert "the list shows service svco-1 ('chat') without a description" in str(unknown.error)
+    assert known_later.result == SERVICE
+    assert known_later.actions.count(CREATE) == 1
+
+
 def test_what_a_service_is_created_with() -> None:
     drive = Creation(
         services(), model("Ready"), MADE, model_set_id=None, description=None, protocol_version=2
@@ -149,7 +165,6 @@ def test_a_service_with_our_mark_is_adopted(rows: list[dict[str, Any]]) -> None:
     [
         pytest.param(answer({"result": OURS}), SERVICE, id="ours"),
         pytest.param(answer({"result": OURS | {"description": "nightly"}}), "svco-9", id="not ours"),
-        pytest.param(GONE, "svco-9", id="gone"),
     ],
 )
 @pytest.mark.parametrize(
