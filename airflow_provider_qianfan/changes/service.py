@@ -47,6 +47,11 @@ class NewService:
     ambiguous_error = QianfanResourceAmbiguousError
 
     @property
+    def identity(self) -> Mapping[str, str]:
+        """What a note has to be about. A service of another name is another one."""
+        return {"mark": self.mark, "name": self.name}
+
+    @property
     def marked(self) -> str:
         """The description with the mark."""
         return f"{self.description} {self.mark}" if self.description else self.mark

@@ -244,6 +244,32 @@ def test_a_service_whose_id_is_known(reply: Reply, result: str, actions: list[st
     assert drive.actions == actions
 
 
+def test_a_service_of_another_name_is_not_adopted() -> None:
+    """The task was cleared with another name. What is known of the first service does not count."""
+    exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+    chat, talk = (NewService(name, "url", NEW, "am-new", CONFIG, MARK) for name in ("chat", "talk"))
+    notes = Notes()
+    ports = Ports(SETTLE, lambda: NOW, lambda *line: None)
+
+    def create(new: NewService, number: int, *replies: Reply) -> Any:
+        journal = Journal(notes, KEY, new.identity, number)
+        return Drive(create_once(exchange, new, "adopt", journal, ports), replies).result
+
+    assert create(chat, 1, services(), MADE) == "svco-9"
+    assert create(talk, 2, services(), answer({"result": {"serviceId": "svco-10"}})) == "svco-10"
+    assert create(talk, 3, answer({"result": {"serviceId": "svco-10"}})) == "svco-10"
+
+
+class Notes(dict[str, Any]):
+    """What Airflow keeps."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
 def test_a_lost_answer_to_a_creation() -> None:
     found = Creation(services(), page(502), services(), services(OURS))
     missed = Creation(services(), page(502), *[services()] * 4)
