@@ -53,7 +53,7 @@ class Change:
     :ivar attempt: the number of the try that sent it.
     :ivar about: what the request names: see :class:`Wish`.
     :ivar done_at: when the platform carried it out; None if it did not.
-    :ivar counts_from: when its sender learnt that the answer was lost; otherwise when the request left.
+    :ivar counts_from: when its sender noted that the answer was lost; otherwise when the request left.
     :ivar shown_at: from when on the platform shows it.
     :ivar over_at: when an update ended.
     :ivar gone_at: when what was created was deleted, or an update was taken back.
@@ -153,9 +153,7 @@ class Story:
 
         That counts from when the request left, or from the loss of its answer, if its try lived to note that.
         """
-        sender = self.sender(change)
-        cut_off = sender.died or sender.replaced_at < float("inf") or sender.error.startswith("StoreError")
-        return change.shown_at - (change.left_at if cut_off else change.counts_from) <= self.settle
+        return change.shown_at - change.counts_from <= self.settle
 
 
 def problems(story: Story) -> Iterator[str]:

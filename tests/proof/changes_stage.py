@@ -161,6 +161,12 @@ class Process:
     changing: bool = False
     doomed: bool = False
     gone: bool = False
+    lost: Change | None = None
+
+    def note_loss(self, now: float) -> None:
+        """Remember when the loss of an answer was noted, if one was lost."""
+        if self.lost is not None:
+            self.lost.counts_from, self.lost = now, None
 
 
 @dataclass
@@ -189,6 +195,7 @@ class Store:
         self._stage.moment(self._process, "set")
         self._check()
         self._kept[key] = json.loads(json.dumps(value))
+        self._process.note_loss(self._stage.now)
         self._stage.moment(self._process, "kept")
 
     def delete(self, key: str) -> None:
@@ -444,7 +451,9 @@ class Stage:
             lost = not box or fault == "answer lost" or answers > left + TIMEOUT
             reply: Reply = NoResponse("no answer", sent=True) if lost else box[0]
             if change is not None and not process.gone and (lost or fault in DONE):
-                change.counts_from = self.now
+                process.lost = change
+                if not self.world.stored:
+                    process.note_loss(self.now)
             self._note_seen(process, action, reply)
             self._step(process, reply)
 
