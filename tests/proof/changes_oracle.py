@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LEAVES_WITHIN = 5.0
-"""A request leaves within five seconds of its note, or not at all."""
+SHORTEST_EXPIRY = 5.0
 
 CANNOT_TELL_APART = 65.0
 """On Airflow before 3.3, a process that stands still for less than about a minute does not notice it."""
@@ -57,6 +56,7 @@ class Change:
     :ivar shown_at: from when on the platform shows it.
     :ivar over_at: when an update ended.
     :ivar gone_at: when what was created was deleted, or an update was taken back.
+    :ivar known: whether its try noted that the platform has accepted it.
     :ivar hidden: whether another update was in progress when it was sent.
     """
 
@@ -73,6 +73,7 @@ class Change:
     over_at: float = 0.0
     gone_at: float = float("inf")
     hidden: bool = False
+    known: bool = False
 
 
 @dataclass
@@ -160,6 +161,8 @@ def problems(story: Story) -> Iterator[str]:
     """Write what is against the promises."""
     yield from _ends(story)
     yield from _asked_for(story)
+    if story.subject != "cancel":
+        yield from _carried_out_late(story)
     if story.subject in ("compression", "service"):
         yield from _created_twice(story)
         yield from _wrong_result(story)
@@ -194,6 +197,14 @@ def _asked_for(story: Story) -> Iterator[str]:
         wish = sender.wish
         if (change.about, change.model, change.mark) != (wish.about, wish.model, sender.mark):
             yield f"sent wrongly: {change} rather than {wish}"
+
+
+def _carried_out_late(story: Story) -> Iterator[str]:
+    """The signature expires within ``settle``, but is valid for at least five seconds. Times are rounded."""
+    for change in story.changes:
+        done = change.left_at if change.done_at is None else change.done_at
+        if done - change.left_at > max(story.settle, SHORTEST_EXPIRY) + 2:
+            yield f"carried out late: {change}"
 
 
 def _created_twice(story: Story) -> Iterator[str]:
@@ -247,6 +258,10 @@ def _updated_twice(story: Story) -> Iterator[str]:
             if later.attempt < first.attempt:
                 yield f"asked by a try that was replaced: {later} after {first}"
                 continue
+            saw = [updating for at, _, updating in story.sender(later).saw if at <= later.left_at]
+            recent = later.left_at - first.left_at < UPDATE_COUNTS
+            if story.stored and first.known and recent and saw[-1]:
+                yield f"updated twice, during an update: {first} and {later}"
             between = [
                 one
                 for one in done

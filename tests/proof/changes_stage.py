@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import QianfanError
@@ -162,11 +163,18 @@ class Process:
     doomed: bool = False
     gone: bool = False
     lost: Change | None = None
+    accepted: Change | None = None
 
-    def note_loss(self, now: float) -> None:
-        """Remember when the loss of an answer was noted, if one was lost."""
+    def doom(self) -> None:
+        """Have the process die at its next moment."""
+        self.doomed = True
+
+    def note(self, now: float) -> None:
+        """Remember when the loss of an answer was noted, or that the platform has accepted the request."""
         if self.lost is not None:
             self.lost.counts_from, self.lost = now, None
+        if self.accepted is not None:
+            self.accepted.known, self.accepted = True, None
 
 
 @dataclass
@@ -195,7 +203,7 @@ class Store:
         self._stage.moment(self._process, "set")
         self._check()
         self._kept[key] = json.loads(json.dumps(value))
-        self._process.note_loss(self._stage.now)
+        self._process.note(self._stage.now)
         self._stage.moment(self._process, "kept")
 
     def delete(self, key: str) -> None:
@@ -243,10 +251,9 @@ class Stage:
         """Play the world to its end."""
         for name, wishes in (("run", self.world.wishes), ("rival", self.world.rivals)):
             if wishes:
-                run = Run(name, list(wishes))
-                self._at(wishes[0][0], lambda run=run: self._begin(run))
+                self._at(wishes[0][0], partial(self._begin, Run(name, list(wishes))))
         for at, what in self.world.hands:
-            self._at(at, lambda what=what: self._meddle(what))
+            self._at(at, partial(self._meddle, what))
         self._go_on(FOREVER)
         return Story(
             self.world.subject,
@@ -360,7 +367,7 @@ class Stage:
             self._go_on(self.now + seconds)
             self.tell(f"{_name(process)} goes on")
             if record.replaced_at < FOREVER and not self.world.stored:
-                self._at(self.now + KILLED_WITHIN, lambda: setattr(process, "doomed", True))
+                self._at(self.now + KILLED_WITHIN, process.doom)
 
     def _strike(self, process: Process, what: str, where: str) -> None:
         self.struck[what] += 1
@@ -413,16 +420,8 @@ class Stage:
         reads, body = action.startswith("Describe"), json.loads(request.body)
         process.record.requests += 1
         left = self.now + self.world.latency / 4
-        if reads:
-            self._reads += 1
-            fault = self._reading.get(self._reads, "")
-        else:
-            turn = self._sendings
-            fault = self.world.sendings[turn] if turn < len(self.world.sendings) else ""
-            self._sendings += 1
+        fault = self._fault(reads)
         what = f"{_name(process)} {action} {_brief(body)}"
-        if fault:
-            self.struck[fault] += 1
         left += _seconds(fault, "connects in")
         if fault == "never left" or (request.send_by is not None and EPOCH + left > request.send_by):
             self.tell(f"{what}: does not leave ({fault or 'late'})")
@@ -453,12 +452,26 @@ class Stage:
             if change is not None and not process.gone and (lost or fault in DONE):
                 process.lost = change
                 if not self.world.stored:
-                    process.note_loss(self.now)
+                    process.note(self.now)
+            elif change is not None and not process.gone and change.done_at is not None:
+                process.accepted = change
             self._note_seen(process, action, reply)
             self._step(process, reply)
 
         self._at(arrives, arrive)
         self._at(min(answers, left + TIMEOUT), resume)
+
+    def _fault(self, reads: bool) -> str:
+        """Return what happens to the next request; nothing if nothing does."""
+        if reads:
+            self._reads += 1
+            fault = self._reading.get(self._reads, "")
+        else:
+            self._sendings += 1
+            fault = "".join(self.world.sendings[self._sendings - 1 : self._sendings])
+        if fault:
+            self.struck[fault] += 1
+        return fault
 
     def _reply(
         self, action: str, body: dict[str, Any], request: Request, fault: str, change: Change | None

@@ -45,11 +45,11 @@ def worlds(draw: st.DrawFn) -> World:
     late = st.sampled_from([0.0, 0.0, 1.0, settle / 2, settle - 1, settle + 3, settle * 4])
     some = draw(st.booleans())
     hands: list[tuple[float, str]] = []
-    if draw(st.integers(0, 3)) == 3:
+    if draw(st.integers(0, 3)) >= (2 if subject == "update" else 3):
         what = {"update": [OTHER, OLD, NEW], "cancel": ["finishes"]}.get(subject, ["deletes"])
         hands = draw(
             st.lists(
-                st.tuples(st.sampled_from([0.5, 5.0, 30.0, 100.0, 400.0]), st.sampled_from(what)), max_size=2
+                st.tuples(st.sampled_from([0.5, 0.5, 5.0, 30.0, 100.0, 400.0]), st.sampled_from(what)), max_size=2
             )
         )
     return World(
