@@ -10,7 +10,7 @@ from tests.proof.changes_stage import DONE, NEW, NOT_DONE, OLD, OTHER, READS, SE
 SUBJECTS = ("compression", "service", "update", "cancel")
 PAUSES = st.sampled_from([1.0, 1.0, 10.0, 60.0, 400.0])
 STANDS = st.sampled_from([0.0, 0.0, 0.0, -1.0, 3.0, 20.0, 50.0, 100.0, 400.0, 1000.0])
-SENDINGS = st.lists(st.sampled_from(["", *NOT_DONE, *DONE, *DONE, *SLOW]), max_size=6).map(tuple)
+SENDINGS = st.lists(st.sampled_from(["", *NOT_DONE, *DONE, *DONE, *SLOW, *SLOW[:2]]), max_size=6).map(tuple)
 READINGS = st.dictionaries(st.integers(1, 40), st.sampled_from(READS), max_size=4)
 MOMENTS = st.one_of(st.sampled_from(["send", "answered", "set", "kept"]), st.integers(1, 40))
 MISHAPS = st.lists(st.tuples(st.sampled_from([0, 0, 1, 2]), MOMENTS, STANDS), max_size=3).map(tuple)
@@ -42,14 +42,17 @@ def worlds(draw: st.DrawFn) -> World:
     """Draw a world."""
     subject = draw(st.sampled_from(SUBJECTS))
     settle = draw(st.sampled_from([12.0, 6.0, 12.0, 30.0, 12.0, 120.0]))
-    late = st.sampled_from([0.0, 0.0, 1.0, settle / 2, settle - 1, settle + 3, settle * 4])
+    late = st.sampled_from(
+        [0.0, 0.0, 1.0, settle / 2, settle - 1, settle - 1, settle - 1, settle + 3, settle * 4]
+    )
     some = draw(st.booleans())
     hands: list[tuple[float, str]] = []
     if draw(st.integers(0, 3)) >= (2 if subject == "update" else 3):
         what = {"update": [OTHER, OLD, NEW], "cancel": ["finishes"]}.get(subject, ["deletes"])
         hands = draw(
             st.lists(
-                st.tuples(st.sampled_from([0.5, 0.5, 5.0, 30.0, 100.0, 400.0]), st.sampled_from(what)), max_size=2
+                st.tuples(st.sampled_from([0.5, 0.5, 5.0, 30.0, 100.0, 400.0]), st.sampled_from(what)),
+                max_size=2,
             )
         )
     return World(
@@ -68,7 +71,7 @@ def worlds(draw: st.DrawFn) -> World:
         repeats=False,
         filtered=draw(st.booleans()),
         absent=draw(st.sampled_from(["404", "400", "null"])),
-        latency=draw(st.sampled_from([0.1, 0.1, 1.0, 4.0, 9.0])),
+        latency=draw(st.sampled_from([0.1, 0.1, 0.1, 1.0, 4.0, 9.0])),
         ahead=draw(st.sampled_from([0.0] * 6 + [20.0, 4000.0])),
         heartbeat=draw(st.sampled_from([300.0, 90.0, 30.0])),
         sendings=draw(SENDINGS),
