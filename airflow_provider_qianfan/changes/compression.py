@@ -55,6 +55,11 @@ class NewTask:
     exists_error = QianfanTaskExistsError
     ambiguous_error = QianfanTaskAmbiguousError
 
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What a note has to be about."""
+        return {"mark": self.mark, "source_model_id": self.source_model_id}
+
     def read(self, exchange: Exchange, known_id: str) -> Steps[ModelCompTask | None]:
         """Ask for the task that an earlier try created; None if it is gone."""
         found = yield from read_candidates(exchange, Selector(model_comp_task_id=known_id))

@@ -178,9 +178,11 @@ class _Creation(Generic[Made]):
         noted = self.ports.clock()
         if not self._counts(look):
             return out_of_date(f"Creating a {self.new.noun}", look, noted)
-        self.journal.write(sent_at=noted, id=None)
+        sending = self.ports.sending(noted)
+        # It may leave as late as that, and the next try counts from there.
+        self.journal.write(sent_at=sending.send_by, id=None)
         try:
-            return (yield from self.new.create(self.exchange, body, self.ports.sending(noted)))
+            return (yield from self.new.create(self.exchange, body, sending))
         except QianfanError as error:
             if not may_have_arrived(error):
                 self.journal.take_back()

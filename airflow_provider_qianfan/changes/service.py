@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qianfan.api.errors import QianfanTransientError
 from airflow_provider_qianfan.api.resource import SERVICE, Row, find_resource
 from airflow_provider_qianfan.api.service import check_description, create_service, scan_services
 from airflow_provider_qianfan.api.text import clean
@@ -46,6 +47,11 @@ class NewService:
     ambiguous_error = QianfanResourceAmbiguousError
 
     @property
+    def identity(self) -> Mapping[str, str]:
+        """What a note has to be about. A service of another name is another one."""
+        return {"mark": self.mark, "name": self.name}
+
+    @property
     def marked(self) -> str:
         """The description with the mark."""
         return f"{self.description} {self.mark}" if self.description else self.mark
@@ -70,7 +76,14 @@ class NewService:
             if not told:
                 # Whether a row of the list has it is not documented.
                 detail = yield from find_resource(exchange, SERVICE, row.id)
-                told = detail.json.get("description") if isinstance(detail, Row) else None
+                if not isinstance(detail, Row):
+                    # One of the two is behind the other: the service is new, or it is gone.
+                    raise QianfanTransientError(
+                        SERVICE.action,
+                        f"the list shows service {name_of(row)} without a description, but there is no such"
+                        " service by its id. So it is not known whether this task created it.",
+                    )
+                told = detail.json.get("description")
             if self.mark in str(told):
                 ours.append(row)
         return ours, scan.pages

@@ -197,8 +197,9 @@ class _Update:
         self._check_not_replaced(noted)
         if not look.is_fresh(noted):
             return out_of_date(MODIFY, look, noted)
+        sending = ports.sending(noted)
         journal.write(
-            sent_at=noted,
+            sent_at=sending.send_by,  # it may leave as late as that, and the next try counts from there
             previous=[previous.model_id, previous.model_set_id],
             # The status alone would not distinguish our update from the one in progress.
             update_is_ours=not _updating(row),
@@ -207,7 +208,7 @@ class _Update:
         wanted.remember(previous)
         try:
             yield from modify_service(
-                self.exchange, wanted.service_id, model_set_id, wanted.model_id, ports.sending(noted)
+                self.exchange, wanted.service_id, model_set_id, wanted.model_id, sending
             )
         except QianfanError as error:
             if not may_have_arrived(error):

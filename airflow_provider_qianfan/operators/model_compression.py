@@ -355,9 +355,8 @@ class QianfanCreateModelCompTaskOperator(WaitingOperator):
         from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 
         wanted = self._wanted(context)
-        identity = {"mark": wanted.mark, "source_model_id": wanted.source_model_id}
         tries = context["ti"].try_number
-        journal = Journal(task_store(context), "qianfan_model_comp_task", identity, tries)
+        journal = Journal(task_store(context), "qianfan_model_comp_task", wanted.identity, tries)
         ports = Ports(self.settle, time.time, lambda level, text: self.log.log(level, "%s", text))
         with QianfanHook(self.qianfan_conn_id) as hook:
             task_id = hook.run(create_once(hook.exchange, wanted, self.if_exists, journal, ports))

@@ -378,7 +378,7 @@ class QianfanCreateServiceOperator(_DeployingOperator):
             protocol_version=self.protocol_version,
         )
         check_description(wanted.marked)
-        journal = Journal(task_store(context), "qianfan_service", {"mark": wanted.mark}, ti.try_number)
+        journal = Journal(task_store(context), "qianfan_service", wanted.identity, ti.try_number)
         service_id = self._carry_out(
             lambda exchange: create_once(exchange, wanted, self.if_exists, journal, self._ports())
         )

@@ -44,7 +44,7 @@ from tests.api.steps import Drive, answer, error, page
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SETTLE, LAG = 6.0, 5.8
+SETTLE, LAG, LEAVES_AFTER = 6.0, 5.8, 2.8
 START = 1_700_000_000.0
 FROZEN = 900.0
 MARK = fingerprint("dag", "run", "once", -1)
@@ -361,12 +361,14 @@ class Airflow:
             "RequestExpired": self.platform.expired(),
         }
         takes = 30.0 if mishap.startswith("timeout") else 0.0
+        if mishap == "killed after leaving late":
+            self.platform.now += LEAVES_AFTER
         if mishap in unharmed:
             self.platform.now += takes
             return unharmed[mishap]
         reply = self.arrive(action, request, takes)
         self.done_in_vain = bool(self.platform.effects)
-        if mishap == "killed after":
+        if mishap.startswith("killed after"):
             raise Killed
         if mishap.startswith("frozen after"):
             self.freeze()
@@ -450,6 +452,13 @@ def test_all_sequences(
 
     for sequence, airflow in sequences(longest, run, mishaps):
         check(airflow, sequence)
+
+
+@STORED
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_later_try_counts_from_when_the_request_may_have_left(subject: Any, stored: bool) -> None:
+    """A slow connection lets it leave seconds after its note, and the platform shows it late, too."""
+    check(Airflow(subject, ["killed after leaving late"], stored=stored).run())
 
 
 @STORED

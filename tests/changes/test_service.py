@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_qianfan.api.errors import QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, RetryPolicy
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.changes.journal import Journal, Ports, fingerprint
@@ -101,6 +102,21 @@ def test_a_service_is_created() -> None:
     }
 
 
+def test_nothing_is_created_beside_a_service_that_may_be_ours() -> None:
+    """The list has the service, but not its description, and the detail is behind the list."""
+    row = {"serviceId": SERVICE, "name": "chat"}
+
+    unknown = Creation(services(row), GONE)
+    known_later = Creation(
+        services(), page(502), services(row), GONE, services(row), answer({"result": OURS})
+    )
+
+    assert isinstance(unknown.error, QianfanTransientError)
+    assert "the list shows service svco-1 ('chat') without a description" in str(unknown.error)
+    assert known_later.result == SERVICE
+    assert known_later.actions.count(CREATE) == 1
+
+
 def test_what_a_service_is_created_with() -> None:
     drive = Creation(
         services(), model("Ready"), MADE, model_set_id=None, description=None, protocol_version=2
@@ -149,7 +165,6 @@ def test_a_service_with_our_mark_is_adopted(rows: list[dict[str, Any]]) -> None:
     [
         pytest.param(answer({"result": OURS}), SERVICE, id="ours"),
         pytest.param(answer({"result": OURS | {"description": "nightly"}}), "svco-9", id="not ours"),
-        pytest.param(GONE, "svco-9", id="gone"),
     ],
 )
 @pytest.mark.parametrize(
@@ -227,6 +242,32 @@ def test_a_service_whose_id_is_known(reply: Reply, result: str, actions: list[st
 
     assert drive.result == result
     assert drive.actions == actions
+
+
+def test_a_service_of_another_name_is_not_adopted() -> None:
+    """The task was cleared with another name. What is known of the first service does not count."""
+    exchange = Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(tries=1))
+    chat, talk = (NewService(name, "url", NEW, "am-new", CONFIG, MARK) for name in ("chat", "talk"))
+    notes = Notes()
+    ports = Ports(SETTLE, lambda: NOW, lambda *line: None)
+
+    def create(new: NewService, number: int, *replies: Reply) -> Any:
+        journal = Journal(notes, KEY, new.identity, number)
+        return Drive(create_once(exchange, new, "adopt", journal, ports), replies).result
+
+    assert create(chat, 1, services(), MADE) == "svco-9"
+    assert create(talk, 2, services(), answer({"result": {"serviceId": "svco-10"}})) == "svco-10"
+    assert create(talk, 3, answer({"result": {"serviceId": "svco-10"}})) == "svco-10"
+
+
+class Notes(dict[str, Any]):
+    """What Airflow keeps."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
 
 
 def test_a_lost_answer_to_a_creation() -> None:

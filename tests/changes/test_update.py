@@ -65,6 +65,11 @@ def asked(ago: float = 0, *, ours: bool = True, **changed: Any) -> dict[str, Any
     return {"sent_at": NOW - ago, "previous": [OLD, "am-old"], "update_is_ours": ours, **IDENTITY, **changed}
 
 
+def noted(after: float = 0, **changed: Any) -> dict[str, Any]:
+    """The note before a sending: the request may leave within five seconds."""
+    return asked(-after - 5, **changed)
+
+
 class Update(Drive):
     """
     An update whose requests are answered in turn; its clock moves only when it sleeps, or asks.
@@ -143,13 +148,13 @@ def test_what_it_serves_is_told_and_written_down_before_anything_is_sent() -> No
     drive = Update(service(OLD), DONE)
 
     assert drive.remembered == [(SERVED_OLD, 1)]
-    assert drive.journal == [(asked(), 1), (asked(), 2)]
+    assert drive.journal == [(noted(), 1), (noted(), 2)]
 
 
 def test_what_is_written_down_is_the_time_at_which_it_is_sent() -> None:
     drive = Update(service(OLD), model("Ready"), DONE, model_set_id=None, takes=4.0)
 
-    assert drive.kept[KEY] == asked(-8)
+    assert drive.kept[KEY] == noted(8)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ def test_what_it_serves_is_told_as_far_as_the_platform_names_it(row: Reply, serv
     drive = Update(row, DONE)
 
     assert drive.remembered == [(served, 1)]
-    assert drive.kept[KEY] == asked(previous=[served.model_id, served.model_set_id])
+    assert drive.kept[KEY] == noted(previous=[served.model_id, served.model_set_id])
 
 
 @pytest.mark.parametrize(
@@ -274,7 +279,7 @@ def test_the_model_set_is_asked_for_if_it_is_not_given(reply: Reply) -> None:
     assert drive.bodies[1] == {"modelId": NEW}
     assert drive.bodies[2] == {"serviceId": SERVICE, "modelSetId": "am-new", "modelId": NEW}
     assert drive.remembered == [(SERVED_OLD, 2)]
-    assert drive.journal == [(asked(), 2), (asked(), 3)]
+    assert drive.journal == [(noted(), 2), (noted(), 3)]
 
 
 @pytest.mark.parametrize(
@@ -348,7 +353,7 @@ def test_another_update_is_not_ours_before_the_platform_has_taken_ours() -> None
     drive = Update(updating(OTHER), DONE)
 
     before = {"previous": [OTHER, "am-other"]}
-    assert drive.journal == [(asked(ours=False, **before), 1), (asked(ours=True, **before), 2)]
+    assert drive.journal == [(noted(ours=False, **before), 1), (noted(ours=True, **before), 2)]
 
 
 @pytest.mark.parametrize(
@@ -429,7 +434,7 @@ def test_what_is_asked_for_again_is_looked_at_again() -> None:
     assert drive.error is None
     assert drive.actions == [DETAIL, MODIFY, DETAIL, MODIFY]
     assert drive.remembered == [(SERVED_OLD, 1), (Served(OTHER, "am-other"), 3)]
-    assert drive.kept[KEY] == asked(previous=[OTHER, "am-other"])
+    assert drive.kept[KEY] == noted(previous=[OTHER, "am-other"])
 
 
 @pytest.mark.parametrize("stored", [True, False], ids=["notes are kept", "before Airflow 3.3"])
@@ -523,7 +528,7 @@ def test_a_lost_answer_is_looked_for_and_never_sent_again(lost: Reply, shown: Re
     assert drive.error is None
     assert drive.actions == [DETAIL, MODIFY, DETAIL, DETAIL, DETAIL]
     assert drive.slept == [5.0, 5.0]
-    assert drive.journal == [(asked(), 1), (asked(), 2), (asked(), 5)]
+    assert drive.journal == [(noted(), 1), (asked(), 2), (asked(), 5)]
     assert drive.remembered == [(SERVED_OLD, 1)]
     told = r"^The answer was lost. Looking for 12 .* service svco-1 is being updated\. ModifyService: "
     assert re.search(told, drive.logged(logging.WARNING))
@@ -546,7 +551,7 @@ def test_a_lost_answer_that_leaves_no_trace(lost: Reply) -> None:
     assert str(drive.error.__cause__).startswith("ModifyService: ")
     assert drive.slept == [5.0, 5.0, 2.0]
     assert drive.actions == [DETAIL, MODIFY, *[DETAIL] * 4]
-    assert drive.journal == [(asked(), 1), (asked(), 2), (asked(ours=False), 6)]
+    assert drive.journal == [(noted(), 1), (asked(), 2), (asked(ours=False), 6)]
 
 
 @pytest.mark.parametrize(
@@ -613,7 +618,7 @@ def test_a_lost_answer_that_cannot_be_looked_for(looks: list[Reply], slept: floa
     assert re.search(told, str(drive.error))
     assert "HTTP 502" in str(drive.error.__cause__)
     assert sum(drive.slept) == slept
-    assert drive.journal == [(asked(), 1), (asked(), 2)]
+    assert drive.journal == [(noted(), 1), (asked(), 2)]
 
 
 def test_a_lost_answer_that_another_update_hides() -> None:
@@ -623,7 +628,7 @@ def test_a_lost_answer_that_another_update_hides() -> None:
     assert "it is not known whether" in str(drive.error)
     assert "The update that was in progress before hides it. The next try looks again" in str(drive.error)
     assert drive.slept == [5.0, 5.0, 2.0]
-    assert drive.journal == [(asked(ours=False), 1), (asked(ours=False), 2)]
+    assert drive.journal == [(noted(ours=False), 1), (asked(ours=False), 2)]
 
 
 @pytest.mark.parametrize("shown", [service(NEW), updating(NEW)], ids=["served", "still updating"])
@@ -632,7 +637,7 @@ def test_a_lost_answer_that_another_update_hid_until_the_version_showed(shown: R
 
     assert drive.error is None
     assert drive.slept == [5.0]
-    assert drive.journal == [(asked(ours=False), 1), (asked(ours=False), 2), (asked(ours=True), 4)]
+    assert drive.journal == [(noted(ours=False), 1), (asked(ours=False), 2), (asked(ours=True), 4)]
 
 
 # -- a later try, where Airflow keeps what the earlier has written down ------------------------------------
@@ -656,7 +661,7 @@ def test_what_was_written_down_of_another_update_does_not_count(other: dict[str,
     served = Update(service(NEW), kept=asked(**other))
 
     assert sent.slept == []
-    assert sent.kept[KEY] == asked()
+    assert sent.kept[KEY] == noted()
     assert served.remembered == [(SERVED_NEW, 1)]
 
 
@@ -688,7 +693,7 @@ def test_an_update_that_may_have_been_asked_for_is_looked_for(
     assert drive.error is None
     assert drive.slept == slept
     assert drive.actions == [DETAIL] * len(looks) + [MODIFY]
-    assert drive.journal[0] == (asked(-sum(slept), ours=ours), len(looks))
+    assert drive.journal[0] == (noted(sum(slept), ours=ours), len(looks))
     left = f"Looking for it for {sum(slept)} second"
     assert (left in drive.logged(logging.INFO)) == bool(slept)
     assert ("An earlier try may have asked" in drive.logged(logging.INFO)) == bool(slept)
@@ -806,7 +811,7 @@ def test_an_update_in_progress_that_is_not_known_to_be_ours_is_asked_for_again(k
     assert drive.error is None
     assert drive.actions == [DETAIL, MODIFY]
     assert drive.slept == []
-    assert drive.journal == [(asked(ours=False), 1), (asked(ours=True), 2)]
+    assert drive.journal == [(noted(ours=False), 1), (noted(ours=True), 2)]
     ours = kept.get("update_is_ours")
     told = (
         "that may be the one that this task asked for more than 1 hour ago" if ours else "has not asked for"
@@ -820,7 +825,7 @@ def test_an_update_that_was_taken_back_is_asked_for_again(shown: str) -> None:
 
     assert drive.error is None
     assert drive.remembered == [(SERVED_OLD, 0), (Served(shown, SETS[shown]), 1)]
-    assert drive.kept[KEY] == asked(previous=[shown, SETS[shown]])
+    assert drive.kept[KEY] == noted(previous=[shown, SETS[shown]])
 
 
 def test_a_later_try_looks_past_a_platform_that_is_away() -> None:
