@@ -336,6 +336,14 @@ def test_a_change_is_repeated_only_if_it_did_not_arrive(reply: Reply, requests: 
     assert len(drive.requests) == requests
     if requests == 1:
         assert "look before you repeat it" in str(drive.error)
+        assert str(drive.error).count("CreateModelCompTask: ") == 1
+
+
+def test_a_lost_answer_keeps_the_pause_that_the_server_asks_for() -> None:
+    drive = call(error(503, "Busy", retry_after="7"), action="CreateModelCompTask")
+
+    assert isinstance(drive.error, QianfanTransientError)
+    assert (drive.error.action, drive.error.retry_after) == ("CreateModelCompTask", 7.0)
 
 
 def test_a_caller_may_say_that_a_change_is_repeatable() -> None:

@@ -111,13 +111,16 @@ def test_what_was_read_before_a_restart_does_not_count() -> None:
 
 @pytest.mark.parametrize("result", [None, {}, [], "x"])
 def test_a_detail_without_a_task(result: Any) -> None:
-    assert Drive(read_task(exchange(), "amva-1"), [answer({"result": result})]).result is None
+    drive = Drive(read_task(exchange(), "amva-1"), [answer({"result": result})])
+
+    assert (drive.result, drive.error) == (None, None)
 
 
 def test_a_detail_of_another_task() -> None:
     drive = Drive(read_task(exchange(), "amva-1"), [answer({"result": {"id": "amva-2"}})])
 
     assert type(drive.error) is QianfanProtocolError
+    assert "asked for amva-1, answered amva-2" in str(drive.error)
 
 
 def test_a_created_task_has_an_id() -> None:

@@ -173,6 +173,14 @@ def test_another_account_is_watched_from_the_last_look_on() -> None:
     assert watcher.look(*others, *late, after=180) == []
 
 
+def test_what_is_known_of_the_account_before_stays_known() -> None:
+    before = Ledger(10.0, frozenset({"amva-1"}), frozenset({"amva-2:failed"}), looked_at=NOW)
+    again = begin_again([ended("amva-3", None)], SUCCEEDED, before, NOW + 60)
+
+    assert again.unfinished == {"amva-1"}
+    assert again.reported == {"amva-2:failed", "amva-3:succeeded"}
+
+
 def test_a_list_that_is_empty_once_loses_nothing() -> None:
     watcher = Watcher()
     history = [ended(f"amva-{number}", -600.0 * number) for number in range(1, 100)]
@@ -402,6 +410,15 @@ def test_what_two_triggerers_have_stored_adds_up() -> None:
 
     assert one.merged(other) == Ledger(
         20.0, frozenset({"amva-1"}), frozenset({"amva-1:failed", "amva-2:failed"}), undated=False
+    )
+    assert (one.merged(other).horizon, other.merged(one).horizon) == (20.0, 20.0)
+
+
+def test_what_was_stored_and_is_lost_is_news_again() -> None:
+    known = Ledger(10.0, frozenset({"amva-1"}), frozenset({"a:b:failed", "amva-2:failed"}), account="k")
+
+    assert known.without_reported(["a:b:failed"]) == Ledger(
+        10.0, frozenset({"amva-1", "a:b"}), frozenset({"amva-2:failed"}), account="k"
     )
 
 
