@@ -5,7 +5,7 @@ A mutant is the package with one small change. If a test fails or hangs, the mut
 mutant is one of these:
 
 ===========  ======================================================================================
-worded       the change is in the words of a sentence, such as an error message
+worded       the change is in the words of a message, or in how much of a text it shows
 listed       ``tests/proof/survivors.toml`` lists the change, and says why no test has to notice it
 unexplained  a test is missing
 ===========  ======================================================================================
@@ -36,6 +36,7 @@ PACKAGE = Path("airflow_provider_qianfan")
 LAYERS = ("api", "gate", "changes")
 LIST = Path("tests/proof/survivors.toml")
 KILLED = ("killed", "timeout")
+SHOWN = re.compile(r"(\bclean\([^,]*), \d*\)")
 LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 
 
@@ -66,8 +67,8 @@ def read(path: Path, name: str) -> Mutant:
 
 
 def is_worded(mutant: Mutant) -> bool:
-    """Is the change within a text that has a space? Names, keys and statuses have none."""
-    was, now = (LITERAL.sub(hide, line) for line in (mutant.was, mutant.now))
+    """Is the change within a text that has a space, or in the length of a shown text? Names have no space."""
+    was, now = (SHOWN.sub(r"\1)", LITERAL.sub(hide, line)) for line in (mutant.was, mutant.now))
     return was == now
 
 
