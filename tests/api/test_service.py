@@ -21,7 +21,7 @@ def test_a_name(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "told"), [("a", "'a' has 1 "), ("x" * 21, "has 21 "), ("", "'' has 0 ")])
 def test_what_is_no_name(name: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"^name=.*{told}characters. The platform takes 2 to 20.$"):
+    with pytest.raises(ValueError, match=rf"^name=.*{told}characters\. The platform takes 2 to 20\.$"):
         check_name(name)
 
 
@@ -42,5 +42,5 @@ def test_a_description() -> None:
     longest = "x" * LONGEST_DESCRIPTION
     assert check_description(longest) == longest
 
-    with pytest.raises(ValueError, match="^description has 501 characters, with the mark"):
+    with pytest.raises(ValueError, match=r"^description has 501 characters, with the mark"):
         check_description(longest + "x")

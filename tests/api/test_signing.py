@@ -201,5 +201,5 @@ def test_a_secret_does_not_show_itself_and_is_not_pickled() -> None:
         assert repr(secret) == f"{secret!r}" == "'***'"
         assert type(copy.copy(secret)) is type(copy.deepcopy(secret)) is Secret
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-            with pytest.raises(TypeError, match="^A key is not pickled"):
+            with pytest.raises(TypeError, match=r"^A key is not pickled"):
                 pickle.dumps(secret, protocol)
