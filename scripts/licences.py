@@ -48,7 +48,7 @@ ALLOWED = {
 """Licences that a package under Apache-2.0 may depend on."""
 
 CHOSEN = {"text-unidecode": "Artistic-1.0"}
-"""What was chosen where a package offers several licences, but does not say so in a way that a script can read."""
+"""What was chosen where a package offers several licences in words that no script can read."""
 
 
 def needed(name: str, extras: frozenset[str] = frozenset()) -> dict[str, Distribution]:

@@ -26,10 +26,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.stats import status_by_exit_code
-from mutmut.utils.format_utils import parse_mutant_key
-
 from tests.proof.record import record
 
 PACKAGE = Path("airflow_provider_qianfan")
@@ -59,6 +55,9 @@ class Mutant(NamedTuple):
 
 def read(path: Path, name: str) -> Mutant:
     """Read a mutant from its diff."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+    from mutmut.utils.format_utils import parse_mutant_key
+
     key, _, _ = name.removeprefix(".".join(path.with_suffix("").parts) + ".").partition("__mutmut_")
     function, of = parse_mutant_key(key)
     lines = get_diff_for_mutant(name, path=path).splitlines()[3:]
@@ -88,6 +87,8 @@ def listed() -> Counter[Mutant]:
 
 def tried(layer: str) -> Iterator[tuple[Path, str, str]]:
     """Read what mutmut found for a layer: file, mutant and status."""
+    from mutmut.stats import status_by_exit_code
+
     for path in sorted((PACKAGE / layer).glob("*.py")):
         meta = Path("mutants", f"{path}.meta")
         results = json.loads(meta.read_text(encoding="utf-8")) if meta.exists() else {}
