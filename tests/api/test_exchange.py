@@ -483,3 +483,19 @@ def test_what_is_no_endpoint(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as refused:
         Endpoint.parse(text)
     assert "hu3sh" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Response(502, {}, b""), "HTTP 502 (no content type, empty)."),
+        (Response(502, {"content-type": "text/html"}, b""), "HTTP 502 (text/html, empty)."),
+        (
+            Response(502, {"content-type": "t" * 70}, b"<h1>\n" + b"x" * 500),
+            f"HTTP 502 ({'t' * 60}…, 505 bytes): <h1> {'x' * 115}….",
+        ),
+        (Response(502, {}, "é\x1b".encode() + b"\xff"), "HTTP 502 (no content type, 4 bytes): é\\x1b\ufffd."),
+    ],
+)
+def test_an_answer_that_is_no_json_is_told_by_its_start(reply: Reply, told: str) -> None:
+    assert str(call(*[reply] * 4).error) == f"{ACTION}: {told}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from airflow_provider_qianfan.gate.finished import (
     named_by,
     tell,
 )
-from tests.gate.tasks import NOON, NOW, SOURCE, made, task
+from tests.gate.tasks import BEIJING, NOON, NOW, SOURCE, made, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -488,6 +489,21 @@ def test_what_an_event_says_of_a_task() -> None:
     }
     assert tell(task(status="failed", source=None, name=None, created=None))["model_id"] is None
     assert tell(with_config(5000))["config"] is None
+
+
+def test_an_event_never_names_the_source_model_as_the_produced_one() -> None:
+    assert tell(made(model=SOURCE))["model_id"] is None
+    assert tell(made(model=" "))["model_id"] is None
+
+
+def test_the_times_of_an_event_are_utc_wherever_airflow_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CST-8")
+        time.tzset()
+        told = tell(replace(made(), finish_time=NOON.astimezone(BEIJING)))
+    time.tzset()
+
+    assert (told["create_time"], told["finish_time"]) == ("2026-01-31T12:00:00+00:00",) * 2
 
 
 def test_the_ledger_and_its_json_stay_below_what_airflow_warns_of() -> None:
