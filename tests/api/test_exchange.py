@@ -492,7 +492,7 @@ def test_what_is_no_endpoint(text: str, told: str) -> None:
         (Response(502, {"content-type": "text/html"}, b""), "HTTP 502 (text/html, empty)."),
         (
             Response(502, {"content-type": "t" * 70}, b"<h1>\n" + b"x" * 500),
-            f"HTTP 502 ({'t' * 60}…, 505 bytes): <h1> {'x' * 115}….",
+            f"HTTP 502 ({'t' * 60}…, 505 bytes): <h1> {'x' * 115}…",
         ),
         (Response(502, {}, "é\x1b".encode() + b"\xff"), "HTTP 502 (no content type, 4 bytes): é\\x1b\ufffd."),
     ],

@@ -128,5 +128,5 @@ def test_a_created_task_has_an_id() -> None:
         return Drive(create_task(exchange(), {}), [answer({"result": result})])
 
     assert create("amva-1").result == "amva-1"
-    for result in (None, "", {"id": "amva-1"}):
+    for result in (None, "", 7, {"id": "amva-1"}, ["amva-1"], "amva-1\u2028"):
         assert "may have been created" in str(create(result).error)

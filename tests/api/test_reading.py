@@ -208,6 +208,10 @@ def keyed(pair: str) -> bytes:
     return b"{" + ",".join(pair % number for number in range(MAX_VALUES)).encode() + b"}"
 
 
+def test_a_key_may_hold_a_control_character_that_can_be_stored() -> None:
+    assert read_object(b'{"a\\tbId": {"\\u0007": "\\u0007"}}') == {"a\tbId": {"\x07": "\x07"}}
+
+
 MOST = {
     "objects and lists": lambda extra: b"[]," * (MAX_CONTAINERS - 3 + extra) + b"[]",
     "values": lambda extra: b"0," * (MAX_VALUES - 1 + extra) + b"0",
