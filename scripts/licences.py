@@ -20,30 +20,24 @@ OURS = "airflow-provider-qianfan"
 PINS = Path("build/runtime.txt")
 
 ALLOWED = {
-    *(
-        "0BSD",
-        "Apache-2.0",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "ISC",
-        "MIT",
-        "MIT-0",
-        "PSF-2.0",
-        "Unlicense",
-        "Zlib",
-    ),
-    # Not restrictive for those who only use the unchanged package, as the Apache Software Foundation sees it.
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "PSF-2.0",
+    # Only changes to such a package's own files have to be published.
     "MPL-2.0",
-    # What packages write that know no SPDX.
-    *(
-        "3-Clause BSD License",
-        "Apache License 2.0",
-        "Apache Software License",
-        "BSD License",
-        "ISC License (ISCL)",
-    ),
+    # The names of the same licences, and of the Unlicense, in classifiers.
+    "3-Clause BSD License",
+    "Apache Software License",
+    "BSD License",
+    "ISC License (ISCL)",
+    "MIT License",
+    "Mozilla Public License 2.0 (MPL 2.0)",
+    "Python Software Foundation License",
     "The Unlicense (Unlicense)",
-    *("MIT License", "Mozilla Public License 2.0 (MPL 2.0)", "Python Software Foundation License"),
 }
 """Licences that a package under Apache-2.0 may depend on."""
 
