@@ -499,3 +499,24 @@ def test_what_is_no_endpoint(text: str, told: str) -> None:
 )
 def test_an_answer_that_is_no_json_is_told_by_its_start(reply: Reply, told: str) -> None:
     assert str(call(*[reply] * 4).error) == f"{ACTION}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "told", "request_id"),
+    [
+        (error(429, "Busy", "too many"), "HTTP 429 Busy: too many (request id r-1)", "r-1"),
+        (answer({"requestId": "r-2"}, 429), "HTTP 429 TooManyRequests (request id r-2)", "r-2"),
+        (answer({"log_id": 3}, 429), "HTTP 429 TooManyRequests (request id 3)", "3"),
+        (
+            Response(429, {"x-bce-request-id": "r-4"}, b"slow down"),
+            "HTTP 429 TooManyRequests (request id r-4)",
+            "r-4",
+        ),
+    ],
+)
+def test_too_many_requests_in_every_form(reply: Reply, told: str, request_id: str) -> None:
+    drive = call(*[reply] * 4)
+
+    assert isinstance(drive.error, QianfanRateLimitError)
+    assert str(drive.error).startswith(f"{ACTION}: {told}")
+    assert drive.error.request_id == request_id
