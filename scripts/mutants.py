@@ -33,7 +33,8 @@ LAYERS = ("api", "gate", "changes")
 LIST = Path("tests/proof/survivors.toml")
 KILLED = ("killed", "timeout")
 SHOWN = re.compile(r"(\bclean\([^,]*), \d*\)")
-LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+LITERAL = re.compile(r"""(?P<f>\bf)?(?P<quote>['"])(?P<text>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)""")
+FIELD = re.compile(r"\{[^{}]*\}")
 
 
 class Mutant(NamedTuple):
@@ -66,14 +67,16 @@ def read(path: Path, name: str) -> Mutant:
 
 
 def is_worded(mutant: Mutant) -> bool:
-    """Is the change within a text that has a space, or in the length of a shown text? Names have no space."""
+    """Tell whether only words changed, of a text that has a space, or the length of a shown text."""
     was, now = (SHOWN.sub(r"\1)", LITERAL.sub(hide, line)) for line in (mutant.was, mutant.now))
     return was == now
 
 
 def hide(literal: re.Match[str]) -> str:
-    """Hide a sentence."""
-    return "…" if " " in literal[0].strip("'\" ") else literal[0]
+    """Hide the words of a sentence, but not what a message is made of."""
+    if " " not in literal["text"].strip():
+        return literal[0]
+    return "…" + "".join(FIELD.findall(literal["text"]) if literal["f"] else ())
 
 
 def listed() -> Counter[Mutant]:

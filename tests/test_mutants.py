@@ -16,6 +16,9 @@ from scripts.mutants import Mutant, is_worded, judge, listed
     [
         ('raise ValueError("is not a path")', 'raise ValueError("XXis not a pathXX")', True),
         ('f"{action}: the answer" " is odd"', 'f"{action}: the answer" " IS ODD"', True),
+        ('f"{key} is {clean(was, 80)}, not"', 'f"{key} IS {clean(was, )}, NOT"', True),
+        ('f"{key} is {clean(was, 80)}, not"', 'f"{key} is {clean(None, 80)}, not"', False),
+        ('f"{row["id"]}" " is odd"', 'f"{row["ID"]}" " is odd"', False),
         ("told = clean(reason, 80)", "told = clean(reason, 81)", True),
         ("told = clean(reason, 80)", "told = clean(reason, )", True),
         ("told = clean(reason, 80)", "told = clean(None, 80)", False),

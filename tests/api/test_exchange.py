@@ -344,6 +344,7 @@ def test_a_lost_answer_keeps_the_pause_that_the_server_asks_for() -> None:
 
     assert isinstance(drive.error, QianfanTransientError)
     assert (drive.error.action, drive.error.retry_after) == ("CreateModelCompTask", 7.0)
+    assert str(drive.error).startswith("CreateModelCompTask: HTTP 503 Busy (request id r-1). It is not known")
 
 
 def test_a_caller_may_say_that_a_change_is_repeatable() -> None:

@@ -129,4 +129,4 @@ def test_a_created_task_has_an_id() -> None:
 
     assert create("amva-1").result == "amva-1"
     for result in (None, "", 7, {"id": "amva-1"}, ["amva-1"], "amva-1\u2028"):
-        assert "may have been created" in str(create(result).error)
+        assert "may have been created: {'result': " in str(create(result).error)

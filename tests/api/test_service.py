@@ -88,7 +88,7 @@ def test_a_service_without_an_id_may_have_been_created(result: Any) -> None:
             "does not say whether it was done, but the update may have begun",
         ),
         ({"result": "true"}, QianfanProtocolError, "ModifyService: the answer does not say"),
-        ({}, QianfanProtocolError, "ModifyService: the answer does not say"),
+        ({"more": 1}, QianfanProtocolError, "the update may have begun: {'more': 1}"),
     ],
 )
 def test_only_true_says_that_a_service_is_updated(document: Any, kind: type, told: str) -> None:
