@@ -508,3 +508,14 @@ def test_the_times_of_an_event_are_utc_wherever_airflow_runs(monkeypatch: pytest
 
 def test_the_ledger_and_its_json_stay_below_what_airflow_warns_of() -> None:
     assert finished._MOST_REPORTED + finished._MOST_UNFINISHED < 65_000
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [(0, []), (5, []), (6, ["ab"]), (10, ["ab"]), (11, ["ab", "c"]), (99, ["ab", "c", "千"])],
+)
+def test_as_many_ids_as_fit_with_their_quotation_marks_and_commas(size: float, kept: list[str]) -> None:
+    ids = ["ab", "c", "千"]
+
+    assert finished._as_many(ids, size) == kept
+    assert len(json.dumps(ids, ensure_ascii=False).encode()) <= finished._size(frozenset(ids))
