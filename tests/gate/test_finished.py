@@ -519,3 +519,36 @@ def test_as_many_ids_as_fit_with_their_quotation_marks_and_commas(size: float, k
 
     assert finished._as_many(ids, size) == kept
     assert len(json.dumps(ids, ensure_ascii=False).encode()) <= finished._size(frozenset(ids))
+
+
+def test_a_ledger_is_stored_whole() -> None:
+    ledger = Ledger(1.5, frozenset({"b", "a"}), frozenset({"d:x", "c:x"}), False, "account", 2.5)
+
+    assert ledger.to_json() == {
+        "version": 1,
+        "horizon": 1.5,
+        "unfinished": ["a", "b"],
+        "reported": ["c:x", "d:x"],
+        "undated": False,
+        "account": "account",
+        "looked_at": 2.5,
+    }
+    read = Ledger.from_json(ledger.to_json())
+    assert read == ledger
+    assert (read.horizon, read.looked_at) == (1.5, 2.5)
+
+
+def test_what_is_stored_is_awaited_no_more() -> None:
+    """An id with a colon, too."""
+    known = Ledger(10.0, frozenset({"a:b", "amva-1"}), frozenset({"amva-2:failed"}))
+
+    assert known.with_reported(["a:b:failed"]) == Ledger(
+        10.0, frozenset({"amva-1"}), frozenset({"amva-2:failed", "a:b:failed"})
+    )
+
+
+@pytest.mark.parametrize(("seconds", "news"), [(-1, []), (0, ["amva-1"]), (1, ["amva-1"])])
+def test_what_ended_at_the_horizon_is_news(seconds: float, news: list[str]) -> None:
+    found = find_news([ended("amva-1", seconds)], SUCCEEDED, Ledger(NOW), NOW + 60)
+
+    assert [task.id for task in found.tasks] == news
