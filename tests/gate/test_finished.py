@@ -552,3 +552,11 @@ def test_what_ended_at_the_horizon_is_news(seconds: float, news: list[str]) -> N
     found = find_news([ended("amva-1", seconds)], SUCCEEDED, Ledger(NOW), NOW + 60)
 
     assert [task.id for task in found.tasks] == news
+
+
+def test_a_task_that_needs_no_report_is_awaited_no_more() -> None:
+    known = Ledger(NOW, frozenset({"amva-1", "amva-2", "amva-3"}), frozenset({"amva-2:succeeded"}))
+    found = find_news([task("amva-1", "failed"), ended("amva-2", 5)], SUCCEEDED, known, NOW + 60)
+
+    assert found.tasks == ()
+    assert found.ledger.unfinished == {"amva-3"}

@@ -688,3 +688,16 @@ def test_details_come_last_and_their_failures_concern_nobody_else() -> None:
     assert isinstance(snapshot.answer(Query("a")), Found)
     assert isinstance(snapshot.answer(Query(None, "amva-a-0")), Found)
     assert all(isinstance(snapshot.answer(each), QianfanTransientError) for each in details)
+
+
+def test_a_row_that_cannot_be_read_hides_the_others_from_no_watcher() -> None:
+    platform = Platform()
+    platform.fill({"a": 1})
+    rows = [{"id": "amva-2", "sourceModelId": "b"}, {"name": "no id"}, {"id": "amva-1", "sourceModelId": "b"}]
+    odd = answer({"result": {"modelCompTaskList": rows, "pageInfo": {"isTruncated": False}}})
+    platform.refuse = failing("whole", reply=odd)
+
+    snapshot = platform.take(WHOLE, Query("a"))
+
+    assert ids(snapshot.answer(WHOLE)) == ["amva-1", "amva-2"]
+    assert ids(snapshot.answer(Query("a"))) == ["amva-a-0"]  # asked for by itself
