@@ -560,3 +560,11 @@ def test_a_task_that_needs_no_report_is_awaited_no_more() -> None:
 
     assert found.tasks == ()
     assert found.ledger.unfinished == {"amva-3"}
+
+
+def test_deleted_tasks_are_the_first_that_are_no_longer_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", 2 * len("amva-1____"))
+    known = Ledger(NOW, frozenset({"amva-0", "amva-3"}))
+    tasks = [running("amva-1", created=-7200), running("amva-2", created=5)]
+
+    assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {"amva-1", "amva-2"}
