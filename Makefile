@@ -122,10 +122,10 @@ redis: ## install Debian's Redis, as root, if there is no redis-server
 		apt-get update && RUNLEVEL=1 apt-get install --yes --no-install-recommends redis-server; }
 
 .PHONY: mutants
-mutants: $(INSTALLED) ## change the code of gate and changes everywhere: which mutants do their tests not notice?
+mutants: $(INSTALLED) ## change the code of api, gate and changes everywhere: which mutants do their tests not notice?
 	@rm -rf mutants
 	@$(BIN)/mutmut run $(ARGS)
-	@$(BIN)/mutmut results | grep -v 'not checked' | sed -n 's/: .*//p' | xargs -r -n 1 $(BIN)/mutmut show
+	@$(BIN)/python -m scripts.mutants
 
 .PHONY: lint
 lint: $(INSTALLED) ## look for mistakes, in spelling, too
@@ -197,6 +197,18 @@ bench: $(BENCH_VENV)/.installed $(BENCH_VENV)-sdk/.installed ## measure us besid
 .PHONY: lock
 lock: $(INSTALLED) ## bring the locks up to setup.cfg (ARGS=--upgrade: newest of everything)
 	@$(BIN)/python -m nox --session lock -- $(ARGS)
+
+.PHONY: licences
+licences: $(INSTALLED) ## list what the package needs at run time; fails if a licence is not allowed
+	@$(BIN)/python scripts/licences.py
+
+.PHONY: sbom
+sbom: licences ## write what the package needs at run time to build/sbom.json, as CycloneDX
+	@$(BIN)/python -m nox --session sbom
+
+.PHONY: audit
+audit: licences ## ask PyPI for known vulnerabilities of what the package needs; needs the internet
+	@$(BIN)/python -m nox --session audit -- $(ARGS)
 
 .PHONY: clean
 clean: ## remove everything that make made, the venv too

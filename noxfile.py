@@ -188,6 +188,24 @@ def resolve(session: nox.Session, name: str, *arguments: str) -> None:
     )
 
 
+def sbom(session: nox.Session) -> None:
+    """Write what the package needs at run time as a CycloneDX SBOM, from the list of ``make licences``."""
+    session.install("cyclonedx-bom>=7")
+    session.run(
+        *("cyclonedx-py", "requirements", "--output-reproducible", "--output-file", "build/sbom.json"),
+        "build/runtime.txt",
+    )
+
+
+def audit(session: nox.Session) -> None:
+    """Ask PyPI for known vulnerabilities of that list. A package that PyPI does not know is an error."""
+    session.install("pip-audit>=2.7")
+    session.run(
+        *("pip-audit", "--strict", "--no-deps", "--disable-pip", "--progress-spinner", "off"),
+        *("--requirement", "build/runtime.txt", *session.posargs),
+    )
+
+
 def lowest(session: nox.Session) -> None:
     """Run the tests at the lowest versions that ``setup.cfg`` allows."""
     chosen = parts(session)
@@ -229,7 +247,8 @@ def declare() -> None:
         nox.session(python="3.11", name=f"wheel-{name}", tags=["wheel"])(install)
     for function in (lowest, newest, following):
         nox.session(python="3.11", name=function.__name__, tags=["tests"])(function)
-    nox.session(name="lock", default=False)(lock)
+    for function in (lock, sbom, audit):
+        nox.session(name=function.__name__, default=False)(function)
 
 
 declare()

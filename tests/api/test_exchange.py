@@ -336,6 +336,15 @@ def test_a_change_is_repeated_only_if_it_did_not_arrive(reply: Reply, requests: 
     assert len(drive.requests) == requests
     if requests == 1:
         assert "look before you repeat it" in str(drive.error)
+        assert str(drive.error).count("CreateModelCompTask: ") == 1
+
+
+def test_a_lost_answer_keeps_the_pause_that_the_server_asks_for() -> None:
+    drive = call(error(503, "Busy", retry_after="7"), action="CreateModelCompTask")
+
+    assert isinstance(drive.error, QianfanTransientError)
+    assert (drive.error.action, drive.error.retry_after) == ("CreateModelCompTask", 7.0)
+    assert str(drive.error).startswith("CreateModelCompTask: HTTP 503 Busy (request id r-1). It is not known")
 
 
 def test_a_caller_may_say_that_a_change_is_repeatable() -> None:
@@ -475,3 +484,40 @@ def test_what_is_no_endpoint(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told) as refused:
         Endpoint.parse(text)
     assert "hu3sh" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Response(502, {}, b""), "HTTP 502 (no content type, empty)."),
+        (Response(502, {"content-type": "text/html"}, b""), "HTTP 502 (text/html, empty)."),
+        (
+            Response(502, {"content-type": "t" * 70}, b"<h1>\n" + b"x" * 500),
+            f"HTTP 502 ({'t' * 60}…, 505 bytes): <h1> {'x' * 115}…",
+        ),
+        (Response(502, {}, "é\x1b".encode() + b"\xff"), "HTTP 502 (no content type, 4 bytes): é\\x1b\ufffd."),
+    ],
+)
+def test_an_answer_that_is_no_json_is_told_by_its_start(reply: Reply, told: str) -> None:
+    assert str(call(*[reply] * 4).error) == f"{ACTION}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "told", "request_id"),
+    [
+        (error(429, "Busy", "too many"), "HTTP 429 Busy: too many (request id r-1)", "r-1"),
+        (answer({"requestId": "r-2"}, 429), "HTTP 429 TooManyRequests (request id r-2)", "r-2"),
+        (answer({"log_id": 3}, 429), "HTTP 429 TooManyRequests (request id 3)", "3"),
+        (
+            Response(429, {"x-bce-request-id": "r-4"}, b"slow down"),
+            "HTTP 429 TooManyRequests (request id r-4)",
+            "r-4",
+        ),
+    ],
+)
+def test_too_many_requests_in_every_form(reply: Reply, told: str, request_id: str) -> None:
+    drive = call(*[reply] * 4)
+
+    assert isinstance(drive.error, QianfanRateLimitError)
+    assert str(drive.error).startswith(f"{ACTION}: {told}")
+    assert drive.error.request_id == request_id

@@ -111,13 +111,16 @@ def test_what_was_read_before_a_restart_does_not_count() -> None:
 
 @pytest.mark.parametrize("result", [None, {}, [], "x"])
 def test_a_detail_without_a_task(result: Any) -> None:
-    assert Drive(read_task(exchange(), "amva-1"), [answer({"result": result})]).result is None
+    drive = Drive(read_task(exchange(), "amva-1"), [answer({"result": result})])
+
+    assert (drive.result, drive.error) == (None, None)
 
 
 def test_a_detail_of_another_task() -> None:
     drive = Drive(read_task(exchange(), "amva-1"), [answer({"result": {"id": "amva-2"}})])
 
     assert type(drive.error) is QianfanProtocolError
+    assert "asked for amva-1, answered amva-2" in str(drive.error)
 
 
 def test_a_created_task_has_an_id() -> None:
@@ -125,5 +128,5 @@ def test_a_created_task_has_an_id() -> None:
         return Drive(create_task(exchange(), {}), [answer({"result": result})])
 
     assert create("amva-1").result == "amva-1"
-    for result in (None, "", {"id": "amva-1"}):
-        assert "may have been created" in str(create(result).error)
+    for result in (None, "", 7, {"id": "amva-1"}, ["amva-1"], "amva-1\u2028"):
+        assert "may have been created: {'result': " in str(create(result).error)

@@ -146,6 +146,14 @@ def test_a_marker_that_went_bad_restarts_the_list_once() -> None:
     assert once.result == ["a", "a", "b"]
     assert [body.get("marker") for body in once.bodies] == [None, "m", None, "m"]
     assert type(twice.error) is QianfanTransientError
+    assert str(twice.error).startswith("List: the list changed twice while it was read (List: HTTP 400 Inv")
+
+
+def test_a_list_that_began_at_a_marker_begins_there_again() -> None:
+    bad = error(400, "InvalidMarker")
+    drive = read(rows_page("a", next_marker="m"), bad, rows_page("a"), body={"marker": "first"})
+
+    assert [body.get("marker") for body in drive.bodies] == ["first", "m", "first"]
 
 
 def test_a_marker_that_comes_again_restarts_the_list_once() -> None:

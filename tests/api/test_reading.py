@@ -14,6 +14,7 @@ from airflow_provider_qianfan.api.exchange import MAX_ANSWER_BYTES, Endpoint, Ex
 from airflow_provider_qianfan.api.reading import (
     MAX_CONTAINERS,
     MAX_NESTING,
+    MAX_QUOTES,
     MAX_VALUES,
     UnreadableError,
     read_object,
@@ -205,6 +206,27 @@ def fill(piece: bytes, most: int) -> bytes:
 
 def keyed(pair: str) -> bytes:
     return b"{" + ",".join(pair % number for number in range(MAX_VALUES)).encode() + b"}"
+
+
+def test_a_key_may_hold_a_control_character_that_can_be_stored() -> None:
+    assert read_object(b'{"a\\tbId": {"\\u0007": "\\u0007"}}') == {"a\tbId": {"\x07": "\x07"}}
+
+
+MOST = {
+    "objects and lists": lambda extra: b"[]," * (MAX_CONTAINERS - 3 + extra) + b"[]",
+    "values": lambda extra: b"0," * (MAX_VALUES - 1 + extra) + b"0",
+    "quotation marks": lambda extra: b'"' + rb"\"" * (MAX_QUOTES - 8 + extra) + b'"',
+}
+
+
+@pytest.mark.parametrize(("what", "fill_with"), MOST.items(), ids=MOST)
+def test_the_most_that_is_read(what: str, fill_with: Callable[[int], bytes]) -> None:
+    filler = b"[{,x" * 16 * 1024  # a string is not counted, but makes the answer long enough to be checked
+    most, too_much = (b'{"b":"' + filler + b'","a":[' + fill_with(extra) + b"]}" for extra in (0, 1))
+    read_object(most)
+
+    with pytest.raises(UnreadableError, match=f"holds more than [0-9]+ {what}$"):
+        read_object(too_much)
 
 
 SLOW = {

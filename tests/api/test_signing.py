@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_qianfan.api.signing import (
     Credentials,
+    Secret,
     authorization,
     canonical_headers,
     canonical_query,
@@ -190,3 +193,13 @@ def test_equals_the_official_signer(
     assert ours.split("/")[:4] == theirs.split("/")[:4]
     filled = {name for name, value in headers.items() if value.strip(" \t\n\r\v\f")}
     assert set(ours.split("/")[4].split(";")) == filled
+
+
+def test_a_secret_does_not_show_itself_and_is_not_pickled() -> None:
+    credentials = Credentials("key", "secret", "token")
+    for secret in (credentials.secret_access_key, credentials.session_token):
+        assert repr(secret) == f"{secret!r}" == "'***'"
+        assert type(copy.copy(secret)) is type(copy.deepcopy(secret)) is Secret
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError, match=r"^A key is not pickled"):
+                pickle.dumps(secret, protocol)

@@ -610,3 +610,13 @@ def test_two_with_our_mark_are_not_told_apart() -> None:
     drive = Search(listing(), listing(OURS, OURS | {"id": "amva-2"}), seconds=12)
 
     assert type(drive.error) is QianfanTaskAmbiguousError
+
+
+def test_a_look_without_an_answer_never_says_that_there_is_none() -> None:
+    """Not even if its time is up all at once."""
+    until = iter([NOW + 60])
+    steps = find_ours(exchange(), NEW, lambda: next(until, 0), lambda: NOW)
+    drive = Drive(steps, [page(502), listing(OURS)])
+
+    assert drive.error is None
+    assert drive.result[0].id == "amva-1"

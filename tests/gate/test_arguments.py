@@ -192,6 +192,10 @@ def test_spans_of_time(value: Any, seconds: float) -> None:
     assert checked == seconds
 
 
+def test_no_span_of_time_is_none_at_all() -> None:
+    assert check_seconds("settle", None) == 0
+
+
 @pytest.mark.parametrize("value", [-0.5, timedelta(seconds=-1), float("nan"), True, "5", [5]])
 def test_what_is_no_span_of_time(value: Any) -> None:
     told = f"^settle={re.escape(repr(value))} is not a number of seconds, or a timedelta, from 0 up.$"

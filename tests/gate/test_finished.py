@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from airflow_provider_qianfan.gate.finished import (
     named_by,
     tell,
 )
-from tests.gate.tasks import NOON, NOW, SOURCE, made, task
+from tests.gate.tasks import BEIJING, NOON, NOW, SOURCE, made, task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,6 +172,14 @@ def test_another_account_is_watched_from_the_last_look_on() -> None:
 
     assert sorted(watcher.look(*others, *late, after=120)) == ["amva-1", "amva-2"]
     assert watcher.look(*others, *late, after=180) == []
+
+
+def test_what_is_known_of_the_account_before_stays_known() -> None:
+    before = Ledger(10.0, frozenset({"amva-1"}), frozenset({"amva-2:failed"}), looked_at=NOW)
+    again = begin_again([ended("amva-3", None)], SUCCEEDED, before, NOW + 60)
+
+    assert again.unfinished == {"amva-1"}
+    assert again.reported == {"amva-2:failed", "amva-3:succeeded"}
 
 
 def test_a_list_that_is_empty_once_loses_nothing() -> None:
@@ -403,6 +412,15 @@ def test_what_two_triggerers_have_stored_adds_up() -> None:
     assert one.merged(other) == Ledger(
         20.0, frozenset({"amva-1"}), frozenset({"amva-1:failed", "amva-2:failed"}), undated=False
     )
+    assert (one.merged(other).horizon, other.merged(one).horizon) == (20.0, 20.0)
+
+
+def test_what_was_stored_and_is_lost_is_news_again() -> None:
+    known = Ledger(10.0, frozenset({"amva-1"}), frozenset({"a:b:failed", "amva-2:failed"}), account="k")
+
+    assert known.without_reported(["a:b:failed"]) == Ledger(
+        10.0, frozenset({"amva-1", "a:b"}), frozenset({"amva-2:failed"}), account="k"
+    )
 
 
 @pytest.mark.parametrize(
@@ -473,5 +491,80 @@ def test_what_an_event_says_of_a_task() -> None:
     assert tell(with_config(5000))["config"] is None
 
 
+def test_an_event_never_names_the_source_model_as_the_produced_one() -> None:
+    assert tell(made(model=SOURCE))["model_id"] is None
+    assert tell(made(model=" "))["model_id"] is None
+
+
+def test_the_times_of_an_event_are_utc_wherever_airflow_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CST-8")
+        time.tzset()
+        told = tell(replace(made(), finish_time=NOON.astimezone(BEIJING)))
+    time.tzset()
+
+    assert (told["create_time"], told["finish_time"]) == ("2026-01-31T12:00:00+00:00",) * 2
+
+
 def test_the_ledger_and_its_json_stay_below_what_airflow_warns_of() -> None:
     assert finished._MOST_REPORTED + finished._MOST_UNFINISHED < 65_000
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [(0, []), (5, []), (6, ["ab"]), (10, ["ab"]), (11, ["ab", "c"]), (99, ["ab", "c", "千"])],
+)
+def test_as_many_ids_as_fit_with_their_quotation_marks_and_commas(size: float, kept: list[str]) -> None:
+    ids = ["ab", "c", "千"]
+
+    assert finished._as_many(ids, size) == kept
+    assert len(json.dumps(ids, ensure_ascii=False).encode()) <= finished._size(frozenset(ids))
+
+
+def test_a_ledger_is_stored_whole() -> None:
+    ledger = Ledger(1.5, frozenset({"b", "a"}), frozenset({"d:x", "c:x"}), False, "account", 2.5)
+
+    assert ledger.to_json() == {
+        "version": 1,
+        "horizon": 1.5,
+        "unfinished": ["a", "b"],
+        "reported": ["c:x", "d:x"],
+        "undated": False,
+        "account": "account",
+        "looked_at": 2.5,
+    }
+    read = Ledger.from_json(ledger.to_json())
+    assert read == ledger
+    assert (read.horizon, read.looked_at) == (1.5, 2.5)
+
+
+def test_what_is_stored_is_awaited_no_more() -> None:
+    """An id with a colon, too."""
+    known = Ledger(10.0, frozenset({"a:b", "amva-1"}), frozenset({"amva-2:failed"}))
+
+    assert known.with_reported(["a:b:failed"]) == Ledger(
+        10.0, frozenset({"amva-1"}), frozenset({"amva-2:failed", "a:b:failed"})
+    )
+
+
+@pytest.mark.parametrize(("seconds", "news"), [(-1, []), (0, ["amva-1"]), (1, ["amva-1"])])
+def test_what_ended_at_the_horizon_is_news(seconds: float, news: list[str]) -> None:
+    found = find_news([ended("amva-1", seconds)], SUCCEEDED, Ledger(NOW), NOW + 60)
+
+    assert [task.id for task in found.tasks] == news
+
+
+def test_a_task_that_needs_no_report_is_awaited_no_more() -> None:
+    known = Ledger(NOW, frozenset({"amva-1", "amva-2", "amva-3"}), frozenset({"amva-2:succeeded"}))
+    found = find_news([task("amva-1", "failed"), ended("amva-2", 5)], SUCCEEDED, known, NOW + 60)
+
+    assert found.tasks == ()
+    assert found.ledger.unfinished == {"amva-3"}
+
+
+def test_deleted_tasks_are_the_first_that_are_no_longer_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", 2 * len("amva-1____"))
+    known = Ledger(NOW, frozenset({"amva-0", "amva-3"}))
+    tasks = [running("amva-1", created=-7200), running("amva-2", created=5)]
+
+    assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {"amva-1", "amva-2"}

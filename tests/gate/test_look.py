@@ -7,6 +7,7 @@ import pytest
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanAuthError,
+    QianfanProtocolError,
     QianfanRateLimitError,
     QianfanTransientError,
 )
@@ -112,7 +113,8 @@ def test_a_listed_success_that_cannot_be_asked_for_decides_nothing(reply: Reply)
     drive = take(listing(EMPTY), reply, reply, reply)
 
     assert isinstance(drive.error, QianfanTransientError)
-    assert "the list shows amva-1 as succeeded, without a model" in str(drive.error)
+    assert str(drive.error).startswith(f"{DETAIL}: the list shows amva-1 as succeeded, without a model, but ")
+    assert "but None" not in str(drive.error)
 
 
 def test_a_listed_success_may_be_asked_for_a_little_later() -> None:
@@ -127,8 +129,21 @@ def test_a_detail_that_tells_another_status_is_not_asked_again() -> None:
     assert isinstance(drive.result, Wait)
 
 
-def test_a_platform_that_is_lost_over_the_model_is_no_verdict() -> None:
-    assert type(take(listing(EMPTY), page(502)).error) is QianfanTransientError
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (page(502), QianfanTransientError),
+        (error(403, "AccessDenied"), QianfanAuthError),
+        (error(429, "RateLimitExceeded"), QianfanRateLimitError),
+        (error(503, "Busy"), QianfanTransientError),
+        (detail({"id": "amva-2"}), QianfanProtocolError),
+    ],
+)
+def test_what_is_no_refusal_of_the_task_ends_the_look_as_it_is(reply: Reply, kind: type[Exception]) -> None:
+    drive = take(listing(EMPTY), reply)
+
+    assert type(drive.error) is kind
+    assert actions(drive) == [LIST, DETAIL]
 
 
 def test_the_reason_of_a_failure_comes_from_the_detail() -> None:

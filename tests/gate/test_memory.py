@@ -293,6 +293,7 @@ def test_a_worker_that_comes_back_after_a_day_has_not_been_blind_for_a_day() -> 
     told = fail_for(LOST, 86410, 86410 + 3599, memory=SEES, run=RESUMED)
 
     assert "none in this worker; elsewhere the last one was 10 seconds ago" in told[0][1]
+    assert "none in this worker for 59 minutes 59 seconds; elsewhere" in told[1][1]
     with pytest.raises(QianfanTransientError, match=rf"for 1 hour \(max_unhealthy\) in {HERE}\. The last"):
         fail_for(LOST, 86410, 86410 + 3600, memory=SEES, run=RESUMED)
 

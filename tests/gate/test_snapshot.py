@@ -16,7 +16,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Request, RetryPolicy
-from airflow_provider_qianfan.api.resource import SERVICE
+from airflow_provider_qianfan.api.resource import SERVICE, Absence
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.specs import TaskSpec
@@ -688,3 +688,29 @@ def test_details_come_last_and_their_failures_concern_nobody_else() -> None:
     assert isinstance(snapshot.answer(Query("a")), Found)
     assert isinstance(snapshot.answer(Query(None, "amva-a-0")), Found)
     assert all(isinstance(snapshot.answer(each), QianfanTransientError) for each in details)
+
+
+def test_a_row_that_cannot_be_read_hides_the_others_from_no_watcher() -> None:
+    platform = Platform()
+    platform.fill({"a": 1})
+    rows = [{"id": "amva-2", "sourceModelId": "b"}, {"name": "no id"}, {"id": "amva-1", "sourceModelId": "b"}]
+    odd = answer({"result": {"modelCompTaskList": rows, "pageInfo": {"isTruncated": False}}})
+    platform.refuse = failing("whole", reply=odd)
+
+    snapshot = platform.take(WHOLE, Query("a"))
+
+    assert ids(snapshot.answer(WHOLE)) == ["amva-1", "amva-2"]
+    assert ids(snapshot.answer(Query("a"))) == ["amva-a-0"]  # asked for by itself
+
+
+def test_a_detail_is_asked_for_by_itself() -> None:
+    platform = Platform()
+    platform.fill({"a": 1})
+    platform.refuse = failing("amva-gone", reply=answer({"result": None}))
+    there, gone = (Query(None, task_id, detail=True) for task_id in ("amva-a-0", "amva-gone"))
+
+    snapshot = platform.take(there, gone, WHOLE)
+
+    assert platform.asked == {"whole": 1, "amva-a-0": 1, "amva-gone": 1}
+    assert ids(snapshot.answer(there)) == ["amva-a-0"]
+    assert snapshot.answer(gone) == Found(absence=Absence())
