@@ -54,8 +54,6 @@ def imports(path: Path, known: set[str]) -> set[str]:
 
 TESTED_BY = {
     "_arguments": "test_habits",
-    "api.resource": "gate.test_resource",
-    "api.service": "changes.test_service",
     "changes.readiness": "changes.test_compression",
     "changes.standstill": "changes.test_once",
     "emulator.__main__": "emulator.test_main",

@@ -714,3 +714,29 @@ def test_a_detail_is_asked_for_by_itself() -> None:
     assert platform.asked == {"whole": 1, "amva-a-0": 1, "amva-gone": 1}
     assert ids(snapshot.answer(there)) == ["amva-a-0"]
     assert snapshot.answer(gone) == Found(absence=Absence())
+
+
+def test_what_was_not_read_has_no_answer() -> None:
+    assert Snapshot().answer(WHOLE) is None
+    assert Snapshot().answer(Query("a")) is None
+    assert Snapshot().answer(Query(None, "amva-1")) is None
+
+
+def test_a_watcher_alone_gets_the_whole_list() -> None:
+    platform = Platform()
+    platform.fill({"a": 150, "b": 1})
+
+    assert len(ids(platform.take(WHOLE).answer(WHOLE))) == 151
+    assert platform.asked == {"whole": 2}
+
+
+def test_refusals_of_many_do_not_count_as_a_platform_that_is_lost() -> None:
+    platform = Platform()
+    platform.fill({"z": 1})
+    odd = [f"a-{number}" for number in range(9)]
+    platform.refuse = failing(*odd, "whole", reply=error(400, "InappropriateJSON"))
+
+    snapshot = platform.take(*of(*odd, "z"))
+
+    assert {type(snapshot.answer(query)) for query in of(*odd)} == {QianfanAPIError}
+    assert ids(snapshot.answer(Query("z"))) == ["amva-z-0"]
