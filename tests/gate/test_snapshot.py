@@ -740,3 +740,4 @@ def test_refusals_of_many_do_not_count_as_a_platform_that_is_lost() -> None:
 
     assert {type(snapshot.answer(query)) for query in of(*odd)} == {QianfanAPIError}
     assert ids(snapshot.answer(Query("z"))) == ["amva-z-0"]
+    assert [platform.asked[source] for source in odd] == [1] * len(odd)
