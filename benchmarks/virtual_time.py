@@ -138,6 +138,6 @@ def run(main: Coroutine[Any, Any, T], answer: Answer, settings: Callable[[str], 
             patch.object(time, "time", lambda: EPOCH + loop.time()),
             patch.object(time, "monotonic", loop.time),
             patch.object(shared, "DriverThread", wire),
-            patch.object(shared, "_read_settings", read_settings),
+            patch.object(shared, "read_settings", read_settings),
         ):
             return runner.run(main)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qianfan.emulator.scenario import builtin_scenarios, load
 from airflow_provider_qianfan.get_provider_info import get_provider_info
 from benchmarks import table
-from scripts import matrix
+from scripts import matrix, proof
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +82,66 @@ def triggerers() -> str:
     return _table(("triggerers", "requests per interval"), *_measured_on_a_cluster()[CALLS].items())
 
 
+def proofs(found: dict[str, Any]) -> str:
+    """Write what each part of ``make proof`` tried, and how often something was wrong."""
+    gates, changes, hostile = found["gates"], found["changes"], found["hostile"]
+    left, inside = found["secrets"], found["secrets_in_process"]
+    rows = [
+        (
+            "gates in random worlds",
+            (
+                f"{gates['worlds']:,} worlds in three modes: {gates['tries']:,} tries,"
+                f" {gates['looks']:,} looks, {gates['requests']:,} requests"
+            ),
+            _wrong(gates, "opened wrongly", "undecided", "modes that differ", "other differences"),
+        ),
+        (
+            "changes in random worlds",
+            (
+                f"{changes['worlds']:,} worlds: {changes['tries']:,} tries, {changes['requests']:,} requests,"
+                f" {changes['changes']:,} changes made"
+            ),
+            _wrong(
+                changes, "created twice", "updated twice", "sent wrongly", "without end", "other differences"
+            ),
+        ),
+        (
+            "hostile answers",
+            f"{hostile['conversations']:,} conversations, {hostile['answers']:,} answers",
+            _wrong(hostile, "wrong"),
+        ),
+        (
+            "secrets that a whole Airflow leaves behind",
+            (
+                f"{left['signatures']:,} signed requests; {sum(left['searched'].values()):,} values, files,"
+                f" and answers searched; {left['found']} of {left['planted']} plants found"
+            ),
+            _wrong(left, "leaks"),
+        ),
+        (
+            "secrets in errors and objects",
+            f"{inside['looks']:,} errors and {inside['views']:,} views of objects",
+            "all tests passed",
+        ),
+        *(
+            (
+                f"mutants of `{layer}`",
+                (
+                    f"{mutants['mutants']:,} mutants: {mutants['killed']:,} noticed ({mutants['score']} %),"
+                    f" {mutants['worded']:,} only in words, {mutants['listed']:,} explained"
+                ),
+                _wrong(mutants, "unexplained"),
+            )
+            for layer, mutants in found.get("mutants", {}).items()
+        ),
+    ]
+    return _table(("what", "how much", "wrong"), *rows)
+
+
+def _wrong(figures: dict[str, Any], *kinds: str) -> str:
+    return ", ".join(f"{kind}: {figures[kind]}" for kind in kinds)
+
+
 def _measured_on_a_cluster() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((DOCS / "cluster.json").read_text(encoding="utf-8"))
     return found
@@ -97,6 +157,7 @@ def parts() -> dict[Path, dict[str, str]]:
     demo = ROOT / "airflow_provider_qianfan" / "emulator" / "scenarios" / "demo.yaml"
     measured = table.read(ROOT / "benchmarks" / "results.json")
     fleets = json.loads((ROOT / "benchmarks" / "fleet.json").read_text(encoding="utf-8"))
+    proven = json.loads(proof.KEPT.read_text(encoding="utf-8"))
     results = json.loads(matrix.RESULTS.read_text(encoding="utf-8"))
     return {
         DOCS / "versions.md": {"features": matrix.features(), "matrix": matrix.matrix(results)},
@@ -115,6 +176,10 @@ def parts() -> dict[Path, dict[str, str]]:
             "triggerers": triggerers(),
         },
         DOCS / "cluster.md": {"cluster": cluster()},
+        DOCS / "reliability.md": {
+            "proof": proofs(proven),
+            "faults": _table(("fault", "times"), *proof.faults(proven).items()),
+        },
         DOCS / "benchmarks-table.md": {"benchmarks": table.as_markdown(measured)},
     }
 

@@ -127,7 +127,7 @@ class Play:
             for place, name, value in (
                 (_driver, "Driver", lambda settings: _Worker(self, settings)),
                 (_shared, "DriverThread", lambda settings: _Thread(self, settings)),
-                (_shared, "_read_settings", read_settings),
+                (_shared, "read_settings", read_settings),
                 (_shared, "log", _Log(self)),
                 (QianfanHook, "settings", property(lambda _hook: self.settings)),
                 (QianfanModelCompTaskSensor, "log", _Log(self)),

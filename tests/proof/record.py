@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ FOUND = Path(__file__).parents[2] / "build" / "proof"
 
 
 def record(part: str, figures: dict[str, Any]) -> None:
-    """Keep what a part found, and forget what it found before."""
+    """Keep what a part found in this process, and forget what it found before."""
+    process = os.environ.get("PYTEST_XDIST_WORKER", "main")
     FOUND.mkdir(parents=True, exist_ok=True)
-    (FOUND / f"{part}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (FOUND / f"{part}-{process}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
