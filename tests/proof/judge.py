@@ -155,7 +155,7 @@ def _is_fair(world: World, gate: Gate, mode: str, end: End, lasted: float) -> bo
     if end.name == "AirflowSensorTimeout":
         return lasted >= gate.timeout
     if end.name == "QianfanTransientError":
-        return mode != "reschedule" and lasted >= gate.max_unhealthy
+        return mode != "reschedule" and lasted >= gate.max_unhealthy and bool(struck)
     if end.name == "QianfanAuthError":
         refused_for = end.ended - max(world.refused, end.began)
         return world.refused < FOREVER and (

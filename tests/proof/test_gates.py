@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 
 from tests.proof.judge import problems, settled
-from tests.proof.oracle import NOT_FOUND, SETTLE
-from tests.proof.play import MODES, Play
-from tests.proof.qianfan import FOREVER
+from tests.proof.oracle import NOT_FOUND, SETTLE, Question
+from tests.proof.play import MODES, Gate, Play
+from tests.proof.qianfan import FOREVER, Task, World
 from tests.proof.record import record
 from tests.proof.worlds import stages
 
 if TYPE_CHECKING:
-    from tests.proof.play import End, Gate
-    from tests.proof.qianfan import World
+    from tests.proof.play import End
 
 
 PARTS = 4
@@ -73,6 +73,36 @@ def test_random_worlds(request: pytest.FixtureRequest, part: int) -> None:
         play()
     finally:
         record(f"gates-{part}", {**count, "ends": dict(ended), "faults": dict(faults)})
+
+
+MADE = Task("amva-0", "amv-s", steps=((1, "succeeded"),), model="amv-m")
+FOUND = {
+    "a success that is only listed": (
+        World(
+            (Task("amva-0", "amv-s", steps=((1, "succeeded"),), model="amv-m", model_after=40),),
+            detail_late=60,
+        ),
+        Gate(Question("amv-s"), poke_interval=20),
+    ),
+    "a success that is deleted before it is asked for": (
+        World((replace(MADE, model="amv-s", deleted=10),), latency=7.0),
+        Gate(Question("amv-s"), poke_interval=20),
+    ),
+    "an interval longer than the timeout": (
+        World(),
+        Gate(Question(id="amva-none"), poke_interval=120, timeout=45),
+    ),
+}
+"""Worlds in which a gate ended otherwise than its tables say."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("world", "gate"), FOUND.values(), ids=FOUND)
+def test_a_world_that_was_found(world: World, gate: Gate, mode: str) -> None:
+    stage = Play(world, mode)
+    (ends,) = stage.run([gate])
+
+    assert problems(world, gate, mode, ends, stage.quiet_since) == []
 
 
 def _is_clear(world: World, gate: Gate) -> bool:
