@@ -108,7 +108,7 @@ def test_a_blind_worker_is_given_time_by_its_own_clock(
 
     assert resumed.error is None
     assert resumed.memory.worker.lost_since == pytest.approx(now, abs=30)
-    assert "none in this worker for" in capfd.readouterr().out
+    assert "none in this worker; elsewhere" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
