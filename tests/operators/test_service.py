@@ -451,7 +451,7 @@ def test_an_update_in_progress_is_ours_for_an_hour(
     """
     Which values say that it has failed is not documented, so that any may.
 
-    The hour counts from the latest moment at which the request may have left, up to five seconds after it did.
+    The hour counts from when the request may have left at the latest: up to five seconds after it did.
     """
     monkeypatch.setattr(update, "UPDATE_LASTS", lasts)
     world.behaviour.update_outcome = "update_failed"
