@@ -35,6 +35,9 @@ from tests.proof.qianfan import World, answer, spoiled
 MODES = ("poke", "reschedule", "deferrable")
 ENDPOINT = Endpoint.parse("https://qianfan.example.com")
 
+MOST_REQUESTS = 5000
+"""Far more than any gate needs before its timeout."""
+
 SCHEDULER = 2.0
 """Seconds that Airflow takes to start a task."""
 
@@ -275,6 +278,8 @@ class Play:
     def reply(self, request: Request, key: str) -> Response | NoResponse:
         """Answer a request at this time."""
         self.asked += 1
+        if self.asked > MOST_REQUESTS:
+            raise AssertionError("the gate goes on without end")
         action = request.url.partition("Action=")[2]
         asked = json.loads(request.body)
         now = self.clock.now

@@ -76,6 +76,7 @@ def test_random_worlds(request: pytest.FixtureRequest, part: int) -> None:
 
 
 MADE = Task("amva-0", "amv-s", steps=((1, "succeeded"),), model="amv-m")
+NEWER = Task("amva-1", "amv-s", steps=((12, "running"), (60, "failed")))
 FOUND = {
     "a success that is only listed": (
         World(
@@ -92,8 +93,18 @@ FOUND = {
         World(),
         Gate(Question(id="amva-none"), poke_interval=120, timeout=45),
     ),
+    "a newer task moves to a page that has been read": (
+        World(
+            (replace(MADE, created=-100, steps=((5, "succeeded"),)), NEWER),
+            page=1,
+            marker="last",
+            order="changed",
+            latency=7.0,
+        ),
+        Gate(Question("amv-s"), began=5, poke_interval=20),
+    ),
 }
-"""Worlds in which a gate ended otherwise than its tables say."""
+"""Worlds in which a gate ended otherwise than its tables say, or would without one of its precautions."""
 
 
 @pytest.mark.parametrize("mode", MODES)
