@@ -71,8 +71,8 @@ cluster: redis $(INSTALLED) ## a whole cluster on this machine: Celery, two sche
 	@$(BIN)/python -m scripts.cluster $(ARGS)
 
 .PHONY: cluster-down
-cluster-down: $(INSTALLED) ## end the cluster that make cluster started
-	@$(BIN)/python -m scripts.cluster --down
+cluster-down: ## end the cluster that make cluster started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m scripts.cluster --down; else echo "No cluster runs."; fi
 
 .PHONY: smoke-real
 smoke-real: $(INSTALLED) ## ask the real Qianfan, with your own keys (reads only)

@@ -64,6 +64,8 @@ def main() -> int:
             show(home, options)
         except KeyboardInterrupt:
             shutil.rmtree(home, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                say("The cluster has ended. Its logs are deleted.")
         except (OSError, RuntimeError, ValueError) as error:
             record.truncate(0)
             parser.exit(2, f"{error}\nThe cluster has ended. All of its logs are in {home}.\n")
@@ -76,7 +78,7 @@ def stop(*_: object) -> None:
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):  # the terminal may be gone
-        os.write(1, b"The cluster is stopping.\n")
+        os.write(1, b"The cluster is stopping. This takes up to 20 seconds.\n")
     raise KeyboardInterrupt
 
 
@@ -98,7 +100,9 @@ def show(home: Path, options: argparse.Namespace) -> None:
         }
         with cluster(home, environment, options.port) as (services, redis):
             say(f"Airflow is ready at {services.url}. To end it, press Ctrl-C, or type: make cluster-down")
-            say(f"To restart the scenario:  curl --cacert {authority} -X POST {emulator.url}/_emulator/reset")
+            say("What to try is in docs/cluster.md.")
+            reset = f"curl -sS -o /dev/null --cacert {authority} -X POST {emulator.url}/_emulator/reset"
+            say(f"To restart the scenario:  {reset}")
             say(f"For a DAG of your own, save its file in {ROOT / 'dags'}. It appears within a minute.")
             for number, queue in enumerate(QUEUES, 1):
                 say(f"Worker {number} takes the queue {queue}.")
@@ -135,6 +139,7 @@ def down(record: TextIO) -> int:
     """End the cluster that runs, or what is left of one."""
     if not lock(record):
         if process := read(record)[0]:  # else it begins, or ends, at this moment
+            say(f"The cluster of process {process} is stopping. This takes up to 20 seconds.")
             os.kill(process, signal.SIGTERM)
         try:
             wait_until(lambda: lock(record), PATIENCE)
@@ -148,6 +153,7 @@ def down(record: TextIO) -> int:
     if home.is_dir():  # it was killed
         end_all(home)
         shutil.rmtree(home, ignore_errors=True)
+        say("What was left of the cluster has ended.")
     record.truncate(0)
     return 0
 

