@@ -56,7 +56,7 @@ class Change:
     :ivar shown_at: from when on the platform shows it.
     :ivar over_at: when an update ended.
     :ivar gone_at: when what was created was deleted, or an update was taken back.
-    :ivar known: whether its try noted that the platform has accepted it.
+    :ivar known: whether its try was told that the platform has accepted it, and ended with a result.
     :ivar hidden: whether another update was in progress when it was sent.
     """
 

@@ -170,11 +170,9 @@ class Process:
         self.doomed = True
 
     def note(self, now: float) -> None:
-        """Remember when the loss of an answer was noted, or that the platform has accepted the request."""
+        """Remember when the loss of an answer was noted, if one was lost."""
         if self.lost is not None:
             self.lost.counts_from, self.lost = now, None
-        if self.accepted is not None:
-            self.accepted.known, self.accepted = True, None
 
 
 @dataclass
@@ -328,6 +326,8 @@ class Stage:
 
     def _end(self, process: Process, *, result: str | None = None, error: str = "", **told: bool) -> None:
         process.gone, record = True, process.record
+        if result is not None and process.accepted is not None:
+            process.accepted.known = True
         record.ended, record.result, record.error = self.now, result, error
         record.named, record.died = told.get("named", True), told.get("died", False)
         self.tell(f"{_name(process)} ends: {'dies' if record.died else error or result}")

@@ -81,3 +81,30 @@ def worlds(draw: st.DrawFn) -> World:
         rivals=draw(_wishes(subject))[:2] if draw(st.integers(0, 4)) == 4 else (),
         hands=tuple(sorted(hands)),
     )
+
+
+_CHAT, _TALK, _SWAP = Wish("chat", NEW), Wish("talk", NEW), Wish(SERVICE, NEW)
+FOUND = {
+    "a service of another name": World("service", wishes=((1.0, _CHAT), (1.0, _TALK))),
+    "a service that leaves late": World(
+        "service",
+        list_late=11.0,
+        detail_late=11.0,
+        sendings=("connects in 4 s",),
+        wishes=((1.0, _CHAT), (1.0, _CHAT)),
+    ),
+    "an update that leaves late": World(
+        "update",
+        detail_late=11.0,
+        sendings=("connects in 4 s",),
+        mishaps=((0, "answered", 0.0),),
+        wishes=((1.0, _SWAP), (1.0, _SWAP)),
+    ),
+    "a detail behind the list": World(
+        "service", stored=False, detail_late=15.0, bare=True, wishes=((1.0, _CHAT), (1.0, _CHAT))
+    ),
+    "an update that another one hides": World(
+        "update", lasts=300.0, hands=((0.5, OTHER),), wishes=((1.0, _SWAP), (1.0, _SWAP))
+    ),
+}
+"""Worlds in which something went wrong once, or would go wrong without a line of the package."""

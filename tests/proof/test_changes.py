@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, note, seed, settings
 
 from tests.proof.changes_oracle import problems
 from tests.proof.changes_stage import Stage
-from tests.proof.changes_worlds import worlds
+from tests.proof.changes_worlds import FOUND, worlds
 from tests.proof.record import record
 
 if TYPE_CHECKING:
@@ -53,3 +53,10 @@ def test_random_worlds(request: pytest.FixtureRequest) -> None:
         play()
     finally:
         record("changes", {**count, "faults": dict(faults), "ends": dict(ended)})
+
+
+@pytest.mark.parametrize("world", FOUND.values(), ids=FOUND)
+def test_a_world_that_was_found(world: World) -> None:
+    stage = Stage(world)
+    found = list(problems(stage.play()))
+    assert not found, "\n".join([*found, *stage.story])
