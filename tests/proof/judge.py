@@ -31,10 +31,17 @@ def answers(world: World, question: Question, began: float, ended: float) -> set
     moments = [began, *(moment for moment in world.changes() if began < moment <= ended)]
     missing = (0,) if question.id is None else (0, SETTLE)
     return {
-        answer(world.listed(listed_at), world.detailed(asked_at), question, missing_for=missing_for)
+        answer(
+            world.listed(listed_at),
+            world.detailed(asked_at),
+            question,
+            missing_for=missing_for,
+            by_list=by_list,
+        )
         for listed_at in moments
         for asked_at in moments
         for missing_for in missing
+        for by_list in (False, True)
     }
 
 

@@ -63,7 +63,12 @@ def matches(row: Row, question: Question) -> bool:
 
 
 def answer(
-    listed: list[Row], detailed: dict[str, Row], question: Question, *, missing_for: int = 0
+    listed: list[Row],
+    detailed: dict[str, Row],
+    question: Question,
+    *,
+    missing_for: int = 0,
+    by_list: bool = False,
 ) -> Answer:
     """
     Say what the gate does.
@@ -71,6 +76,8 @@ def answer(
     :param listed: what the list shows.
     :param detailed: what the question for one task shows, by id.
     :param missing_for: seconds for which the task with the given id has been missing.
+    :param by_list: whether the list settles it that several finished tasks do not agree. If the answer for
+        one of them then denies that it has finished, the tables leave both open.
     """
     if question.id is not None:
         shown = [row for row in listed if row.id == question.id]
@@ -87,12 +94,13 @@ def answer(
     candidates = [row for row in found if row.created in (newest, None)]
     if len(candidates) == 1:
         return outcome(candidates[0], detailed)
-    outcomes = {outcome(row, detailed) for row in candidates}
-    if WAITS in outcomes:
+    if any(row.status not in FINISHED for row in candidates):
         return WAITS
-    return (
-        outcomes.pop() if len(outcomes) == 1 and all(each.does == "opens" for each in outcomes) else AMBIGUOUS
-    )
+    outcomes = [outcome(row, detailed) for row in candidates]
+    fails = any(each.does == "fails" for each in outcomes)
+    if WAITS in outcomes and not (fails and by_list):
+        return WAITS
+    return outcomes[0] if not fails and len({*outcomes}) == 1 else AMBIGUOUS
 
 
 def outcome(row: Row, detailed: dict[str, Row]) -> Answer:
