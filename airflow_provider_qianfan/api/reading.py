@@ -2,8 +2,9 @@
 Reading the body of an answer, and refusing what cannot go further.
 
 The values read here reach a log, an XCom and a database. PostgreSQL stores no U+0000 and no lone surrogate,
-JSON has no infinity, and no id has a control character. An answer that would take long to read is refused
-before it is parsed: a thread that parses holds Python's lock, and the triggerer's event loop waits for it.
+JSON has no infinity, and no id has a control character. If an object has a key twice, nothing says which
+value is meant. An answer that would take long to read is refused before it is parsed: a thread that parses
+holds Python's lock, and the triggerer's event loop waits for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from airflow_provider_qianfan.api.text import UNSTORABLE, clean
@@ -59,7 +61,7 @@ class UnreadableError(ValueError):
 
 
 class _Unfit:
-    """Stands for a refused number until its place is known."""
+    """Stands for a refused number or object until its place is known."""
 
     __slots__ = ("why",)
 
@@ -87,7 +89,17 @@ def _constant(name: str) -> _Unfit:
     return _Unfit(f"is {name}, which is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Unfit:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    again = Counter(key for key, _ in pairs).most_common(1)[0][0]
+    return _Unfit(f"has the key {clean(again, _LONGEST_KEY)} twice")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
 
 
 def weight(body: bytes) -> int:
@@ -113,6 +125,8 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise UnreadableError(f"is not JSON ({error.msg} at character {error.pos})") from None
     except RecursionError:
         raise UnreadableError(f"is nested more than {MAX_NESTING} deep") from None
+    if isinstance(document, _Unfit):
+        raise UnreadableError(document.why)
     if not isinstance(document, dict):
         raise UnreadableError("is not a JSON object")
     if _may_be_unfit(body, document):

@@ -112,7 +112,11 @@ class Row:
 
     def names_itself(self, kind: Kind) -> bool:
         """Tell whether the description names the resource. If not, it may describe another one."""
-        return self.id in (self.json.get(kind.id_key), self.json.get("modelVersionId"))
+        return self.told_id(kind) == self.id
+
+    def told_id(self, kind: Kind) -> object:
+        """Return the id in the description. For a model version, ``modelId`` may be the set's."""
+        return self.json.get(kind.id_key) if kind.serves else self.model_id
 
     def is_complete(self, kind: Kind) -> bool:
         """Tell whether the row has everything that a verdict needs: rows of a list may say less."""
@@ -129,7 +133,7 @@ def read_resource(exchange: Exchange, kind: Kind, resource_id: str) -> Steps[Row
     """
     row = yield from ask_for(exchange, kind, resource_id)
     if row is not None and not row.names_itself(kind):
-        told = clean(row.json.get(kind.id_key))
+        told = clean(row.told_id(kind))
         raise QianfanProtocolError(f"{kind.action}: asked for {clean(resource_id)}, answered {told}")
     return row
 

@@ -174,6 +174,7 @@ def usable_model_id(task: ModelCompTask) -> bool:
         model_id is not None
         and bool(model_id.strip())
         and model_id == model_id.strip()
+        and model_id.isprintable()
         and model_id != task.source_model_id
     )
 

@@ -85,7 +85,7 @@ def nested(depth: int) -> bytes:
 
 def row(key: str, value: bytes) -> bytes:
     """A list of four tasks, of which the last has something more."""
-    last = f'{{"id": "amva-4", "{key}": '.encode() + value + b"}"
+    last = f'{{"no": "amva-4", "{key}": '.encode() + value + b"}"
     return b'{"result": {"modelCompTaskList": [{}, {}, {}, ' + last + b"]}}"
 
 
@@ -114,6 +114,15 @@ UNREADABLE = {
     "an endless fraction": (
         row("x", b"0." + b"1" * 500),
         "result.modelCompTaskList[3].x is a number of 502 characters",
+    ),
+    "a key twice": (row("no", b'"succeeded"'), f"{LAST} has the key no twice"),
+    "a key twice, spelled in two ways": (
+        rb'{"result": {}, "r\u0065sult": {}}',
+        "it has the key result twice",
+    ),
+    "a key of control characters twice": (
+        rb'{"a": [{"\u001b[2J": 1, "\u001b[2J": 1}]}',
+        r"a[0] has the key \x1b[2J twice",
     ),
     "half a pair": (
         row("name", rb'"a\ud83d"'),
@@ -283,7 +292,7 @@ def test_an_unreadable_answer_is_tried_again_and_named() -> None:
     assert str(drive.error) == (
         "DescribeModelCompTasks: HTTP 200 with an unreadable answer: result.modelCompTaskList[3].id holds a"
         " control character (U+0007) (application/json, 81 bytes): "
-        r'{"result": {"modelCompTaskList": [{}, {}, {}, {"id": "amva-4", "id": "\u0007"}]}}.'
+        r'{"result": {"modelCompTaskList": [{}, {}, {}, {"no": "amva-4", "id": "\u0007"}]}}.'
     )
 
 

@@ -37,6 +37,20 @@ def test_an_answer_about_another_resource(kind: Kind, key: str) -> None:
     assert f"{kind.action}: asked for x-1, answered x-2" in str(drive.error)
 
 
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (MODEL, {"modelId": "x-1", "modelVersionId": "x-2", "status": "Ready"}),
+        (SERVICE, {"serviceId": "x-2", "modelVersionId": "x-1", "runStatus": "Serving"}),
+    ],
+)
+def test_an_answer_that_has_the_id_in_another_place(kind: Kind, result: dict[str, Any]) -> None:
+    drive = read(kind, result)
+
+    assert type(drive.error) is QianfanProtocolError
+    assert f"{kind.action}: asked for x-1, answered x-2" in str(drive.error)
+
+
 @pytest.mark.parametrize("result", [None, {}, [], "x-1", [{"modelId": "x-1"}]])
 def test_an_answer_without_a_resource(result: Any) -> None:
     drive = read(MODEL, result)

@@ -123,7 +123,16 @@ OUTCOME = [
     Row("succeeded", [made()], Opens()),
     *[
         Row(f"succeeded with modelId {model!r}", [made(model=model)], Asks())
-        for model in (None, "", " ", " amv-made", SOURCE)
+        for model in (
+            None,
+            "",
+            " ",
+            " amv-made",
+            SOURCE,
+            f"{SOURCE}\u200b",
+            "amv-\u202emade",
+            "amv\u3000made",
+        )
     ],
     Row(
         "succeeded without modelId, the detail names it",

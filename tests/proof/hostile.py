@@ -79,6 +79,8 @@ TEXTS = (
     "千帆" * 40,
     "x" * 10_000,
     SOURCE,
+    f"{SOURCE}\u200b",
+    "amv-nobody",
 )
 VALUES = (
     None,
@@ -196,7 +198,9 @@ def _mutate_value(chance: random.Random, document: dict[str, Any]) -> str:
         container[key] = _MARK
         return chance.choice(RAW)
     elif kind == 4 and isinstance(container, dict):
-        container[chance.choice([*TEXTS, "modelId", "status", "id", "pageInfo"])] = container[key]
+        container[chance.choice([*TEXTS, "modelId", "modelVersionId", "status", "id", "pageInfo"])] = (
+            container[key]
+        )
     elif isinstance(container[key], list) and len(container[key]) < 3:
         container[key] = [deepcopy(each) for each in container[key] * chance.choice([2, 60, 3000])]
     else:
@@ -223,7 +227,8 @@ def _mutate_bytes(chance: random.Random, body: bytes) -> bytes:
     if kind == 6:
         return body[:-1] + b", " + body[1:]  # each key twice
     if kind == 7:
-        return body.replace(b'"result"', b'"result": null, "result"', 1)
+        key = chance.choice([b"result", b"status", b"modelId", b"isTruncated", b"modelCompTaskList"])
+        return body.replace(b'"%s"' % key, b'"%s": null, "%s"' % (key, key), 1)
     return chance.randbytes(chance.choice([0, 1, 100, 5000]))
 
 

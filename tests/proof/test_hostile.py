@@ -83,24 +83,39 @@ def plain(text: str) -> bool:
     return text.isprintable() and len(text) <= LONGEST_TEXT
 
 
-def may_open(model_id: str, bodies: list[bytes]) -> bool:
-    """Tell whether some answer has a success with this model, by Python's own reading of JSON."""
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object. None has a key twice."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(pairs)
+    return dict(pairs)
+
+
+def may_open(opened: Open, bodies: list[bytes]) -> bool:
+    """Tell whether some answer has what opens a gate, by Python's own reading of JSON."""
 
     def rows(value: Any) -> list[Any]:
         if isinstance(value, dict):
             return [value, *(row for part in value.values() for row in rows(part))]
         return [row for part in value for row in rows(part)] if isinstance(value, list) else []
 
+    def suits(row: dict[str, Any]) -> bool:
+        model_id = row.get("modelVersionId") or row.get("modelId")
+        if isinstance(opened.described, ModelCompTask):
+            usable = opened.model_id.isprintable() and row.get("sourceModelId") != opened.model_id
+            return usable and (row.get("status"), row.get("modelId")) == ("succeeded", opened.model_id)
+        if model_id != opened.model_id or model_id != h.MADE:
+            return False
+        if "serviceId" not in row:
+            return row.get("status") == "Ready"
+        quiet = "updateStatus" in row and row["updateStatus"] in ("None", None)
+        return row["serviceId"] == h.SERVICE and row.get("runStatus") == "Serving" and quiet
+
     for body in bodies:
         try:
-            found = rows(json.loads(body.decode("utf-8-sig")))
+            found = rows(json.loads(body.decode("utf-8-sig"), object_pairs_hook=once))
         except (ValueError, RecursionError):
             continue
-        if any(
-            (row.get("status"), row.get("modelId")) == ("succeeded", model_id)
-            and row.get("sourceModelId") != model_id
-            for row in found
-        ):
+        if any(map(suits, found)):
             return True
     return False
 
@@ -119,7 +134,7 @@ def problems(drive: Drive, bodies: list[bytes], took: float) -> list[str]:
     found += [f"not plain: {text!r}" for text in told if not plain(text)]
     if isinstance(drive.result, Open):
         json.dumps(dict(drive.result.described.json), allow_nan=False, ensure_ascii=False).encode()
-        if isinstance(drive.result.described, ModelCompTask) and not may_open(drive.result.model_id, bodies):
+        if not may_open(drive.result, bodies):
             found.append(f"opened wrongly: {drive.result.model_id!r}")
     if took > SLOW or len(drive.requests) > MOST_REQUESTS:
         found.append(f"{took:.2f} s, {len(drive.requests)} requests")
