@@ -89,7 +89,7 @@ test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by 
 .PHONY: proof
 proof: $(INSTALLED) ## look for what breaks a promise, and write down what was found (ARGS="--worlds 50000": for longer)
 	@rm -rf build/proof
-	@$(BIN)/python -m pytest -n 3 --dist worksteal tests/proof $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" tests/proof $(ARGS)
 	@$(BIN)/python -m pytest tests/integration/test_canary.py -m integration -s -o faulthandler_timeout=0
 	@$(BIN)/python -m scripts.proof
 	@$(BIN)/python -m scripts.pages
