@@ -17,7 +17,7 @@ from airflow_provider_qianfan.api.model_compression import read_tasks
 from airflow_provider_qianfan.api.signing import Credentials, Secret
 from airflow_provider_qianfan.hooks._echo import sent_secrets
 from airflow_provider_qianfan.hooks._route import Proxy
-from airflow_provider_qianfan.hooks._session import SigningSession
+from airflow_provider_qianfan.hooks._session import NoAnswerError, SigningSession
 from airflow_provider_qianfan.hooks._settings import Settings
 from tests.hooks.test_drivers import in_a_triggerer, in_a_worker
 
@@ -135,7 +135,7 @@ def test_what_a_server_repeats_to_the_session_is_blotted_out(echo: Echo) -> None
     echo.answer = ANSWERS["instead of a status"]
     session = SigningSession(settings(f"http://127.0.0.1:{echo.port}"))
 
-    with pytest.raises(Exception) as failure:  # noqa: PT011
+    with pytest.raises(NoAnswerError) as failure:
         session.post("/v2/model", json={})
 
     told(echo, str(failure.value))
