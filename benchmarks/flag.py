@@ -39,7 +39,7 @@ class FlagTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         loop = asyncio.get_running_loop()
-        if (loop, self.path) not in _polls:
+        if (loop, self.path) not in _polls or _polls[loop, self.path].done():  # of an earlier round
             _polls[loop, self.path] = loop.create_task(
                 _appears(Path(self.path), self.every), context=Variables()
             )

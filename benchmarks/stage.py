@@ -37,7 +37,7 @@ def airflow(dag: str, components: tuple[str, ...], environment: Mapping[str, str
         (home / "dags").mkdir()
         shutil.copy(HERE / dag, home / "dags")
         more = {"BENCH_HOME": folder, "PYTHONPATH": str(HERE.parent), **environment}
-        with Services(home, more, components) as services:
+        with Services(home, more, {name: (name,) for name in components}) as services:
             yield services
 
 

@@ -135,12 +135,12 @@ class Services:
         Start one more process; its log is a file of its name.
 
         :param environment: more environment variables.
-        :param arguments: those of ``airflow``. Default: those of this component.
+        :param arguments: those of ``airflow``. Default: those of this component, or else its name.
         """
         more = {**self._environments.get(component, {}), **(environment or {})}
         with self.log_of(component).open("ab") as log:
             process = subprocess.Popen(
-                [BIN / "airflow", *(arguments or self._components[component])],
+                [BIN / "airflow", *(arguments or self._components.get(component, (component,)))],
                 env=self._environment | more,
                 stdout=log,
                 stderr=subprocess.STDOUT,
