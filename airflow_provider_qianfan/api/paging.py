@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanProtocolError,
+    QianfanTransientError,
+    refuses_request,
+)
 from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
@@ -37,23 +42,33 @@ class Scan:
     :param action: the name of the list action.
     :param rows_key: the key of the rows in ``result``.
     :param body: filters, sent with every page. ``maxKeys`` is added if it is missing.
+    :param id_key: the key of a row's id.
     :ivar finished: whether the last page has been read.
     :ivar pages: how many pages have been read.
     """
 
     def __init__(
-        self, exchange: Exchange, path: str, action: str, rows_key: str, body: Mapping[str, Any] | None = None
+        self,
+        exchange: Exchange,
+        path: str,
+        action: str,
+        rows_key: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        id_key: str = "id",
     ) -> None:
         self._exchange = exchange
         self._path = path
         self._action = action
         self._rows_key = rows_key
+        self._id_key = id_key
         self._body: dict[str, Any] = {"maxKeys": PAGE_SIZE, **(body or {})}
         self._first_marker = self._body.get("marker")
         self.pages = 0
         self._bytes = 0
         self._markers: set[str] = set()
         self.finished = False
+        self._ended = False
         self._restarted = False
 
     def next_page(self, kept: dict[str, Any] | None = None) -> Steps[list[dict[str, Any]]]:
@@ -62,18 +77,18 @@ class Scan:
 
         :param kept: what the caller made of the pages before. It is cleared if the reading begins again.
         :raises QianfanProtocolError: if the list contradicts its documentation or does not end.
+        :raises QianfanTransientError: if the list changes so that no reading is complete.
         """
         read_before = self._exchange.bytes_read
         try:
             answer = yield from self._exchange.call(self._path, self._action, self._body)
         except QianfanAPIError as error:
+            if self._ended and refuses_request(error):
+                self.finished = True
+                return []
             if error.code != "InvalidMarker" or not self._markers:
                 raise
-            if self._restarted:
-                raise QianfanTransientError(
-                    self._action, f"the list changed twice while it was read ({error})"
-                ) from error
-            return self._restart(kept)
+            return self._restart(kept, f"{error}")
         finally:
             self._bytes += self._exchange.bytes_read - read_before
         if self._bytes > MAX_LIST_BYTES:
@@ -82,16 +97,17 @@ class Scan:
             )
         rows, page_info = self._read(answer)
         self.pages += 1
-        return rows if self._advance(page_info) else self._restart(kept)
+        return self._restart(kept, again) if (again := self._advance(page_info)) else rows
 
-    def _restart(self, kept: dict[str, Any] | None) -> list[dict[str, Any]]:
+    def _restart(self, kept: dict[str, Any] | None, why: str) -> list[dict[str, Any]]:
         """
-        Begin again.
+        Begin again, but only once.
 
-        A marker goes bad if its row is deleted, and it comes again if rows change their places. Once may be a
-        coincidence.
+        A marker goes bad if its row is deleted, and it comes again if rows change their places.
         """
-        self._restarted = True
+        if self._restarted:
+            raise QianfanTransientError(self._action, f"the list changed twice while it was read ({why})")
+        self._restarted, self._ended = True, False
         self._markers.clear()
         self._set_marker(self._first_marker)
         if kept is not None:
@@ -113,7 +129,7 @@ class Scan:
         if rows is None and (others := sorted(key for key in result if isinstance(result[key], list))):
             there = ", ".join(clean(key, 80) for key in others[:5])
             raise QianfanProtocolError(f"{self._action}: there is no {self._rows_key}, but there is: {there}")
-        if rows is None and not self._markers and not page_info["isTruncated"]:
+        if rows is None and (self._ended or not self._markers) and not page_info["isTruncated"]:
             rows = []  # some servers write an empty list so; in the middle of a list, it would hide rows
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise QianfanProtocolError(
@@ -124,29 +140,44 @@ class Scan:
             raise QianfanProtocolError(
                 f"{self._action}: the page has {len(rows)} rows, more than were asked for (maxKeys {asked})"
             )
+        self._check_ids(rows)
         return rows, page_info
 
-    def _advance(self, page_info: Mapping[str, Any]) -> bool:
-        """Go on to the next page. Return False if the marker leads back to a page that has been read."""
-        if not page_info["isTruncated"]:
+    def _check_ids(self, rows: list[dict[str, Any]]) -> None:
+        """Check that a page does not describe one thing in two ways: nothing tells which of them is right."""
+        seen: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            row_id = row.get(self._id_key)
+            if isinstance(row_id, str) and seen.setdefault(row_id, row) != row:
+                raise QianfanTransientError(
+                    self._action, f"a page describes {clean(row_id, 80)} twice, and not in the same way"
+                )
+
+    def _advance(self, page_info: Mapping[str, Any]) -> str:
+        """Go on to the next page. If that leads back to a page that has been read, return why."""
+        told = page_info.get("nextMarker")
+        marker = told if isinstance(told, str) else ""
+        read_before = marker in self._markers or marker == self._first_marker
+        # The last page has no marker, says the documentation. If it has one, there may be more.
+        self._ended = not page_info["isTruncated"]
+        if self._ended and (not marker or read_before):
             self.finished = True
-            return True
-        marker = page_info.get("nextMarker")
-        if not isinstance(marker, str) or not marker:
+            return ""
+        if not marker:
             raise QianfanProtocolError(
-                f"{self._action}: the list goes on, but there is no nextMarker: {clean(marker)!r}"
+                f"{self._action}: the list goes on, but there is no nextMarker: {clean(told)!r}"
             )
         if self.pages >= MAX_PAGES:
             raise QianfanProtocolError(f"{self._action}: the list has not ended after {self.pages} pages")
-        if marker in self._markers or marker == self._first_marker:
-            if not self._restarted:
-                return False
+        if marker == self._body.get("marker"):
             raise QianfanProtocolError(
-                f"{self._action}: the list goes round in circles at marker {clean(marker)!r}"
+                f"{self._action}: the list does not get beyond marker {clean(marker)!r}"
             )
+        if read_before:
+            return f"marker {clean(marker)!r} comes again"
         self._markers.add(marker)
         self._set_marker(marker)
-        return True
+        return ""
 
     def _set_marker(self, marker: str | None) -> None:
         if marker is None:

@@ -123,17 +123,27 @@ def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -
     if task.id not in details:
         return NeedDetail(task.id, required=True)
     detail = details[task.id]
-    if detail is not None and detail.source_model_id == task.source_model_id:
+    agrees = (
+        detail is not None
+        and detail.source_model_id == task.source_model_id
+        and detail.name in (None, task.name)
+    )
+    if detail is not None and agrees:
         if detail.status != SUCCEEDED:
             return _outcome(detail, details, notes)
         if usable_model_id(detail):
             return Open(detail, notes)
-    latest = detail or task
+    latest, other = detail or task, ""
+    if detail is not None and not agrees:
+        other = (
+            f"The list describes it otherwise (name {clean(task.name, 80)!r}, source model"
+            f" {clean(task.source_model_id, 80)!r}). "
+        )
     return Fail(
         QianfanModelIdMissingError(
             f"Model compression task {name_of(task)} succeeded, but names no usable produced model (modelId"
             f" {clean(latest.json.get('modelId'), 80)!r}, source model"
-            f" {clean(latest.source_model_id, 80)!r}). Look at it"
+            f" {clean(latest.source_model_id, 80)!r}). {other}Look at it"
             " in the Qianfan console; deploy by hand or create the task again.",
             **of_task(latest),
         ),

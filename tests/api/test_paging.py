@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_qianfan.api import paging
-from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
+from airflow_provider_qianfan.api.errors import (
+    QianfanAPIError,
+    QianfanAuthError,
+    QianfanProtocolError,
+    QianfanTransientError,
+)
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange, Reply, Response, RetryPolicy, Steps
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.reading import weight
@@ -20,20 +25,26 @@ def rows_page(*ids: str, next_marker: Any = None, truncated: Any = None) -> Repl
     return answer({"result": {"rows": [{"id": each} for each in ids], "pageInfo": info}})
 
 
-def read(*replies: Reply, body: dict[str, Any] | None = None, kept: dict[str, Any] | None = None) -> Drive:
+def read(
+    *replies: Reply,
+    body: dict[str, Any] | None = None,
+    kept: dict[str, Any] | None = None,
+    id_key: str = "id",
+) -> Drive:
     scan = Scan(
         Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(first_pause=0)),
         "/v2/model",
         "List",
         "rows",
         body,
+        id_key=id_key,
     )
 
     def all_rows() -> Steps[list[str]]:
         rows: list[str] = []
         while not scan.finished:
             page = yield from scan.next_page(kept)
-            rows += [row["id"] for row in page]
+            rows += [row.get("id") for row in page]
             if kept is not None:
                 kept.update((row["id"], row) for row in page)
         return rows
@@ -65,10 +76,7 @@ def test_an_empty_page_is_not_the_last() -> None:
         pytest.param([rows_page("a", truncated=True)], id="no marker"),
         pytest.param([rows_page("a", next_marker="", truncated=True)], id="empty marker"),
         pytest.param([rows_page("a", next_marker=7, truncated=True)], id="a marker that is no text"),
-        pytest.param([rows_page("a", next_marker="m")] * 4, id="the same marker"),
-        pytest.param(
-            [rows_page("a", next_marker=marker) for marker in ("m", "n", "m") * 2], id="markers in a circle"
-        ),
+        pytest.param([rows_page("a", next_marker="m")] * 2, id="the same marker"),
         pytest.param([answer({"result": {"rows": [], "pageInfo": {}}})], id="no isTruncated"),
         pytest.param([rows_page("a", truncated="false")], id="isTruncated as text"),
         pytest.param([answer({"result": {"rows": []}})], id="no pageInfo"),
@@ -164,6 +172,87 @@ def test_a_marker_that_comes_again_restarts_the_list_once() -> None:
 
     assert [body.get("marker") for body in drive.bodies] == [None, "m", "n", None, "m"]
     assert kept.keys() == {"a", "c"}
+
+
+def test_a_list_whose_rows_move_each_time_it_is_read_is_no_reading() -> None:
+    drive = read(*[rows_page("a", next_marker=marker) for marker in ("m", "n", "m") * 2])
+
+    assert type(drive.error) is QianfanTransientError
+    assert str(drive.error) == "List: the list changed twice while it was read (marker 'm' comes again)."
+    assert len(drive.requests) == 6
+
+
+LAST = {"truncated": False}
+DOUBTED = rows_page("a", next_marker="m", **LAST)
+"""A last page that names a next one: one of the two is wrong."""
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        pytest.param((DOUBTED, rows_page("b")), ["a", "b"], id="there is another page"),
+        pytest.param((DOUBTED, rows_page()), ["a"], id="an empty one"),
+        pytest.param(
+            (DOUBTED, answer({"result": {"pageInfo": {"isTruncated": False}}})), ["a"], id="no rows"
+        ),
+        pytest.param((DOUBTED, error(400, "InvalidMarker")), ["a"], id="the marker is refused"),
+        pytest.param((DOUBTED, error(400, "InappropriateJSON")), ["a"], id="the marker is not understood"),
+        pytest.param((DOUBTED, rows_page("a", next_marker="m", **LAST)), ["a", "a"], id="the same again"),
+        pytest.param(
+            (DOUBTED, rows_page("b", next_marker="n"), rows_page("c", next_marker="m", **LAST)),
+            ["a", "b", "c"],
+            id="it goes on, and the end names a page that was read",
+        ),
+        pytest.param((rows_page("a", next_marker="", **LAST),), ["a"], id="an empty marker"),
+        pytest.param((rows_page("a", next_marker=[], **LAST),), ["a"], id="a marker that is no text"),
+    ],
+)
+def test_a_last_page_that_names_a_next_one(replies: tuple[Reply, ...], expected: list[str]) -> None:
+    drive = read(*replies)
+
+    assert drive.result == expected
+    assert len(drive.requests) == len(replies)
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind"),
+    [
+        pytest.param((error(403, "AccessDenied"),), QianfanAuthError, id="the key is refused"),
+        pytest.param((error(400, "RequestExpired"),), QianfanAPIError, id="the clock is wrong"),
+        pytest.param((error(503, "Busy"),), QianfanTransientError, id="no answer"),
+        pytest.param(
+            (rows_page("b", next_marker="n"), error(400, "InappropriateJSON")),
+            QianfanAPIError,
+            id="a page that was promised since",
+        ),
+        pytest.param(
+            (
+                rows_page("b", next_marker="n"),
+                error(400, "InvalidMarker"),
+                rows_page("a", next_marker="m"),
+                error(400, "InappropriateJSON"),
+            ),
+            QianfanAPIError,
+            id="a page that was promised after another start",
+        ),
+    ],
+)
+def test_what_is_no_answer_about_a_doubted_page(replies: tuple[Reply, ...], kind: type[Exception]) -> None:
+    assert type(read(DOUBTED, *replies).error) is kind
+
+
+@pytest.mark.parametrize("id_key", ["id", "serviceId"])
+def test_a_page_that_describes_a_row_in_two_ways(id_key: str) -> None:
+    one, other = {id_key: "a", "status": "failed"}, {id_key: "a", "status": "succeeded"}
+
+    def page(*rows: dict[str, Any]) -> Reply:
+        return answer({"result": {"rows": rows, "pageInfo": {"isTruncated": False}}})
+
+    drive = read(page(one, other), id_key=id_key)
+    assert type(drive.error) is QianfanTransientError
+    assert str(drive.error) == "List: a page describes a twice, and not in the same way."
+    assert type(read(page(one, {**one, id_key: "b"}, one), id_key=id_key).result) is list
+    assert type(read(page({}, {"status": "failed"}), id_key=id_key).result) is list
 
 
 @pytest.mark.parametrize("rows", [None, []])

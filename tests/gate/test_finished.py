@@ -405,6 +405,13 @@ def test_a_detail_names_the_model_only_if_it_is_about_the_same_source(
     assert (found and found.model_id) == named
 
 
+@pytest.mark.parametrize(("name", "named"), [("demo", "amv-made"), (None, "amv-made"), ("other", None)])
+def test_a_detail_with_another_name_is_of_another_task(name: str | None, named: str | None) -> None:
+    found = named_by(made("amva-1", name=name), made("amva-1", ""))
+
+    assert (found and found.model_id) == named
+
+
 def test_what_two_triggerers_have_stored_adds_up() -> None:
     one = Ledger(10.0, frozenset({"amva-1"}), frozenset({"amva-1:failed"}))
     other = Ledger(20.0, frozenset({"amva-2"}), frozenset({"amva-2:failed"}), undated=False)

@@ -156,6 +156,15 @@ OUTCOME = [
                 Fails(QianfanModelIdMissingError, ("modelId 'amv-made', source model 'amv-x'",)),
             ),
             (
+                "the detail has another name",
+                made(name="other"),
+                Fails(
+                    QianfanModelIdMissingError,
+                    (f"otherwise (name 'demo', source model '{SOURCE}'). Look at it"),
+                ),
+            ),
+            ("the detail has no name", made(name=None), Opens()),
+            (
                 "the detail has long ids",
                 made(model="m" * 81, source="s" * 81),
                 Fails(QianfanModelIdMissingError, (f"'{'m' * 80}…', source model '{'s' * 80}…'",)),

@@ -476,7 +476,7 @@ class Resources:
         start = int(body.get("marker") or 0)
         end = min(self.services, start + 100)
         rows = [{"serviceId": f"svco-{number}", **self.row} for number in range(start, end)]
-        info = {"isTruncated": end < self.services, "nextMarker": str(end)}
+        info = {"isTruncated": end < self.services, "nextMarker": str(end) if end < self.services else None}
         return answer({"result": {"serviceList": rows, "pageInfo": info}})
 
 

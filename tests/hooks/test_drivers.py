@@ -135,8 +135,9 @@ FAULTS: dict[str, tuple[dict[str, Any], type[QianfanError]]] = {
     "a redirect": ({"redirect": "http://127.0.0.1:1/"}, QianfanProtocolError),
     **{
         f"endless paging, {kind}": ({"endless_paging": kind}, QianfanProtocolError)
-        for kind in ("same_marker", "looping_marker", "missing_marker")
+        for kind in ("same_marker", "missing_marker")
     },
+    "a page leads back to an earlier one": ({"endless_paging": "looping_marker"}, QianfanTransientError),
 }
 
 
