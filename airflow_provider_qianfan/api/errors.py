@@ -158,6 +158,19 @@ def is_transient(error: QianfanError) -> bool:
     return isinstance(error, QianfanTransientError | QianfanRateLimitError)
 
 
+def refuses_request(error: QianfanError) -> bool:
+    """
+    Tell whether the platform refused what was asked for, rather than who asked: the key or the clock.
+
+    The documentation does not say how the platform refuses an unknown id. So such an error may mean that.
+    """
+    return (
+        isinstance(error, QianfanAPIError)
+        and not isinstance(error, QianfanAuthError | QianfanRateLimitError)
+        and error.code != "RequestExpired"
+    )
+
+
 def retry_after(error: QianfanError) -> float:
     """Return for how many seconds to leave the platform alone: 0 if it does not say, 300 at most."""
     asked = error.retry_after if isinstance(error, QianfanTransientError | QianfanRateLimitError) else None

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
-    QianfanAuthError,
     QianfanError,
     QianfanTransientError,
-    is_transient,
+    refuses_request,
 )
 from airflow_provider_qianfan.api.exchange import Exchange, Sleep, Steps
 from airflow_provider_qianfan.api.model_compression import (
@@ -174,7 +173,7 @@ def read_given(
     try:
         task = yield from read_task(exchange, task_id)
     except QianfanAPIError as error:
-        if isinstance(error, QianfanAuthError) or is_transient(error):
+        if not refuses_request(error):
             raise
         task, absence = None, Absence.of(error)
     if task is None:
@@ -199,11 +198,7 @@ def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]
         except QianfanError as error:
             if not need.required:
                 return None
-            if (
-                not isinstance(error, QianfanAPIError)
-                or isinstance(error, QianfanAuthError)
-                or is_transient(error)
-            ):
+            if not refuses_request(error):
                 raise
             task, why = None, f"{error}"
         if task is not None and (task.status != SUCCEEDED or usable_model_id(task)):

@@ -185,6 +185,7 @@ def test_an_id_that_is_refused_is_looked_for_in_the_whole_list(reply: Reply) -> 
     ("reply", "kind"),
     [
         (error(403, "AccessDenied"), QianfanAuthError),
+        (error(400, "RequestExpired"), QianfanAPIError),
         (error(429, "RateLimitExceeded"), QianfanRateLimitError),
         (page(502), QianfanTransientError),
     ],
