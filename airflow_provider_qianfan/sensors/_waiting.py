@@ -24,7 +24,7 @@ from airflow_provider_qianfan._compat import (
 )
 from airflow_provider_qianfan._reasons import ReasoningOperator
 from airflow_provider_qianfan._xcoms import push, try_to_push
-from airflow_provider_qianfan.api.errors import QianfanError, retry_after
+from airflow_provider_qianfan.api.errors import QianfanError, is_transient, retry_after
 from airflow_provider_qianfan.assets._lineage import HasLineage, Lineage
 from airflow_provider_qianfan.exceptions import QianfanGateError, for_airflow
 from airflow_provider_qianfan.gate.arguments import check_seconds
@@ -220,9 +220,12 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
                 " what super().poke() had returned. Return that value."
             )
         verdict, met, pause = None, None, 0.0
+        too_late = self._pokes and time.time() >= wait.memory.expired_at
         try:
             verdict = self._look(wait)
         except QianfanError as error:
+            if too_late and is_transient(error):  # it had time for one request, which may have been well
+                self._end_if_late(wait)
             met, pause = error, self._after_failure(wait, error)
         if isinstance(verdict, Open):
             wait.opened = True
@@ -238,6 +241,10 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
         if pause > self.poke_interval:
             self._stay_away(wait, pause)
         return False
+
+    @property
+    def _pokes(self) -> bool:
+        return not self.deferrable and not self.reschedule
 
     def _stay_away(self, wait: _Wait, pause: float) -> None:
         """Leave the platform alone for longer than an interval, as it asked."""
@@ -320,10 +327,9 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
 
         # Only poke mode sleeps through a long Retry-After. It holds a worker slot, so its last look ends at
         # the deadline. In the other modes, the last look may take longer, to survive a blip.
-        poking = not self.deferrable and not self.reschedule
-        left = min(max(wait.memory.expired_at - time.time(), 0.0 if poking else LONGEST_PAUSE), _DAY)
+        left = min(max(wait.memory.expired_at - time.time(), 0.0 if self._pokes else LONGEST_PAUSE), _DAY)
         retry = RetryPolicy(
-            patience=float("inf") if poking else LONGEST_PAUSE,
+            patience=float("inf") if self._pokes else LONGEST_PAUSE,
             until=datetime.now(UTC) + timedelta(seconds=left),
         )
         hook = QianfanHook(self.qianfan_conn_id, retry=retry)
