@@ -79,8 +79,8 @@ class Health:
     :param refused_since: since when the platform refuses its key.
     :param unusable_since: since when the settings of its connection or environment cannot be used.
     :param got: where the observer runs, and its last error.
-    :param excused: whether the observer's time was up while another one got answers. Its next failure is
-        final.
+    :param excused: whether the observer's time was up while another one got answers. If its next look fails
+        in the same way, that is final.
     :param again_at: when the observer will look again; None if nothing is planned.
     """
 
@@ -277,17 +277,20 @@ def after_failure(
     health = replace(health, got=f"{run.place}: {error}")
     if isinstance(error, QianfanAuthError):
         since = memory.started if memory.forgetful else health.refused_since or now
-        failing = memory.with_health(run.observer, replace(health, refused_since=since))
+        excused = health.excused and health.refused_since is not None
+        failing = memory.with_health(run.observer, replace(health, refused_since=since, excused=excused))
         return _to_be_corrected(failing, error, since, "the key is refused", now, limits, run)
     if isinstance(error, QianfanConfigurationError):
         since = memory.started if memory.forgetful else health.unusable_since or now
-        failing = memory.with_health(run.observer, replace(health, unusable_since=since))
+        excused = health.excused and health.unusable_since is not None
+        failing = memory.with_health(run.observer, replace(health, unusable_since=since, excused=excused))
         return _to_be_corrected(failing, error, since, "the settings cannot be used", now, limits, run)
     if not is_transient(error):
         raise error
     since = health.lost_since or now
-    memory = memory.with_health(run.observer, replace(health, lost_since=since))
-    if (now - since >= limits.max_unhealthy or health.excused) and not memory.forgetful:
+    excused = health.excused and health.lost_since is not None
+    memory = memory.with_health(run.observer, replace(health, lost_since=since, excused=excused))
+    if (now - since >= limits.max_unhealthy or excused) and not memory.forgetful:
         raise QianfanTransientError(
             _ACTION,
             f"no healthy answer for {duration(now - since)} (max_unhealthy) in {run.place}."

@@ -336,12 +336,33 @@ def test_the_grace_of_one_observer_is_not_that_of_the_other(error: QianfanError)
 def test_what_was_overlooked_once_ends_the_wait_the_next_time(
     error: QianfanError, observer: Observer
 ) -> None:
-    excused = HEALTHY.with_health(observer, Health(excused=True))
+    ill = Health(lost_since=NOW, refused_since=NOW, unusable_since=NOW, excused=True)
+    excused = HEALTHY.with_health(observer, ill)
     run = Run(observer, began=NOW)
     with pytest.raises(type(error)):
         fail_for(error, 60, memory=excused, run=run)
     well, _ = after_look(excused, RUNNING, NOW + 30, 60, observer=observer)
     fail_for(error, 60, memory=well, run=run)
+
+
+@pytest.mark.parametrize("observer", Observer)
+@pytest.mark.parametrize(
+    ("error", "ill"),
+    [
+        (LOST, Health(refused_since=NOW, unusable_since=NOW, excused=True)),
+        (REFUSED, Health(lost_since=NOW, unusable_since=NOW, excused=True)),
+        (UNUSABLE, Health(lost_since=NOW, refused_since=NOW, excused=True)),
+    ],
+)
+def test_after_one_trouble_was_overlooked_another_has_its_own_time(
+    error: QianfanError, ill: Health, observer: Observer
+) -> None:
+    run = Run(observer, began=NOW)
+    memory, _ = after_failure(HEALTHY.with_health(observer, ill), error, NOW + 60, LIMITS, run)
+
+    assert not memory.health_of(observer).excused
+    with pytest.raises(type(error)):
+        fail_for(error, 3600 + 60, memory=memory, run=run)
 
 
 @pytest.mark.parametrize(
