@@ -49,7 +49,7 @@ def settled(world: World, gate: Gate, since: float) -> Answer | None:
     """Return what the tables say from then on; None if that changes, or if the gate waits."""
     found = answers(world, gate.question, since, FOREVER)
     if gate.question.id is not None and found == {WAITS, NOT_FOUND}:
-        return NOT_FOUND
+        return None if _is_shown(world, gate.question, since, FOREVER) else NOT_FOUND
     return found.pop() if len(found) == 1 and WAITS not in found else None
 
 
@@ -83,7 +83,7 @@ def _problems_of_look(world: World, question: Question, mode: str, look: Look, e
         return [f"opened wrongly: {told}; the tables say {sorted(allowed)}"]
     if look.answer not in allowed and not (changed and look.answer.does != "fails"):
         return [f"the tables say {sorted(allowed)}, not {told}"]
-    if look.answer == NOT_FOUND and not _is_shown(world, question, look):
+    if look.answer == NOT_FOUND and not _is_shown(world, question, look.began, look.ended):
         seen = [each for each in end.looks if each.answer not in (None, WAITS, NOT_FOUND)]
         if look.ended - end.began < SETTLE - 1 or (
             mode != "reschedule" and seen and look.ended - seen[-1].ended < SETTLE
@@ -92,9 +92,9 @@ def _problems_of_look(world: World, question: Question, mode: str, look: Look, e
     return []
 
 
-def _is_shown(world: World, question: Question, look: Look) -> bool:
-    """Tell whether the task with the given id was there at some moment of the look."""
-    moments = [look.began, *(at for at in world.changes() if look.began < at <= look.ended)]
+def _is_shown(world: World, question: Question, began: float, ended: float) -> bool:
+    """Tell whether the task with the given id was there at some moment."""
+    moments = [began, *(at for at in world.changes() if began < at <= ended)]
     return any(question.id in {*world.detailed(at), *(row.id for row in world.listed(at))} for at in moments)
 
 
@@ -145,6 +145,8 @@ def _problems_of_end(world: World, gate: Gate, mode: str, end: End) -> list[str]
         return []
     if {"modelId", "return_value"} & end.xcoms.keys():
         return [f"an XCom was pushed: {end.xcoms}: {told}"]
+    if end.skipped != (gate.soft_fail and end.name in (*VERDICTS, "AirflowSensorTimeout")):
+        return [f"skipped: {end.skipped}, with soft_fail={gate.soft_fail}: {told}"]
     lasted = end.ended - end.began
     late = lasted > gate.timeout + LATEST + 20 * world.latency
     if late:
@@ -158,11 +160,12 @@ def _problems_of_end(world: World, gate: Gate, mode: str, end: End) -> list[str]
 def _is_fair(world: World, gate: Gate, mode: str, end: End, lasted: float) -> bool:
     """Tell whether the tables have this error about time, network or key."""
     struck = {fault for look in end.looks for fault in look.struck} | {fault for _, fault in world.faults}
+    behind = world.list_late or world.detail_late
     healthy = [look for look in end.looks if look.error is None]
     if end.name == "AirflowSensorTimeout":
         return lasted >= gate.timeout
     if end.name == "QianfanTransientError":
-        return mode != "reschedule" and lasted >= gate.max_unhealthy and bool(struck)
+        return mode != "reschedule" and lasted >= gate.max_unhealthy and bool(struck or behind)
     if end.name == "QianfanAuthError":
         refused_for = end.ended - max(world.refused, end.began)
         return world.refused < FOREVER and (

@@ -16,7 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 from airflow.providers.common.compat.sdk import TaskDeferred
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from airflow_provider_qianfan._compat import AirflowFailException, AirflowSensorTimeout, running
 from airflow_provider_qianfan.api.exchange import Endpoint, NoResponse, Request, Response, Sleep
@@ -58,6 +58,7 @@ class Gate:
     auth_grace: int = 60
     longest_interval: int | None = None
     retries: int = 0
+    soft_fail: bool = False
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class Look:
 
 @dataclass(slots=True)
 class End:
-    """How one try of a gate ended."""
+    """How one try of a gate ended. If the task is skipped, ``error`` is the reason."""
 
     began: float
     ended: float
@@ -81,6 +82,7 @@ class End:
     value: Any = None
     xcoms: dict[str, Any] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
+    skipped: bool = False
 
     @property
     def name(self) -> str:
@@ -238,7 +240,9 @@ class Play:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return None, End(0.0, self.clock.now, error, None, xcoms, self._looks)
+            skipped = isinstance(error, AirflowSkipException)
+            reason = error.__cause__ if skipped else error
+            return None, End(0.0, self.clock.now, reason, None, xcoms, self._looks, skipped)
         return None, End(0.0, self.clock.now, None, value, xcoms, self._looks)
 
     def _sensor(self, gate: Gate) -> QianfanModelCompTaskSensor:
@@ -259,6 +263,7 @@ class Play:
             settle=SETTLE,
             max_unhealthy=gate.max_unhealthy,
             auth_grace=gate.auth_grace,
+            soft_fail=gate.soft_fail,
             deferrable=self.mode == "deferrable",
             mode="reschedule" if self.mode == "reschedule" else "poke",
             **more,
@@ -266,9 +271,8 @@ class Play:
 
     @staticmethod
     def _may_retry(end: End) -> bool:
-        return end.error is not None and not isinstance(
-            end.error, AirflowFailException | AirflowSensorTimeout
-        )
+        final = AirflowFailException | AirflowSensorTimeout
+        return end.error is not None and not end.skipped and not isinstance(end.error, final)
 
     # -- the network -------------------------------------------------------------------------------------
 

@@ -67,6 +67,8 @@ class World:
     :param page: rows of a page.
     :param marker: whether a marker names the first row of the next page, or the last row of this one; or the
         last row, and it comes again.
+    :param end: how a page says whether the list goes on: as documented; ``marked``, if the last page has a
+        marker, too; or ``only marked``, if every page claims to be the last.
     :param order: ``oldest``, ``newest`` or ``changed``: the last that changed comes first.
     :param filtered: whether the list heeds ``sourceModelId``.
     :param not_found: how the question for a task that is not there is answered: ``404``, ``400`` or ``null``.
@@ -82,6 +84,7 @@ class World:
     tasks: tuple[Task, ...] = ()
     page: int = 100
     marker: str = "first"
+    end: str = "documented"
     order: str = "newest"
     filtered: bool = True
     not_found: str = "404"
@@ -132,6 +135,7 @@ READS_AGAIN = (
     "legacy 18",
     "legacy 336100",
     "the clock is wrong",
+    "a task twice",
 )
 """Faults after which the gate goes on."""
 
@@ -191,9 +195,10 @@ def answer(world: World, now: float, action: str, asked: dict[str, Any]) -> Repl
             return _error(400, "InvalidMarker", "The marker is not known.")
         start = places[0] + (world.marker == "last")
     end = start + size
-    page: dict[str, Any] = {"maxKeys": size, "isTruncated": end < len(rows)}
-    if end < len(rows):
-        page["nextMarker"] = rows[end if world.marker == "first" else end - 1].id
+    more = end < len(rows)
+    page: dict[str, Any] = {"maxKeys": size, "isTruncated": more and world.end != "only marked"}
+    if more or (world.end == "marked" and rows):
+        page["nextMarker"] = rows[end if more and world.marker == "first" else min(end, len(rows)) - 1].id
     return _ok({"modelCompTaskList": [_json(row) for row in rows[start:end]], "pageInfo": page})
 
 
@@ -240,6 +245,10 @@ def _twisted(fault: str, honest: Reply, *, listing: bool) -> Reply:
         return honest
     if fault == "another task" and not listing:
         return _ok({**result, "id": "amva-another"})
+    if fault == "a task twice" and listing and result["modelCompTaskList"]:
+        first = result["modelCompTaskList"][0]
+        other = {**first, "status": "running" if first["status"] == "succeeded" else "succeeded"}
+        return _ok({**result, "modelCompTaskList": [*result["modelCompTaskList"], other]})
     if fault == "rows without id" and listing and result["modelCompTaskList"]:
         return _ok({**result, "modelCompTaskList": [{"status": "succeeded", "modelId": "amv-nobody"}]})
     if fault == "no list" and listing and result["modelCompTaskList"]:

@@ -93,6 +93,12 @@ FOUND = {
         World(),
         Gate(Question(id="amva-none"), poke_interval=120, timeout=45),
     ),
+    "a look after the timeout that needs two requests": (
+        World(
+            (Task("amva-0", "amv-s", created=70, steps=((71, "succeeded"),), model="amv-s"),), detail_late=60
+        ),
+        Gate(Question(id="amva-0"), poke_interval=120, timeout=150),
+    ),
     "a newer task moves to a page that has been read": (
         World(
             (replace(MADE, created=-100, steps=((5, "succeeded"),)), NEWER),

@@ -64,6 +64,7 @@ def worlds(draw: st.DrawFn) -> World:
         tasks=draw(_tasks()),
         page=draw(st.sampled_from([100, 1, 2, 3])),
         marker=draw(st.sampled_from(["first", "last"])),
+        end=draw(st.sampled_from(["documented"] * 4 + ["marked", "only marked"])),
         order=draw(st.sampled_from(["newest", "oldest", "changed"])),
         filtered=draw(st.booleans()),
         not_found=draw(st.sampled_from(["404", "400", "null"])),
@@ -97,6 +98,7 @@ def gates(draw: st.DrawFn, world: World) -> Gate:
         timeout=draw(st.sampled_from([300, 300, 150, 45])),
         longest_interval=draw(st.sampled_from([None, None, None, 120])),
         retries=draw(st.integers(0, 1)),
+        soft_fail=draw(st.integers(0, 3)) == 3,
     )
 
 
