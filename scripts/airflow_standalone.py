@@ -74,8 +74,15 @@ def check_ports(parser: argparse.ArgumentParser, options: argparse.Namespace) ->
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError as error:
-            why, other = os.strerror(error.errno or 0), port - 1 if port == 65535 else port + 1
-            parser.exit(2, f"Port {port}: {why}. Choose another: {parser.prog} ARGS='{option} {other}'\n")
+            given = {
+                f"--{name.replace('_', '-')}": value
+                for name, value in vars(options).items()
+                if value != parser.get_default(name)
+            }
+            given[option] = port - 1 if port == 65535 else port + 1
+            arguments = " ".join(f"{name} {value}" for name, value in given.items())
+            why = os.strerror(error.errno or 0)
+            parser.exit(2, f"Port {port}: {why}. Choose another: {parser.prog} ARGS='{arguments}'\n")
 
 
 def show(log: Path, port: int, emulator: EmulatorServer) -> None:

@@ -49,7 +49,9 @@ def main() -> int:
         if options.down:
             return down(record)
         if not lock(record):
-            parser.exit(2, f"A cluster runs, as process {read(record)[0]}. To end it: make cluster-down\n")
+            process, logs = read(record)
+            told = f"A cluster runs, as process {process}. Its logs are in {logs}."
+            parser.exit(2, f"{told} To end it: make cluster-down\n")
         if read(record)[1].is_dir():
             parser.exit(2, "A cluster was killed, and left its services. To end them: make cluster-down\n")
         if shutil.which("redis-server") is None:
