@@ -117,9 +117,8 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
 
 def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
     """Begin to read the list. The platform may ignore ``source_model_id``: newer pages do not document it."""
-    return Scan(
-        exchange, MODEL_PATH, LIST, ROWS, {"sourceModelId": source_model_id} if source_model_id else None
-    )
+    body = {"sourceModelId": source_model_id} if source_model_id else None
+    return Scan(exchange, MODEL_PATH, LIST, ROWS, body, id_key="id")
 
 
 def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:

@@ -42,7 +42,7 @@ class Scan:
     :param action: the name of the list action.
     :param rows_key: the key of the rows in ``result``.
     :param body: filters, sent with every page. ``maxKeys`` is added if it is missing.
-    :param id_key: the key of a row's id.
+    :param id_key: the key of a row's id; None if rows may share an id.
     :ivar finished: whether the last page has been read.
     :ivar pages: how many pages have been read.
     """
@@ -55,7 +55,7 @@ class Scan:
         rows_key: str,
         body: Mapping[str, Any] | None = None,
         *,
-        id_key: str = "id",
+        id_key: str | None = None,
     ) -> None:
         self._exchange = exchange
         self._path = path
@@ -140,14 +140,15 @@ class Scan:
             raise QianfanProtocolError(
                 f"{self._action}: the page has {len(rows)} rows, more than were asked for (maxKeys {asked})"
             )
-        self._check_ids(rows)
+        if self._id_key is not None:
+            self._check_ids(rows, self._id_key)
         return rows, page_info
 
-    def _check_ids(self, rows: list[dict[str, Any]]) -> None:
+    def _check_ids(self, rows: list[dict[str, Any]], id_key: str) -> None:
         """Check that a page does not describe one thing in two ways: nothing tells which of them is right."""
         seen: dict[str, dict[str, Any]] = {}
         for row in rows:
-            row_id = row.get(self._id_key)
+            row_id = row.get(id_key)
             if isinstance(row_id, str) and seen.setdefault(row_id, row) != row:
                 raise QianfanTransientError(
                     self._action, f"a page describes {clean(row_id, 80)} twice, and not in the same way"

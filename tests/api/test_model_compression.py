@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_qianfan.api.errors import QianfanProtocolError
+from airflow_provider_qianfan.api.errors import QianfanProtocolError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange
 from airflow_provider_qianfan.api.model_compression import ModelCompTask, create_task, read_task, read_tasks
 from airflow_provider_qianfan.api.signing import Credentials
@@ -94,6 +94,12 @@ def test_a_task_that_comes_twice_counts_as_read_last() -> None:
     )
 
     assert {task.id: task.status for task in drive.result.tasks} == {"a": "failed", "b": ""}
+
+
+def test_a_page_that_has_a_task_twice_and_differently_is_no_reading() -> None:
+    drive = Drive(read_tasks(exchange()), [listing({"id": "a", "status": "failed"}, {"id": "a"})])
+
+    assert type(drive.error) is QianfanTransientError
 
 
 def test_what_was_read_before_a_restart_does_not_count() -> None:

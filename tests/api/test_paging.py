@@ -29,7 +29,7 @@ def read(
     *replies: Reply,
     body: dict[str, Any] | None = None,
     kept: dict[str, Any] | None = None,
-    id_key: str = "id",
+    id_key: str | None = None,
 ) -> Drive:
     scan = Scan(
         Exchange(Endpoint.parse("https://h"), Credentials("a", "b"), retry=RetryPolicy(first_pause=0)),
@@ -253,6 +253,7 @@ def test_a_page_that_describes_a_row_in_two_ways(id_key: str) -> None:
     assert str(drive.error) == "List: a page describes a twice, and not in the same way."
     assert type(read(page(one, {**one, id_key: "b"}, one), id_key=id_key).result) is list
     assert type(read(page({}, {"status": "failed"}), id_key=id_key).result) is list
+    assert type(read(page(one, other)).result) is list
 
 
 @pytest.mark.parametrize("rows", [None, []])
