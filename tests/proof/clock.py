@@ -28,10 +28,11 @@ class Clock:
     A worker is a process of its own. While it takes a look, its time goes on, and the loop's does not.
 
     :ivar now: seconds since the world began.
+    :ivar ahead: seconds by which the clock of the present machine is ahead of that.
     """
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = self.ahead = 0.0
         self._traveller: Any = None
 
     @contextmanager
@@ -51,7 +52,18 @@ class Clock:
     def move_to(self, now: float) -> None:
         """Move to a time, maybe back: to another process, whose time is earlier."""
         self.now = now
-        self._traveller.move_to(EPOCH + now)
+        self._traveller.move_to(EPOCH + now + self.ahead)
+
+    @contextmanager
+    def wrong_by(self, seconds: float) -> Iterator[None]:
+        """Have the code go by a clock that is so many seconds ahead."""
+        self.ahead = seconds
+        self.move_to(self.now)
+        try:
+            yield
+        finally:
+            self.ahead = 0.0
+            self.move_to(self.now)
 
 
 class Loop(asyncio.SelectorEventLoop):

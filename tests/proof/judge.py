@@ -53,6 +53,11 @@ def settled(world: World, gate: Gate, since: float) -> Answer | None:
     return found.pop() if len(found) == 1 and WAITS not in found else None
 
 
+def late_by_clock(world: World, mode: str) -> int:
+    """Return by how much a verdict may be late, in seconds: others go by times that a worker tells them."""
+    return max(0, world.worker_ahead) if mode != "poke" else 0
+
+
 def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: float) -> list[str]:
     """
     Say what is wrong with how the tries of a gate ended.
@@ -63,7 +68,7 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     last = ends[-1]
     still = max([quiet_since, last.began, *world.changes()])
     interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
-    decided = still + interval + SETTLE + 60 + 20 * world.latency
+    decided = still + interval + SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
     if last.ended > decided and last.began + gate.timeout > decided and settled(world, gate, still):
         found.append(f"undecided at {last.ended:.1f}, though all is clear since {still:.1f}")
     for end in ends:
@@ -148,7 +153,7 @@ def _problems_of_end(world: World, gate: Gate, mode: str, end: End) -> list[str]
     if end.skipped != (gate.soft_fail and end.name in (*VERDICTS, "AirflowSensorTimeout")):
         return [f"skipped: {end.skipped}, with soft_fail={gate.soft_fail}: {told}"]
     lasted = end.ended - end.began
-    late = lasted > gate.timeout + LATEST + 20 * world.latency
+    late = lasted > gate.timeout + LATEST + 20 * world.latency + late_by_clock(world, mode)
     if late:
         return [f"too late, after {lasted:.0f} s: {told}"]
     if end.name in VERDICTS:

@@ -162,7 +162,7 @@ class Play:
                     gate, xcoms, lambda sensor, context: sensor.execute(context), first
                 )
                 if end is None:
-                    first = first or datetime.fromtimestamp(EPOCH + began, UTC)
+                    first = first or datetime.fromtimestamp(EPOCH + began + self.world.worker_ahead, UTC)
                     self.clock.move_to(max(self.clock.now, again.reschedule_date.timestamp() - EPOCH))
                     self.clock.sleep(SCHEDULER)
             end.began = began
@@ -224,7 +224,7 @@ class Play:
     ) -> tuple[Any, End | None]:
         """Run a step of a task. Return the exception that interrupts it, or how it ended."""
         sensor = self._sensor(gate)
-        now = datetime.fromtimestamp(EPOCH + self.clock.now, UTC)
+        now = datetime.fromtimestamp(EPOCH + self.clock.now + self.world.worker_ahead, UTC)
         ti = SimpleNamespace(
             xcom_push=lambda *, key, value: xcoms.update({key: value}),
             get_first_reschedule_date=lambda _context: first,
@@ -233,7 +233,7 @@ class Play:
         )
         context: Any = {"ti": ti, "dag_run": None}
         try:
-            with running(sensor):
+            with running(sensor), self.clock.wrong_by(self.world.worker_ahead):
                 value = step(sensor, context)
         except (TaskDeferred, AirflowRescheduleException) as interruption:
             return interruption, None
@@ -287,7 +287,7 @@ class Play:
         action = request.url.partition("Action=")[2]
         asked = json.loads(request.body)
         now = self.clock.now
-        honest = answer(self.world, now, action, asked)
+        honest = answer(self.world, now, action, asked, datetime.fromisoformat(request.headers["x-bce-date"]))
         fault = self._faults.get(self.asked)
         if fault is None and key == "old" and now >= self.world.refused:
             fault = "refused"

@@ -12,6 +12,9 @@ from tests.proof.clock import EPOCH
 from tests.proof.oracle import Row
 
 FOREVER = 10**9
+EXPIRES = 1800
+"""Seconds by which the time in a signature may be wrong."""
+
 FORMATS = ("z", "offset")
 
 
@@ -78,6 +81,7 @@ class World:
     :param faults: what happens to which request, counted from 1.
     :param refused: from when until when the platform refuses the key, in seconds.
     :param corrected: when somebody corrects the connection.
+    :param worker_ahead: seconds by which the clocks of the workers are ahead.
     :param deaths: when the triggerer dies, in tens of seconds. Another one takes over its waits at once.
     """
 
@@ -94,6 +98,7 @@ class World:
     faults: tuple[tuple[int, str], ...] = ()
     refused: int = FOREVER
     corrected: int = FOREVER
+    worker_ahead: int = 0
     deaths: tuple[int, ...] = ()
 
     def listed(self, now: float) -> list[Row]:
@@ -175,8 +180,10 @@ def _json(row: Row) -> dict[str, Any]:
 Reply = tuple[int, dict[str, str], bytes]
 
 
-def answer(world: World, now: float, action: str, asked: dict[str, Any]) -> Reply:
+def answer(world: World, now: float, action: str, asked: dict[str, Any], signed: datetime) -> Reply:
     """Answer as the platform does when all is well."""
+    if abs(signed.timestamp() - EPOCH - now) > EXPIRES:
+        return _error(403, "RequestExpired", "Too late.", date=_http_date(now))
     if action == "DescribeModelCompTask":
         row = world.detailed(now).get(asked["modelCompTaskId"])
         if row is None and world.not_found == "null":

@@ -126,4 +126,10 @@ def _is_clear(world: World, gate: Gate) -> bool:
     """Tell whether the tables say one thing all the time, and nothing is in the way."""
     says = settled(world, gate, gate.began)
     in_time = says != NOT_FOUND or gate.timeout > SETTLE + 2 * gate.poke_interval
-    return says is not None and in_time and not world.faults and world.refused == FOREVER
+    return (
+        says is not None
+        and in_time
+        and not world.faults
+        and not world.worker_ahead
+        and world.refused == FOREVER
+    )

@@ -74,6 +74,7 @@ def worlds(draw: st.DrawFn) -> World:
         faults=tuple(sorted(draw(st.dictionaries(numbers, kinds, max_size=8)).items())),
         refused=refused,
         corrected=refused + draw(st.sampled_from([0, 40, 200, FOREVER])),
+        worker_ahead=draw(st.sampled_from([0] * 6 + [1200, -1200, 4000, -4000])),
         deaths=tuple(sorted(draw(st.lists(st.integers(1, 40), max_size=2)))),
     )
 
