@@ -22,24 +22,33 @@ LATEST = 340.0
 """Seconds by which anything may be late: a Retry-After, the pauses after it, and the start of a task."""
 
 
-def answers(world: World, question: Question, began: float, ended: float) -> set[Answer]:
+DENY = {"no result", "InappropriateJSON", "legacy 17"}
+"""Faults that deny a task: the question for one task is answered as if there were none."""
+
+
+def answers(
+    world: World, question: Question, began: float, ended: float, *, denied: bool = False
+) -> set[Answer]:
     """
     Return what the tables say of what the platform shows from ``began`` to ``ended``.
 
     The list may be read before a change, and the question for one task may be asked after it, or before.
+
+    :param denied: whether a fault may have denied that there is such a task.
     """
     moments = [began, *(moment for moment in world.changes() if began < moment <= ended)]
     missing = (0,) if question.id is None else (0, SETTLE)
     return {
         answer(
             world.listed(listed_at),
-            world.detailed(asked_at),
+            shown,
             question,
             missing_for=missing_for,
             by_list=by_list,
         )
         for listed_at in moments
         for asked_at in moments
+        for shown in (world.detailed(asked_at), *([{}] if denied else []))
         for missing_for in missing
         for by_list in (False, True)
     }
@@ -81,7 +90,8 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
 def _problems_of_look(world: World, question: Question, mode: str, look: Look, end: End) -> list[str]:
     if look.answer is None:
         return []
-    allowed = answers(world, question, look.began, look.ended)
+    denied = not DENY.isdisjoint(look.struck)
+    allowed = answers(world, question, look.began, look.ended, denied=denied)
     told = f"{look.answer} from {look.began:.1f} to {look.ended:.1f}"
     changed = any(look.began < moment <= look.ended for moment in world.changes())
     if look.answer.does == "opens" and not _may_open(world, question, look):
