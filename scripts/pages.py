@@ -138,6 +138,11 @@ def proofs(found: dict[str, Any]) -> str:
     return _table(("what", "how much", "wrong"), *rows)
 
 
+def _faults(found: dict[str, Any]) -> str:
+    rows = ((where, what, f"{times:,}") for where, what, times in proof.faults(found))
+    return _table(("where", "what went wrong", "times"), *rows)
+
+
 def _wrong(figures: dict[str, Any], *kinds: str) -> str:
     return ", ".join(f"{kind}: {figures[kind]}" for kind in kinds)
 
@@ -178,7 +183,7 @@ def parts() -> dict[Path, dict[str, str]]:
         DOCS / "cluster.md": {"cluster": cluster()},
         DOCS / "reliability.md": {
             "proof": proofs(proven),
-            "faults": _table(("fault", "times"), *proof.faults(proven).items()),
+            "faults": _faults(proven),
         },
         DOCS / "benchmarks-table.md": {"benchmarks": table.as_markdown(measured)},
     }

@@ -14,6 +14,8 @@ from typing import Any
 from tests.proof.record import FOUND
 
 KEPT = Path(__file__).parents[1] / "docs" / "proof.json"
+PLACES = ("network", "HTTP", "answer", "key", "clock", "worker")
+"""Where a fault can happen. The name of a fault begins with its place: ``HTTP: 503``."""
 
 
 def gather() -> dict[str, Any]:
@@ -33,12 +35,20 @@ def _sum(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return total
 
 
-def faults(found: dict[str, Any]) -> dict[str, int]:
-    """Count the faults of the network in all random worlds, the commonest first."""
+def faults(found: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """
+    Count the faults in all random worlds.
+
+    :return: where a fault happened, what happened, and how often. In each place, the commonest comes first.
+    """
     total = Counter[str]()
     for part in found.values():
         total.update(part.get("faults", {}))
-    return dict(sorted(total.items(), key=lambda each: (-each[1], each[0])))
+    rows = []
+    for name, times in total.items():
+        where, what = name.split(": ", 1)
+        rows.append((where, what, times))
+    return sorted(rows, key=lambda row: (PLACES.index(row[0]), -row[2], row[1]))
 
 
 def main() -> None:

@@ -60,34 +60,51 @@ OLD, NEW, OTHER = "amv-old", "amv-new", "amv-other"
 TASK, SERVICE = "amva-given", "svco-one"
 
 NOT_DONE = (
-    "never left",
-    "lost",
-    "429",
-    "429 later",
-    "503",
-    "502 page",
-    "expired",
-    "refused",
-    "busy",
-    "overload",
+    "network: no connection",
+    "network: request lost",
+    "HTTP: 429",
+    "HTTP: 429 with Retry-After in seconds",
+    "HTTP: 503",
+    "HTTP: 502 with an HTML page",
+    "clock: signature expired",
+    "HTTP: 400 InvalidParameter",
+    "answer: legacy code 18",
+    "answer: legacy code 336100",
 )
 """Mishaps of a request that the platform then does not carry out."""
 
-DONE = ("answer lost", "504", "cut", "html", "no result", "odd result")
+DONE = (
+    "network: answer lost",
+    "HTTP: 504 with an HTML page",
+    "answer: half of the JSON",
+    "answer: an HTML page",
+    "answer: no result",
+    "answer: a number as its result",
+)
 """Mishaps of an answer, after the platform has carried out the request."""
 
 SLOW = (
-    "connects in 4 s",
-    "connects in 6 s",
-    "held 3 s",
-    "held 30 s",
-    "held 100 s",
-    "answer in 8 s",
-    "answer in 70 s",
+    "network: connection takes 4 s",
+    "network: connection takes 6 s",
+    "network: request takes 3 s",
+    "network: request takes 30 s",
+    "network: request takes 100 s",
+    "network: answer takes 8 s",
+    "network: answer takes 70 s",
 )
 """What takes long. The first ones take long before the request leaves, the next ones before it arrives."""
 
-READS = ("lost", "429", "429 later", "503", "502 page", "expired", "cut", "no result", "answer in 70 s")
+READS = (
+    "network: request lost",
+    "HTTP: 429",
+    "HTTP: 429 with Retry-After in seconds",
+    "HTTP: 503",
+    "HTTP: 502 with an HTML page",
+    "clock: signature expired",
+    "answer: half of the JSON",
+    "answer: no result",
+    "network: answer takes 70 s",
+)
 
 
 class Died(BaseException):
@@ -350,13 +367,13 @@ class Stage:
         record = process.record
         if seconds < 0:
             if where in ("get", "set", "kept", "delete"):
-                self._strike(process, "store fails", where)
+                self._strike(process, "worker: Airflow does not answer", where)
                 raise StoreError
         elif seconds == 0:
-            self._strike(process, "dies", where)
+            self._strike(process, "worker: dies", where)
             raise Died
         else:
-            self._strike(process, f"stands still for {seconds:g} s", where)
+            self._strike(process, f"worker: stands still for {seconds:g} s", where)
             record.stood += seconds
             alive = process.run.owner is process and record.replaced_at == FOREVER
             if seconds >= self.world.heartbeat and alive and process.run.wishes:
@@ -371,7 +388,7 @@ class Stage:
 
     def _strike(self, process: Process, what: str, where: str) -> None:
         self.struck[what] += 1
-        self.tell(f"{_name(process)} {what} (at: {where})")
+        self.tell(f"{_name(process)}: {what} (at: {where})")
 
     def _steps(self, process: Process) -> Steps[Any]:
         world, wish, mark = self.world, process.record.wish, process.record.mark
@@ -422,8 +439,10 @@ class Stage:
         left = self.now + self.world.latency / 4
         fault = self._fault(reads)
         what = f"{_name(process)} {action} {_brief(body)}"
-        left += _seconds(fault, "connects in")
-        if fault == "never left" or (request.send_by is not None and EPOCH + left > request.send_by):
+        left += _seconds(fault, "network: connection takes")
+        if fault == "network: no connection" or (
+            request.send_by is not None and EPOCH + left > request.send_by
+        ):
             self.tell(f"{what}: does not leave ({fault or 'late'})")
             self._at(left, lambda: self._step(process, NoResponse("it did not leave", sent=False)))
             return
@@ -431,15 +450,15 @@ class Stage:
         if not reads:
             process.record.sendings += 1
             change = self._change(process, body, left)
-        arrives = left + self.world.latency / 4 + _seconds(fault, "held")
+        arrives = left + self.world.latency / 4 + _seconds(fault, "network: request takes")
         if change is not None:
             change.counts_from = left
-        answers = arrives + self.world.latency / 2 + _seconds(fault, "answer in")
+        answers = arrives + self.world.latency / 2 + _seconds(fault, "network: answer takes")
         box: list[Response] = []
 
         def arrive() -> None:
             told = f" ({fault})" if fault else ""
-            if fault == "lost":
+            if fault == "network: request lost":
                 self.tell(f"{what}{told}")
                 return
             reply = self._reply(action, body, request, fault, change)
@@ -447,7 +466,7 @@ class Stage:
             self.tell(f"{what}{told} -> {reply.status} {reply.body[:150].decode('utf-8', 'replace')}")
 
         def resume() -> None:
-            lost = not box or fault == "answer lost" or answers > left + TIMEOUT
+            lost = not box or fault == "network: answer lost" or answers > left + TIMEOUT
             reply: Reply = NoResponse("no answer", sent=True) if lost else box[0]
             if change is not None and not process.gone and (lost or fault in DONE):
                 process.lost = change
@@ -477,16 +496,16 @@ class Stage:
         self, action: str, body: dict[str, Any], request: Request, fault: str, change: Change | None
     ) -> Response:
         date = format_datetime(datetime.fromtimestamp(int(EPOCH + self.now + self.world.ahead), UTC))
-        if self._is_expired(request) or fault == "expired":
+        if self._is_expired(request) or fault == "clock: signature expired":
             return error(400, "RequestExpired", date=date)
         instead: dict[str, Callable[[], Response]] = {
-            "429": lambda: error(429, "Busy", date=date),
-            "429 later": lambda: error(429, "Busy", date=date, retry_after="40"),
-            "503": lambda: error(503, "ServiceUnavailable"),
-            "502 page": lambda: page(502),
-            "refused": lambda: error(400, "InvalidParameter", date=date),
-            "busy": lambda: answer({"error_code": 18, "error_msg": "qps"}),
-            "overload": lambda: answer({"error_code": 336100, "error_msg": "load"}),
+            "HTTP: 429": lambda: error(429, "Busy", date=date),
+            "HTTP: 429 with Retry-After in seconds": lambda: error(429, "Busy", date=date, retry_after="40"),
+            "HTTP: 503": lambda: error(503, "ServiceUnavailable"),
+            "HTTP: 502 with an HTML page": lambda: page(502),
+            "HTTP: 400 InvalidParameter": lambda: error(400, "InvalidParameter", date=date),
+            "answer: legacy code 18": lambda: answer({"error_code": 18, "error_msg": "qps"}),
+            "answer: legacy code 336100": lambda: answer({"error_code": 336100, "error_msg": "load"}),
         }
         if fault in instead:
             return instead[fault]()
@@ -494,11 +513,13 @@ class Stage:
         if done.status != 200:
             return done
         afterwards: dict[str, Callable[[], Response]] = {
-            "504": lambda: page(504),
-            "cut": lambda: Response(done.status, done.headers, done.body[: len(done.body) // 2]),
-            "html": lambda: page(200),
-            "no result": lambda: answer({"requestId": "r", "result": None}),
-            "odd result": lambda: answer({"requestId": "r", "result": 7}),
+            "HTTP: 504 with an HTML page": lambda: page(504),
+            "answer: half of the JSON": lambda: Response(
+                done.status, done.headers, done.body[: len(done.body) // 2]
+            ),
+            "answer: an HTML page": lambda: page(200),
+            "answer: no result": lambda: answer({"requestId": "r", "result": None}),
+            "answer: a number as its result": lambda: answer({"requestId": "r", "result": 7}),
         }
         return afterwards.get(fault, lambda: done)()
 

@@ -22,7 +22,7 @@ LATEST = 340.0
 """Seconds by which anything may be late: a Retry-After, the pauses after it, and the start of a task."""
 
 
-DENY = {"no result", "InappropriateJSON", "legacy 17"}
+DENY = {"answer: no result", "HTTP: 400 InappropriateJSON", "answer: legacy code 17"}
 """Faults that deny a task: the question for one task is answered as if there were none."""
 
 
@@ -187,5 +187,7 @@ def _is_fair(world: World, gate: Gate, mode: str, end: End, lasted: float) -> bo
             not healthy or refused_for >= gate.auth_grace or mode == "reschedule"
         )
     if end.name == "QianfanAPIError":
-        return bool(struck & {"InappropriateJSON", "legacy 17", "the clock is wrong"})
+        return bool(
+            struck & {"HTTP: 400 InappropriateJSON", "answer: legacy code 17", "clock: signature expired"}
+        )
     return end.name == "QianfanProtocolError" and bool(struck & set(ENDS))

@@ -125,33 +125,33 @@ class World:
 
 
 READS_AGAIN = (
-    "connection refused",
-    "connection reset",
-    "408",
-    "429",
-    "429, Retry-After 40",
-    "429, Retry-After as a date",
-    "500",
-    "502 with a page",
-    "a page instead of JSON",
-    "half of the JSON",
-    "no body",
-    "no result",
-    "legacy 18",
-    "legacy 336100",
-    "the clock is wrong",
-    "a task twice",
+    "network: no connection",
+    "network: connection reset",
+    "HTTP: 408",
+    "HTTP: 429",
+    "HTTP: 429 with Retry-After in seconds",
+    "HTTP: 429 with Retry-After as a date",
+    "HTTP: 500",
+    "HTTP: 502 with an HTML page",
+    "answer: an HTML page",
+    "answer: half of the JSON",
+    "answer: empty",
+    "answer: no result",
+    "answer: legacy code 18",
+    "answer: legacy code 336100",
+    "clock: signature expired",
+    "answer: a task with two statuses",
 )
-"""Faults after which the gate goes on."""
+"""Faults after which the gate goes on. The first word of a fault says where it happens."""
 
 ENDS = (
-    "InappropriateJSON",
-    "legacy 17",
-    "another task",
-    "no list",
-    "rows without id",
-    "no page info",
-    "circle",
+    "HTTP: 400 InappropriateJSON",
+    "answer: legacy code 17",
+    "answer: another task",
+    "answer: no list of tasks",
+    "answer: tasks without an id",
+    "answer: no pageInfo",
+    "answer: more pages, but no marker",
 )
 """Faults after which the gate may end with an error about the platform."""
 
@@ -213,30 +213,38 @@ def spoiled(fault: str, honest: Reply, now: float, action: str) -> Reply | bool:
     """Return what comes instead of an honest answer. If no answer comes: whether the request was sent."""
     status, headers, body = honest
     listing = action == "DescribeModelCompTasks" and status == 200
-    legacy = fault.removeprefix("legacy ")
+    legacy = fault.removeprefix("answer: legacy code ")
     replies: dict[str, Reply | bool] = {
-        "connection refused": False,
-        "connection reset": True,
-        "408": _error(408, "InternalError", "Please try again."),
-        "429": _error(429, "RateLimited", "Too many requests."),
-        "429, Retry-After 40": _error(429, "RateLimited", "Too many requests.", **{"retry-after": "40"}),
-        "429, Retry-After as a date": _error(
+        "network: no connection": False,
+        "network: connection reset": True,
+        "HTTP: 408": _error(408, "InternalError", "Please try again."),
+        "HTTP: 429": _error(429, "RateLimited", "Too many requests."),
+        "HTTP: 429 with Retry-After in seconds": _error(
+            429, "RateLimited", "Too many requests.", **{"retry-after": "40"}
+        ),
+        "HTTP: 429 with Retry-After as a date": _error(
             429, "RateLimited", "Too many requests.", **{"retry-after": _http_date(now + 40)}
         ),
-        "500": _error(500, "InternalError", "Please try again."),
-        "502 with a page": (502, {"content-type": "text/html"}, b"<html>502 Bad Gateway</html>"),
-        "a page instead of JSON": (200, {"content-type": "text/html"}, b"<html>Please wait</html>"),
-        "half of the JSON": (status, headers, body[: len(body) // 2]),
-        "no body": (status, headers, b""),
-        "no result": (
+        "HTTP: 500": _error(500, "InternalError", "Please try again."),
+        "HTTP: 502 with an HTML page": (502, {"content-type": "text/html"}, b"<html>502 Bad Gateway</html>"),
+        "answer: an HTML page": (200, {"content-type": "text/html"}, b"<html>Please wait</html>"),
+        "answer: half of the JSON": (status, headers, body[: len(body) // 2]),
+        "answer: empty": (status, headers, b""),
+        "answer: no result": (
             200,
             headers,
             b'{"requestId": "r", "result": null}' if listing else b'{"requestId": "r"}',
         ),
-        f"legacy {legacy}": (200, headers, f'{{"error_code": {legacy}, "error_msg": "legacy"}}'.encode()),
-        "the clock is wrong": _error(403, "RequestExpired", "Too late.", date=_http_date(now + 1)),
-        "refused": _error(403, "InvalidAccessKeyId", "The key is not known."),
-        "InappropriateJSON": _error(400, "InappropriateJSON", "The request is not as it should be."),
+        f"answer: legacy code {legacy}": (
+            200,
+            headers,
+            f'{{"error_code": {legacy}, "error_msg": "legacy"}}'.encode(),
+        ),
+        "clock: signature expired": _error(403, "RequestExpired", "Too late.", date=_http_date(now + 1)),
+        "key: refused": _error(403, "InvalidAccessKeyId", "The key is not known."),
+        "HTTP: 400 InappropriateJSON": _error(
+            400, "InappropriateJSON", "The request is not as it should be."
+        ),
     }
     return replies[fault] if fault in replies else _twisted(fault, honest, listing=listing)
 
@@ -250,19 +258,19 @@ def _twisted(fault: str, honest: Reply, *, listing: bool) -> Reply:
     result = json.loads(honest[2]).get("result")
     if not isinstance(result, dict):
         return honest
-    if fault == "another task" and not listing:
+    if fault == "answer: another task" and not listing:
         return _ok({**result, "id": "amva-another"})
-    if fault == "a task twice" and listing and result["modelCompTaskList"]:
+    if fault == "answer: a task with two statuses" and listing and result["modelCompTaskList"]:
         first = result["modelCompTaskList"][0]
         other = {**first, "status": "running" if first["status"] == "succeeded" else "succeeded"}
         return _ok({**result, "modelCompTaskList": [*result["modelCompTaskList"], other]})
-    if fault == "rows without id" and listing and result["modelCompTaskList"]:
+    if fault == "answer: tasks without an id" and listing and result["modelCompTaskList"]:
         return _ok({**result, "modelCompTaskList": [{"status": "succeeded", "modelId": "amv-nobody"}]})
-    if fault == "no list" and listing and result["modelCompTaskList"]:
+    if fault == "answer: no list of tasks" and listing and result["modelCompTaskList"]:
         return _ok({"tasks": result["modelCompTaskList"], "pageInfo": result["pageInfo"]})
-    if fault == "no page info" and listing:
+    if fault == "answer: no pageInfo" and listing:
         return _ok({"modelCompTaskList": result["modelCompTaskList"]})
-    if fault == "circle" and listing:
+    if fault == "answer: more pages, but no marker" and listing:
         return _ok({**result, "pageInfo": {"isTruncated": True, "nextMarker": None}})
     return honest
 
