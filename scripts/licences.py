@@ -42,7 +42,7 @@ ALLOWED = {
 """Licences that a package under Apache-2.0 may depend on."""
 
 CHOSEN = {"text-unidecode": "Artistic-1.0"}
-"""What was chosen where a package offers several licences in words that no script can read."""
+"""Our choice, if a package offers several licences in words that no script can read."""
 
 
 def needed(name: str, extras: frozenset[str] = frozenset()) -> dict[str, Distribution]:
@@ -81,7 +81,7 @@ def licence(of: Distribution) -> str:
 
 
 def is_allowed(expression: str) -> bool:
-    """Are all licences allowed that apply together? Of those to choose from, one is enough."""
+    """Tell whether all licences that apply together are allowed. If there is a choice, one is enough."""
     return any(
         all(name.strip() in ALLOWED | {*CHOSEN.values()} for name in re.split(r"\bAND\b", choice))
         for choice in re.split(r"\bOR\b", expression)

@@ -67,13 +67,13 @@ def read(path: Path, name: str) -> Mutant:
 
 
 def is_worded(mutant: Mutant) -> bool:
-    """Tell whether only words changed, of a text that has a space, or the length of a shown text."""
+    """Tell whether only the words of a text with a space changed, or how much of a text is shown."""
     was, now = (SHOWN.sub(r"\1)", LITERAL.sub(hide, line)) for line in (mutant.was, mutant.now))
     return was == now
 
 
 def hide(literal: re.Match[str]) -> str:
-    """Hide the words of a sentence, but not what a message is made of."""
+    """Hide the words of a sentence, but not the fields between them."""
     if " " not in literal["text"].strip():
         return literal[0]
     return "…" + "".join(FIELD.findall(literal["text"]) if literal["f"] else ())

@@ -1,7 +1,7 @@
 """
-Keeps what ``make proof`` found in ``docs/proof.json``, and writes the tables of ``docs/reliability.md``.
+Keep what ``make proof`` found in ``docs/proof.json``. ``make proof`` runs it at the end.
 
-A part that has not run keeps its figures.
+If a part has not run, it keeps its figures. ``make pages`` writes them into ``docs/reliability.md``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Secrets made for one run, a platform and proxies that want them, and a search that knows their disguises.
+Secrets made for one run, a platform and proxies that need them, and a search that knows their disguises.
 
 Each canary has two marks of random letters and digits, one in each half, so that a part of it is found, too.
 No encoding for a URL, JSON or Python changes letters and digits. Base64 and hexadecimal do: the search knows
@@ -91,7 +91,7 @@ class Canaries:
         }
 
     def found_in(self, what: str | bytes) -> list[str]:
-        """Name the canaries and signatures in a text, also in what it has encrypted or compressed."""
+        """Name the canaries and signatures in a text. It is not decrypted: see :meth:`opened`."""
         told = what.encode("utf-8", "surrogatepass") if isinstance(what, str) else what
         self.searched += len(told)
         found = {name for name, text in self.names.items() if any(mark in told for mark in _marks(text))}
@@ -103,7 +103,7 @@ class Canaries:
         """
         Yield a text, and what can be decrypted or decompressed of it.
 
-        :param but: what is not to be decrypted.
+        :param but: what stays encrypted.
         """
         yield what
         if what[:2] in _ZLIB:

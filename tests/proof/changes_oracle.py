@@ -1,8 +1,8 @@
 """
-What the docs promise of everything that changes the platform, as checks of what happened.
+Checks what the documentation promises of creations, updates and cancellations.
 
-Written from docs/howto/create.md and docs/howto/service.md, not from the package: it imports nothing of that.
-All times are seconds since the world began.
+Written from docs/howto/create.md and docs/howto/service.md. Imports nothing of the package. All times are
+seconds since the world began.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_SENDINGS = 4
 """In one try, a request is sent four times at most."""
 
 MOST_REQUESTS, MOST_SECONDS = 1500, 6 * 3600.0
-"""Far more than a try needs, standstills apart. What needs more has no end."""
+"""Far more than a try needs. The time for which it stands still does not count."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Story:
         return not self.stored and any(one.unwatched for one in self.tries_of(by))
 
     def forgotten(self, first: Change, later: Change) -> bool:
-        """Tell whether a try with other arguments came between: Airflow keeps only its note."""
+        """Tell whether a try with other arguments came between. Airflow then keeps only its note."""
         wish, mark = self.sender(first).wish, self.sender(first).mark
         return self.stored and any(
             (one.wish.about, one.wish.model, one.mark) != (wish.about, wish.model, mark)
@@ -152,13 +152,14 @@ class Story:
         """
         Tell whether the platform shows a change within ``settle``.
 
-        That counts from when the request left, or from the loss of its answer, if its try lived to note that.
+        ``settle`` counts from when the request left. If the try noted that the answer was lost, ``settle``
+        counts from then.
         """
         return change.shown_at - change.counts_from <= self.settle
 
 
 def problems(story: Story) -> Iterator[str]:
-    """Write what is against the promises."""
+    """Yield what breaks a promise."""
     yield from _ends(story)
     yield from _asked_for(story)
     if story.subject != "cancel":
@@ -211,7 +212,7 @@ def _created_twice(story: Story) -> Iterator[str]:
     """
     One task of one run creates one, if the platform shows it within ``settle``.
 
-    Another nonce, another source model or another name makes another one; and so does a deletion.
+    With another nonce, source model or name, or after a deletion, it creates another one.
     """
     for later in story.changes:
         for first in story.changes:
@@ -242,10 +243,10 @@ def _wrong_result(story: Story) -> Iterator[str]:
 
 def _updated_twice(story: Story) -> Iterator[str]:
     """
-    An update that shows within ``settle`` is not asked for again.
+    No try asks again for an update that shows within ``settle``.
 
-    After somebody else's update, or after the platform has taken ours back, it is: but not by a try that was
-    replaced by the one that asked.
+    If somebody else has updated the service, or the platform has taken our update back, a try may ask again.
+    But a try that was replaced may not ask after its successor.
     """
     done = [one for one in story.changes if one.done_at is not None]
     for later in done:
@@ -321,7 +322,7 @@ def _wrong_memory(story: Story) -> Iterator[str]:
 
 
 def _not_cancelled(story: Story) -> Iterator[str]:
-    """A try succeeds only if the platform has cancelled the compression, or if that is at its end."""
+    """A try succeeds only if the platform has accepted the cancellation, or if the compression has ended."""
     for one in story.tries:
         finished = any(status != "running" for _, status, _ in one.saw)
         accepted = any(

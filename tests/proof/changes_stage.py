@@ -1,7 +1,7 @@
 """
-A Qianfan, a network and an Airflow for what changes the platform: no sockets, and nobody waits.
+A Qianfan, a network and an Airflow, in which tries change the platform. Without sockets, in simulated time.
 
-Several tries may be under way at once. A process stands still by having everybody else go on.
+Several tries may be under way at once. While a process stands still, all others go on.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ TIMEOUT = 60.0
 """Seconds. The client waits no longer for an answer."""
 
 MOST_EVENTS = 20_000
-"""What is still under way then has no end."""
+"""A world with more events has no end."""
 
 KILLED_WITHIN = 5.0
 """
-Seconds. Airflow kills a process that was replaced and goes on: it refuses its next heartbeat.
+Seconds. If a process was replaced and goes on, Airflow refuses its next heartbeat, and the process ends.
 
-Where notes are kept, nothing depends on that. There, such a process lives.
+If Airflow keeps notes, no promise depends on that. So the process lives on.
 """
 
 FOREVER = float("inf")
@@ -71,7 +71,7 @@ NOT_DONE = (
     "answer: legacy code 18",
     "answer: legacy code 336100",
 )
-"""Mishaps of a request that the platform then does not carry out."""
+"""Faults of a request. The platform does not carry it out. The first word says where a fault happens."""
 
 DONE = (
     "network: answer lost",
@@ -81,7 +81,7 @@ DONE = (
     "answer: no result",
     "answer: a number as its result",
 )
-"""Mishaps of an answer, after the platform has carried out the request."""
+"""Faults of an answer. The platform has carried out the request."""
 
 SLOW = (
     "network: connection takes 4 s",
@@ -92,7 +92,7 @@ SLOW = (
     "network: answer takes 8 s",
     "network: answer takes 70 s",
 )
-"""What takes long. The first ones take long before the request leaves, the next ones before it arrives."""
+"""Delays: before a request leaves, before it arrives, and before its answer arrives."""
 
 READS = (
     "network: request lost",
@@ -108,11 +108,11 @@ READS = (
 
 
 class Died(BaseException):
-    """This process is gone."""
+    """The process has died."""
 
 
 class ReplacedError(Exception):
-    """What Airflow answers to a try that has been replaced."""
+    """Airflow refuses a try that has been replaced."""
 
 
 class StoreError(Exception):
@@ -126,19 +126,22 @@ class World:
 
     :ivar subject: compression, service, update or cancel.
     :ivar stored: whether Airflow keeps notes over tries.
-    :ivar list_late: seconds until the list shows what was created; likewise ``detail_late``. Until a service
-        shows that it is being updated, or a task that it is being cancelled, it takes ``detail_late``, too.
+    :ivar list_late: seconds until the list shows what was created.
+    :ivar detail_late: seconds until the answer for one service or task shows that it was created, that it is
+        being updated, or that it is being cancelled.
     :ivar lasts: for how many seconds a service shows an update in progress, or a task that it is stopping.
+    :ivar reverts: whether the platform takes an update of ours back when it ends.
+    :ivar refuses_more: whether the platform refuses an update during another one.
     :ivar bare: whether rows of the list lack descriptions.
     :ivar ahead: seconds by which the platform's clock is ahead.
     :ivar heartbeat: Airflow replaces a process that has stood still for so many seconds.
-    :ivar sendings: what happens to the requests that change something, in turn.
-    :ivar reads: what happens to other requests, by their number.
+    :ivar sendings: the faults of the requests that change something, in turn.
+    :ivar reads: the faults of other requests, by their number.
     :ivar mishaps: what happens to processes: the number of the process, its moment (a number, or its name),
         and for how many seconds it stands still; 0: it dies; -1: Airflow does not answer.
-    :ivar wishes: what the tries are to do, and how many seconds after the end of the one before each begins.
-    :ivar rivals: what tries of another run are to do; the first begins so many seconds after the world.
-    :ivar hands: when somebody updates the service, or deletes all that is there, or finishes the task.
+    :ivar wishes: what the tries are to do, and how many seconds after the end of the try before each begins.
+    :ivar rivals: what the tries of another run are to do. The first begins so many seconds after the world.
+    :ivar hands: when somebody else updates the service or deletes all that was created, or the task ends.
     """
 
     subject: str
@@ -244,7 +247,7 @@ class Stage:
     Plays a world.
 
     :ivar story: what happened, line by line.
-    :ivar struck: the mishaps that happened, by kind.
+    :ivar struck: the faults that happened, and how often.
     """
 
     def __init__(self, world: World) -> None:

@@ -1,4 +1,4 @@
-"""Answers as no documentation has them: mutations of documented ones."""
+"""Documented answers, with random changes."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def _mutate_bytes(chance: random.Random, body: bytes) -> bytes:
 
 
 def hostile(chance: random.Random, action: str) -> Reply:
-    """Return an answer to an action: a documented one, changed in one to four ways."""
+    """Return an answer to an action: a documented one, with random changes, or with none."""
     if not chance.randrange(60):
         return NoResponse(chance.choice(TEXTS), sent=chance.random() < 0.5)
     document: dict[str, Any] = {"requestId": "r", "result": deepcopy(DOCUMENTED[action])}

@@ -1,4 +1,4 @@
-"""Judges what gates did in a world, by the tables. Imports nothing of the package."""
+"""Judges by the tables what gates did in a world. Imports nothing of the package."""
 
 from __future__ import annotations
 

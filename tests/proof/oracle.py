@@ -76,8 +76,8 @@ def answer(
     :param listed: what the list shows.
     :param detailed: what the question for one task shows, by id.
     :param missing_for: seconds for which the task with the given id has been missing.
-    :param by_list: whether the list settles it that several finished tasks do not agree. If the answer for
-        one of them then denies that it has finished, the tables leave both open.
+    :param by_list: whether the list counts, if several tasks have finished and do not agree there, and the
+        answer for one of them says that it has not finished. The tables allow both.
     """
     if question.id is not None:
         shown = [row for row in listed if row.id == question.id]

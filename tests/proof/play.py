@@ -1,4 +1,4 @@
-"""Plays worlds: the provider's own sensors, triggers and polls, in a time that only moves when they wait."""
+"""Plays worlds with the provider's own sensors, triggers and polls. Time only moves when they wait."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCHEDULER = 2.0
 @dataclass(frozen=True, slots=True)
 class Gate:
     """
-    What a DAG author writes. Times are seconds; the gate starts at ``began`` of the world.
+    A gate, as a DAG author writes it. Times are seconds. ``began`` counts from the beginning of the world.
 
     :param longest_interval: with ``exponential_backoff``, the longest time between two looks.
     """
@@ -95,7 +95,7 @@ class Play:
 
     :ivar story: what was asked, what came back, and what was logged, in order.
     :ivar struck: the faults that changed an answer.
-    :ivar mishaps: errors of the provider itself that it logged, and went on.
+    :ivar mishaps: errors of its own that the provider logged before it went on.
     :ivar quiet_since: when the last answer was spoiled, in seconds of the world.
     :ivar asked: how many requests there were.
     """
@@ -376,7 +376,7 @@ class _Thread:
             await asyncio.sleep(self._play.world.latency / 2)
 
     def stop(self) -> None:
-        """End nothing: who waits for the steps ends them."""
+        """Do nothing: the code that waits for the steps ends them."""
 
 
 def _answer_of(verdict: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""A small Qianfan, whose tasks follow a script, and a network that breaks. It knows only the pages."""
+"""A small Qianfan whose tasks follow a script, and a network that breaks. Imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -68,8 +68,7 @@ class World:
     What happens on the platform, and on the way to it.
 
     :param page: rows of a page.
-    :param marker: whether a marker names the first row of the next page, or the last row of this one; or the
-        last row, and it comes again.
+    :param marker: what a marker names: the ``first`` row of the next page, or the ``last`` row of this page.
     :param end: how a page says whether the list goes on: as documented; ``marked``, if the last page has a
         marker, too; or ``only marked``, if every page claims to be the last.
     :param order: ``oldest``, ``newest`` or ``changed``: the last that changed comes first.
@@ -79,8 +78,8 @@ class World:
     :param detail_late: seconds by which the question for one task is behind.
     :param latency: seconds that an answer takes.
     :param faults: what happens to which request, counted from 1.
-    :param refused: from when until when the platform refuses the key, in seconds.
-    :param corrected: when somebody corrects the connection.
+    :param refused: from when on the platform refuses the old key, in seconds.
+    :param corrected: when somebody puts the new key into the connection.
     :param worker_ahead: seconds by which the clocks of the workers are ahead.
     :param deaths: when the triggerer dies, in tens of seconds. Another one takes over its waits at once.
     """

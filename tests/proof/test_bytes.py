@@ -1,4 +1,4 @@
-"""Whatever bytes a server sends: a result or a named error, soon, in plain text, and in little memory."""
+"""Whatever bytes a server sends, a request ends soon and plainly: with a result, or with a named error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a server answers: a result or a named error, soon, in plain text, and no gate opens for it."""
+"""Whatever a server answers, an action ends soon and plainly, and no gate opens without a success."""
 
 from __future__ import annotations
 

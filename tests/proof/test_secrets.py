@@ -1,5 +1,5 @@
 """
-No secret leaves this process, by whatever way it is looked at. Airflow's masker has no part in it.
+No error, log or object shows a secret, whatever looks at it. Airflow's masker has no part in this.
 
 ``tests/integration/test_canary.py`` looks for the same canaries in all that a whole Airflow leaves behind.
 """
