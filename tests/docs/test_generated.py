@@ -7,8 +7,10 @@ import re
 import pytest
 
 from benchmarks import table
-from scripts import pages
+from scripts import pages, proof
 from tests.docs.pages import PAGES, ROOT
+from tests.proof.changes_stage import DONE, NOT_DONE, READS, SLOW
+from tests.proof.qianfan import ENDS, READS_AGAIN
 
 
 def test_the_pages() -> None:
@@ -37,6 +39,20 @@ def test_a_part_is_replaced() -> None:
     filled = pages.fill(text, {"one": "new\nlines"})
 
     assert filled == "before\n<!-- one: made by make pages -->\nnew\nlines\n<!-- end of one -->\nafter"
+
+
+@pytest.mark.parametrize("fault", sorted({*READS_AGAIN, *ENDS, *NOT_DONE, *DONE, *SLOW, *READS}))
+def test_a_fault_begins_with_its_place(fault: str) -> None:
+    assert fault.partition(": ")[0] in proof.PLACES
+
+
+def test_faults_are_counted_by_place() -> None:
+    found = {
+        "one": {"faults": {"worker: dies": 9, "HTTP: 503": 1}},
+        "two": {"faults": {"HTTP: 503": 1, "HTTP: 408": 5}},
+    }
+
+    assert proof.faults(found) == [("HTTP", "408", 5), ("HTTP", "503", 2), ("worker", "dies", 9)]
 
 
 def test_pages_read_well_without_being_built() -> None:
