@@ -21,6 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.ssltransport import SSLTransport
 
 from airflow_provider_qianfan.api.errors import QianfanConfigurationError
 from airflow_provider_qianfan.api.text import clean
@@ -270,6 +271,15 @@ class _Reaching:
     debuglevel = 0
     """Not that of ``http.client``, with which many programs print all requests, with all headers."""
 
+    @property
+    def is_connected(self: Any) -> bool:
+        """
+        Whether the connection may serve another request: nothing may be left on it.
+
+        urllib3 asks only the system. TLS may have read more than was asked for.
+        """
+        return super().is_connected and not _holds_more(self.sock)  # type: ignore[misc]
+
     def _new_conn(self: Any) -> socket.socket:
         try:
             return self._reach()  # type: ignore[no-any-return]
@@ -316,6 +326,13 @@ class _Reaching:
             if not isinstance(sock, _Bounded):
                 attempt.watch()
         super().send(data)  # type: ignore[misc]
+
+
+def _holds_more(sock: Any) -> bool:
+    """Tell whether TLS holds bytes that nobody has read."""
+    if isinstance(sock, SSLTransport):  # TLS within TLS
+        return bool(sock.sslobj.pending() or sock.incoming.pending) or _holds_more(sock.socket)
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
 class _PlainConnection(_Reaching, HTTPConnection):

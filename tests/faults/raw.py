@@ -7,6 +7,7 @@ import socket
 import socketserver
 import ssl
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -134,19 +135,37 @@ def end(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
+def end_tls(connection: socket.socket) -> None:
+    """Say the end of TLS (close_notify), and close."""
+    assert isinstance(connection, ssl.SSLSocket)
+    connection.unwrap()
+
+
 def cut(connection: socket.socket) -> None:
     """Reset the connection (RST)."""
     reset(connection)
 
 
-def agree(certificate: Path, key: Path, tickets: int = 2, *, ask: bool = False) -> Step:
+def agree(
+    certificate: Path,
+    key: Path,
+    tickets: int = 2,
+    *,
+    ask: bool = False,
+    newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+) -> Step:
     """
     Agree on TLS.
 
     :param tickets: how many session tickets follow.
     :param ask: want a certificate of the client, who has none.
+    :param newest: the newest version of TLS that is spoken.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with warnings.catch_warnings():  # of old versions
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, newest
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # the old versions have no other ciphers
     context.load_cert_chain(certificate, key)
     context.num_tickets = tickets
     if ask:

@@ -11,9 +11,12 @@ import asyncio
 import gc
 import gzip
 import socket
+import ssl
 import threading
 import time
 import tracemalloc
+import zlib
+from base64 import b64decode
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +57,7 @@ from tests.faults.raw import (
     cut,
     drip,
     end,
+    end_tls,
     flood,
     plainly,
     read,
@@ -76,6 +80,7 @@ LATE = 0.35
 """Seconds by which a busy machine may be late."""
 
 MOST_MIB = 12.0
+LONGEST_TEXT = 4000
 LONGEST_STALL = 0.1
 ROUNDS = 5
 """A machine is not busy with other things each time."""
@@ -106,7 +111,7 @@ class Row:
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
 GZIP = OK + b"Content-Encoding: gzip\r\n"
 
 
@@ -121,6 +126,11 @@ def answers(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> tuple[Ta
     return read, say(whole(body, *headers, status=status))
 
 
+def kept(body: bytes) -> bytes:
+    """Write a correct answer; the next request may come on the same connection."""
+    return whole(body).replace(b"Connection: close", b"Connection: keep-alive")
+
+
 def filled(start: bytes, piece: bytes, finish: bytes, size: int = MAX_ANSWER_BYTES - 1) -> bytes:
     """Write an object of a size that is just not refused for it."""
     room = size - len(b'{"result":') - len(start) - len(finish) - 1
@@ -128,7 +138,19 @@ def filled(start: bytes, piece: bytes, finish: bytes, size: int = MAX_ANSWER_BYT
 
 
 GOOD = b'{"result": {}}'
-BOMB = gzip.compress(gzip.compress(bytes(64 * 1024 * 1024), mtime=0), mtime=0)
+NULS = bytes(64 * 1024 * 1024)
+BOMB = gzip.compress(gzip.compress(NULS, mtime=0), mtime=0)
+BOMBS = {
+    "gzip": gzip.compress(NULS, mtime=0),
+    "deflate": zlib.compress(NULS),
+    "br": b64decode(
+        "y///P/gnAOKxQCD3/o///3/wTwDEYRGA7v0f////4J8AiMMCAN37P/7//8E/ARCHBQC693/8//+DfwIgDgsAdO//+P//B/8EQBwWAOj"
+        "e//H//w/+CYA4LADQvf/j//8f/BMAcVgAoHv/Nw=="
+    ),
+    # A frame of blocks that each stand for 128 KiB of NUL.
+    "zstd": b"\x28\xb5\x2f\xfd\x00\x38" + b"\x02\x00\x10\x00" * 511 + b"\x03\x00\x10\x00",
+}
+"""The same bytes, encoded in four ways."""
 FOR_EVER = {"dripped": drip, "endless": flood}
 
 ROWS: dict[str, Row] = {}
@@ -180,6 +202,18 @@ FRAMING = {
     "length that is no number": Row((read, say(OK + b"Content-Length: 0x0e\r\n\r\n" + GOOD))),
     "negative chunk": Row((read, say(CHUNKED + b"-5\r\n" + GOOD))),
     "chunk that is no number": Row((read, say(CHUNKED + b"zz\r\n" + GOOD))),
+    "chunk of -0": Row((read, say(CHUNKED + b"-0\r\n\r\n" + GOOD))),
+    "chunk of 2^63 - 1": Row((read, say(CHUNKED + b"7fffffffffffffff\r\n" + GOOD), end)),
+    "chunk of 2^64": Row((read, say(CHUNKED + b"10000000000000000\r\n" + GOOD), end)),
+    "chunk without a size": Row((read, say(CHUNKED + b"\r\n" + GOOD))),
+    "chunk longer than its size": Row((read, say(CHUNKED + b"5\r\n" + GOOD + b"\r\n0\r\n\r\n"))),
+    "trailers that change the length": Row(
+        (
+            read,
+            say(CHUNKED + b"e\r\n" + GOOD + b"\r\n0\r\nContent-Length: 5\r\nContent-Encoding: br\r\n\r\n"),
+        ),
+        None,
+    ),
     "chunk of 10^5000": Row((read, say(CHUNKED + b"1" + b"0" * 5000 + b"\r\n" + GOOD))),
     "gzip, chunked": Row(
         (read, say(OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n"), say(b"e\r\n" + GOOD + b"\r\n0\r\n\r\n"))
@@ -188,6 +222,18 @@ FRAMING = {
     "gzip twice, a bomb": Row(
         answers(BOMB, b"Content-Encoding: gzip, gzip"), says="Content-Encoding 'gzip, gzip'"
     ),
+    **{
+        f"{coding}, a bomb": Row(
+            answers(bomb, b"Content-Encoding: " + coding.encode()), says=f"Content-Encoding '{coding}'"
+        )
+        for coding, bomb in BOMBS.items()
+    },
+    "a bomb with a 503": Row(answers(BOMBS["gzip"], b"Content-Encoding: gzip", status=b"503 No"), says="503"),
+    "a bomb that says it is none": Row(
+        answers(BOMBS["gzip"], b"Content-Encoding: identity", b"Content-Encoding: gzip"),
+        says="Content-Encoding 'identity, gzip'",
+    ),
+    "a bomb that says nothing": Row(answers(BOMBS["gzip"])),
     "gzip": Row(answers(gzip.compress(GOOD), b"Content-Encoding: GZIP"), says="Content-Encoding 'gzip'"),
     "identity": Row(answers(GOOD, b"Content-Encoding: identity"), None),
     "HTTP/0.9": Row((read, say(GOOD), end)),
@@ -199,6 +245,13 @@ FRAMING = {
     "control characters in the status line": Row(answers(b"", status=b"500 \x00\x1b[31m\x07\x85")),
     "control characters in headers": Row(answers(b"", b"X-\x00: \x1b[31m\x07\x85", status=b"500 Oh")),
     "no header at all": Row(answers(GOOD, b"no header \x00", b"X: y"), None),
+    "5,000 headers": Row(answers(GOOD, *(b"X-%d: y" % number for number in range(5000)))),
+    "a header of 1 MB": Row(answers(GOOD, b"X: " + b"y" * 1_000_000)),
+    "a status line of 60 KB": Row(answers(b"", status=b"500 " + b"y" * 60_000)),
+    "90 headers of 60 KB": Row(answers(GOOD, *(b"X-%d: " % number + b"y" * 60_000 for number in range(90)))),
+    "90 headers of 13 KB": Row(
+        answers(GOOD, *(b"X-%d: " % number + b"y" * 13_000 for number in range(90))), None
+    ),
     "200 headers": Row(answers(GOOD, *(b"X-%d: y" % number for number in range(200)))),
     "no answer": Row((read, end)),
     "an answer before the request": Row((say(whole(GOOD)),), None),
@@ -208,6 +261,10 @@ FRAMING = {
     ),
     "redirect to nowhere": Row(
         answers(b"", b"Location: http://[\xff\x00", status=b"302 Found"), QianfanProtocolError
+    ),
+    "redirect to two places": Row(
+        answers(b"", b"Location: https://example.com/", b"Location: /v2/model", status=b"308 Moved"),
+        QianfanProtocolError,
     ),
     "redirect to itself": Row(answers(b"", b"Location: /v2/model", status=b"307 Loop"), QianfanProtocolError),
     "101": Row((read, say(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"))),
@@ -262,7 +319,46 @@ HEADERS = {
     ),
 }
 
+LEFT_OVER = kept(b'{"result": {"modelCompTaskList": "of another request"}}')
+SPARE = kept(b'{"result": {"modelCompTaskList": []}}')
+RECORD = 16_000
+"""Bytes of an answer that fit into a record of TLS, but not into the buffer of what reads it."""
+
+KEPT = {
+    "two answers": Row((read, say(kept(GOOD) + LEFT_OVER), read, say(SPARE)), None),
+    "an answer and half of one": Row((read, say(kept(GOOD) + LEFT_OVER[:-9]), read, say(SPARE)), None),
+    "a body longer than its length": Row((read, say(kept(GOOD) + b"}}}"), read, say(SPARE)), None),
+    "a longer one, and another answer": Row(
+        (read, say(kept(filled(b"", b" ", b"1", RECORD)) + LEFT_OVER), read, say(SPARE)), None
+    ),
+    "an answer after its time": Row(
+        (read, lambda _: time.sleep(TIMEOUT + 0.1), say(kept(GOOD)), read, say(SPARE))
+    ),
+    "an answer, closed in order": Row((read, say(kept(GOOD)), end), None),
+    "two answers, within TLS": Row(
+        (read, say(kept(GOOD) + LEFT_OVER), read, say(SPARE)), None, way="tls", tls={}
+    ),
+    "two answers, in one record of TLS": Row(
+        (read, say(kept(filled(b"", b" ", b"1", RECORD)) + LEFT_OVER), read, say(SPARE)),
+        None,
+        way="tls",
+        tls={},
+    ),
+}
+"""What is left on a connection that is kept: it must not answer the next request."""
+
 BODIES = {
+    "10 MB": Row(answers(filled(b'"', b"x", b'"', 10_000_000))),
+    "10 MB in chunks": Row(
+        (read, say(CHUNKED + b"989680\r\n" + filled(b'"', b"x", b'"', 10_000_000)[:-1] + b" }\r\n0\r\n\r\n"))
+    ),
+    "a message of 10 MB": Row(
+        answers(b'{"code": "No", "message": "' + b"x" * 10_000_000 + b'"}', status=b"400 Bad Request")
+    ),
+    "a message of a page": Row(
+        answers(b'{"code": "No", "message": "' + b"x" * 1_000_000 + b'"}', status=b"400 Bad Request"),
+        QianfanAPIError,
+    ),
     "8 MB of []": Row(answers(filled(b"[", b"[],", b"[]]", 8_000_000))),
     "a page of []": Row(answers(filled(b"[", b"[],", b"[]]"))),
     "a page of {}": Row(answers(filled(b"[", b"{},", b"{}]"))),
@@ -299,6 +395,9 @@ BODIES = {
     "an id with a control character": Row(answers(b'{"result": {"modelId": "amv-\\n1"}}')),
 }
 
+HTTP_2 = b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x08\x07\0\0\0\0\0" + bytes(8)
+"""How a server begins that speaks nothing else: its settings; then it says that it goes."""
+
 ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 TLS = {
     "TLS, never answered": Row((), sent=False, way="tls"),
@@ -310,7 +409,20 @@ TLS = {
     "TLS, tickets without end": Row((), way="tls", tls={"tickets": 10_000_000}, sent=True),
     "TLS, an alert after the request": Row((read, plainly(ALERT)), way="tls", tls={}),
     "TLS, plain text after the request": Row((read, plainly(whole(GOOD))), way="tls", tls={}),
+    "TLS 1.0": Row((read, say(whole(GOOD))), sent=False, way="tls", tls={"newest": ssl.TLSVersion.TLSv1}),
+    "TLS 1.1": Row((read, say(whole(GOOD))), sent=False, way="tls", tls={"newest": ssl.TLSVersion.TLSv1_1}),
+    "TLS 1.2": Row((read, say(whole(GOOD))), None, way="tls", tls={"newest": ssl.TLSVersion.TLSv1_2}),
+    "TLS, HTTP/2 at once": Row((say(HTTP_2), read), way="tls", tls={}),
     "TLS, reset after the request": Row((read, cut), way="tls", tls={}),
+    "TLS, ended within the headers": Row((read, say(OK + b"X-Y"), end_tls), way="tls", tls={}),
+    "TLS, ended within the body": Row((read, say(whole(GOOD)[:-1]), end_tls), way="tls", tls={}),
+    "TLS, ended where a body without length ends": Row(
+        (read, say(OK + b"\r\n" + GOOD), end_tls), None, way="tls", tls={}
+    ),
+    "TLS, closed where a body without length ends": Row(
+        (read, say(OK + b"\r\n" + GOOD), end), None, way="tls", tls={}
+    ),
+    "TLS, closed after the answer": Row((read, say(whole(GOOD)), end), None, way="tls", tls={}),
     "TLS, closed within the body": Row((read, say(whole(GOOD)[:-1]), end), way="tls", tls={}),
     "TLS, closed where a body without length may end": Row(
         (read, say(OK + b"\r\n" + GOOD[:-1]), end), way="tls", tls={}
@@ -324,6 +436,22 @@ PROXIES = {
     "CONNECT, garbage": Row((read, say(b"\x00\xff\r\n\r\n")), sent=False, way="connect"),
     "CONNECT, status of no number": Row((read, say(b"HTTP/1.1 abc\r\n\r\n")), sent=False, way="connect"),
     "CONNECT, 100": Row((read, say(b"HTTP/1.1 100 Continue\r\n\r\n")), sent=False, way="connect", says="100"),
+    "CONNECT, 204": Row(
+        (read, say(b"HTTP/1.1 204 No Content\r\n\r\n")), sent=False, way="connect", says="204"
+    ),
+    "CONNECT, HTTP/0.9": Row((read, say(GOOD), end), sent=False, way="connect"),
+    "CONNECT, 200 headers": Row(
+        (read, say(OK + b"X-Y: z\r\n" * 200 + b"\r\n"), end), sent=False, way="connect"
+    ),
+    "CONNECT, a header of 1 MB": Row(
+        (read, say(OK + b"X-Y: " + b"z" * 1_000_000 + b"\r\n\r\n")), sent=False, way="connect"
+    ),
+    "CONNECT, a redirect": Row(
+        (read, say(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n")),
+        sent=False,
+        way="connect",
+        says="302",
+    ),
     "CONNECT, 502": Row(
         (read, say(b"HTTP/1.1 502 \x1b[31mBad\r\n\r\n")), sent=False, way="connect", says="502"
     ),
@@ -357,7 +485,7 @@ PROXIES = {
     ),
 }
 
-ROWS |= FRAMING | HEADERS | BODIES | TLS | PROXIES
+ROWS |= FRAMING | HEADERS | KEPT | BODIES | TLS | PROXIES
 
 
 @dataclass(slots=True)
@@ -494,7 +622,9 @@ def in_a_triggerer(settings: Settings) -> tuple[Seen, Answer]:
 
 def is_page(answer: Answer) -> bool:
     """Tell whether it is the emulator's."""
-    return not isinstance(answer, QianfanError) and "modelCompTaskList" in answer["result"]
+    if isinstance(answer, QianfanError):
+        return False
+    return isinstance(answer["result"].get("modelCompTaskList"), list)
 
 
 async def beat(longest: list[float]) -> None:
@@ -555,6 +685,7 @@ def test_hostile(
     assert row.sent is None or seen.sent is row.sent
     assert row.says in str(seen.answer)
     assert str(seen.answer).isprintable()
+    assert row.error is None or len(str(seen.answer)) <= LONGEST_TEXT
     assert seen.good
     assert is_page(after), after
 
@@ -627,8 +758,8 @@ def test_tls_within_tls(stage: Stage, name: str, tmp_path: Path) -> None:
         seen, after = in_a_worker(given)
         wait_until(lambda: nothing_is_left(proxy.address[1]))
 
-    assert isinstance(seen.answer, QianfanTransientError)
-    assert seen.answer.sent is row.sent
+    assert (type(seen.answer) if isinstance(seen.answer, QianfanError) else None) is row.error
+    assert seen.sent is row.sent
     assert seen.seconds < 10 * TIMEOUT
     assert is_page(after), after
 

@@ -12,7 +12,16 @@ import pytest
 
 from airflow_provider_qianfan.api.errors import QianfanError
 from tests.faults.raw import RawServer, agree, cut, end, read, read_some, say
-from tests.faults.test_hostile import MOST_MIB, TIMEOUT, Seen, Stage, in_a_triggerer, in_a_worker, stage
+from tests.faults.test_hostile import (
+    LONGEST_TEXT,
+    MOST_MIB,
+    TIMEOUT,
+    Seen,
+    Stage,
+    in_a_triggerer,
+    in_a_worker,
+    stage,
+)
 from tests.proof.record import record
 
 if TYPE_CHECKING:
@@ -28,7 +37,6 @@ __all__ = ["stage"]
 LATE = 2.0
 """Seconds by which a busy machine may be late."""
 
-LONGEST_TEXT = 4000
 EMPTY = b'{"requestId":"r","result":{"modelCompTaskList":[],"pageInfo":{"isTruncated":false,"maxKeys":100}}}'
 ODD = (
     *(b"", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\x00", b"\x1b[31m", b"\xff\xfe", b"\xe2\x80\xae"),
