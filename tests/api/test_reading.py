@@ -18,6 +18,7 @@ from airflow_provider_qianfan.api.reading import (
     MAX_VALUES,
     UnreadableError,
     read_object,
+    weight,
 )
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive
@@ -314,3 +315,7 @@ def test_an_unreadable_error_is_known_by_its_status(
     assert type(error).__name__ == kind
     assert isinstance(error, QianfanAPIError | QianfanTransientError)
     assert str(status) in str(error)
+
+
+def test_an_answer_weighs_more_the_more_objects_and_lists_it_has() -> None:
+    assert weight(b'{"a": [1, {}]}') == 14 + 3 * 64

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -17,6 +18,7 @@ from airflow_provider_qianfan.api.signing import (
     canonical_headers,
     canonical_query,
     canonical_uri,
+    check_path,
 )
 
 LETTERS = Credentials("a" * 32, "b" * 32)
@@ -203,3 +205,27 @@ def test_a_secret_does_not_show_itself_and_is_not_pickled() -> None:
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             with pytest.raises(TypeError, match=r"^A key is not pickled"):
                 pickle.dumps(secret, protocol)
+
+
+@pytest.mark.parametrize("path", ["/", "/v2/model", "/v2/a.b/..c/模型"])
+def test_a_path(path: str) -> None:
+    assert check_path(path) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (None, "path=None has to begin with one slash"),
+        ("v2/model", "path='v2/model' has to begin with one slash"),
+        ("//other.host/v2", "path='//other.host/v2' has to begin with one slash"),
+        ("/v2/model?Action=X", "path='/v2/model?Action=X' is more than a path"),
+        ("/v2/model#x", "path='/v2/model#x' is more than a path"),
+        ("/v2/\u202emodel", r"path='/v2/\u202emodel' has characters that no path has"),
+        ("/v2\\model", r"path='/v2\\model' has characters that no path has"),
+        ("/v2/./model", "path='/v2/./model' has dot segments"),
+        ("/v2/../model", "path='/v2/../model' has dot segments"),
+    ],
+)
+def test_what_is_no_path(path: str, told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
+        check_path(path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pendulum
 import pytest
 
-from airflow_provider_qianfan.api.text import clean, count_of, duration
+from airflow_provider_qianfan.api.text import clean, count_of, duration, sentence
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,22 @@ def test_durations_are_english_whatever_the_dag_speaks() -> None:
         assert duration(61) == "1 minute 1 second"
     finally:
         pendulum.set_locale(spoken)
+
+
+@pytest.mark.parametrize(
+    ("text", "ended"),
+    [
+        ("it failed", "it failed."),
+        ("it failed. ", "it failed."),
+        (" it failed", " it failed."),
+        ("X", "X."),
+        ("why?", "why?"),
+        ("为什么？", "为什么？"),
+        ("", ""),
+    ],
+)
+def test_sentence(text: str, ended: str) -> None:
+    assert sentence(text) == ended
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 tasks"), (1, "1 task"), (2, "2 tasks")])

@@ -25,6 +25,8 @@ NOON = datetime(2024, 3, 22, 9, 13, 33, tzinfo=UTC)
         ("0000-00-00 00:00:00", None),
         ("0001-01-01T00:00:00Z", None),
         ("1970-01-01T00:00:00Z", None),
+        ("1999-12-31T23:59:59Z", None),
+        ("2000-01-01T00:00:00Z", datetime(2000, 1, 1, tzinfo=UTC)),
         ("9999-12-31T23:59:59-14:00", None),  # out of range in UTC
         ("", None),
         ("soon", None),
@@ -34,7 +36,9 @@ NOON = datetime(2024, 3, 22, 9, 13, 33, tzinfo=UTC)
     ],
 )
 def test_parse_time(value: object, instant: datetime | None) -> None:
-    assert parse_time(value) == instant
+    parsed = parse_time(value)
+    assert parsed == instant
+    assert parsed is None or parsed.tzinfo is UTC
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,9 @@ def test_parse_time(value: object, instant: datetime | None) -> None:
     ],
 )
 def test_parse_http_date(value: str | None, instant: datetime | None) -> None:
-    assert parse_http_date(value) == instant
+    parsed = parse_http_date(value)
+    assert parsed == instant
+    assert parsed is None or parsed.tzinfo is UTC
 
 
 @pytest.mark.parametrize(
