@@ -455,7 +455,7 @@ def _rate_limit(
         action,
         code=error.code if error else "TooManyRequests",
         message=error.message if error else "",
-        request_id=error.request_id if error else _request_id(reply, document),
+        request_id=_request_id(reply, document),
         http_status=reply.status,
     )
     limited.retry_after = retry_after

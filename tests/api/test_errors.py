@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_qianfan.api.errors import AUTH_CODES, QianfanAPIError, QianfanAuthError
+from airflow_provider_qianfan.api.errors import AUTH_CODES, QianfanAPIError, QianfanAuthError, QianfanError
 
 
 def test_an_error_says_what_happened() -> None:
@@ -15,6 +15,14 @@ def test_an_error_says_what_happened() -> None:
     )
 
     assert str(error) == r"DescribeModelCompTasks: HTTP 400 InappropriateJSON: no\nway (request id r-1)."
+
+
+def test_what_an_error_does_not_know_is_left_out() -> None:
+    error = QianfanAPIError("Describe", code="Busy")
+
+    assert str(error) == "Describe: HTTP 400 Busy (request id not given)."
+    assert (error.message, error.request_id, error.http_status) == ("", "", 400)
+    assert str(QianfanError()) == ""
 
 
 @pytest.mark.parametrize("path", ["/v2/model", "/v2/service"])

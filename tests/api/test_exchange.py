@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from airflow_provider_qianfan.api.errors import (
     retry_after,
 )
 from airflow_provider_qianfan.api.exchange import (
+    _JUMP,
     Endpoint,
     Exchange,
     NoResponse,
@@ -275,6 +277,56 @@ def test_retry_policy(attempt: int, asked: float | None, jitter: float, pause: f
 @pytest.mark.parametrize(("left", "pause"), [(6, 6.0), (5, None)])
 def test_no_pause_goes_beyond_the_callers_deadline(left: float, pause: float | None) -> None:
     assert RetryPolicy(until=NOW + timedelta(seconds=left)).pause(1, 5.0, 1.0, NOW) == pause
+
+
+def test_a_pause_may_be_as_long_as_the_patience() -> None:
+    assert RetryPolicy(patience=5.0).pause(1, 5.0, 0.0, NOW) == 5.0
+    assert RetryPolicy(patience=5.0).pause(1, 5.1, 0.0, NOW) is None
+
+
+def test_a_pause_ends_by_our_clock() -> None:
+    assert exchange(retry=RetryPolicy(until=NOW + timedelta(seconds=9))).pause_after(BUSY, 1) == 9.0
+    assert exchange(retry=RetryPolicy(until=NOW + timedelta(seconds=8))).pause_after(BUSY, 1) is None
+
+
+@pytest.mark.parametrize(("seconds", "jumped"), [(0, False), (1, True), (-1, False)])
+def test_a_clock_that_jumps(seconds: int, jumped: bool) -> None:
+    talk = exchange()
+    later = format_datetime(NOW + timedelta(seconds=_JUMP.total_seconds() + seconds), usegmt=True)
+    expired = error(400, "RequestExpired", date=later)
+
+    Drive(talk.call("/v2/model", ACTION), [answer({}, date=format_datetime(NOW, usegmt=True))])
+    drive = Drive(talk.call("/v2/model", ACTION, sending=ONCE), [expired])
+
+    assert isinstance(drive.error, QianfanAPIError)
+    assert drive.error.clock_jumped is jumped
+
+
+HEADERS = {"x-bce-error-code": "InappropriateJSON", "x-bce-error-message": "no", "content-type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Response(400, HEADERS, b"<html>"), "HTTP 400 InappropriateJSON: no (request id not given)"),
+        (Response(403, HEADERS, b""), "HTTP 403 InappropriateJSON: no (request id not given)"),
+        (answer({"code": "X"}, 400, x_bce_error_message="no"), "HTTP 400 X: no (request id not given)"),
+        (answer({"code": "X"}, 400, x_bce_request_id="r-3"), "HTTP 400 X (request id r-3)"),
+        (answer({"error_code": 336000}), "HTTP 200 336000 (request id not given)"),
+        (error(403, "AccessDenied"), "HTTP 403 AccessDenied (request id r-1). Attach QianfanModelTuning"),
+        (Response(500, {}, b" " * 400 + b"x"), "HTTP 500 (no content type, 401 bytes):."),
+    ],
+)
+def test_what_is_told_of_an_error(reply: Reply, told: str) -> None:
+    drive = call(reply, retry=RetryPolicy(tries=1))
+
+    assert told in str(drive.error)
+
+
+def test_a_header_about_an_error_means_nothing_beside_a_success() -> None:
+    reply = answer({"requestId": "r", "result": {}}, x_bce_error_code="AccessDenied")
+
+    assert call(reply).result == {"requestId": "r", "result": {}}
 
 
 def test_only_the_first_request_begins_after_the_callers_deadline() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +10,13 @@ import pytest
 
 from airflow_provider_qianfan.api.errors import QianfanProtocolError, QianfanTransientError
 from airflow_provider_qianfan.api.exchange import Endpoint, Exchange
-from airflow_provider_qianfan.api.model_compression import ModelCompTask, create_task, read_task, read_tasks
+from airflow_provider_qianfan.api.model_compression import (
+    ModelCompTask,
+    create_task,
+    read_task,
+    read_tasks,
+    read_tasks_within,
+)
 from airflow_provider_qianfan.api.signing import Credentials
 from tests.api.steps import Drive, answer, error
 
@@ -75,7 +83,7 @@ def test_unknown_statuses_and_keys_are_kept() -> None:
 
 @pytest.mark.parametrize("row", [{}, {"id": ""}, {"id": None}, {"id": 7}])
 def test_a_task_without_an_id(row: dict[str, Any]) -> None:
-    with pytest.raises(QianfanProtocolError, match="without an id"):
+    with pytest.raises(QianfanProtocolError, match=f"without an id: {re.escape(str(row))}"):
         ModelCompTask.parse(row)
 
 
@@ -102,9 +110,10 @@ def test_a_page_that_has_a_task_twice_and_differently_is_no_reading() -> None:
     assert type(drive.error) is QianfanTransientError
 
 
-def test_what_was_read_before_a_restart_does_not_count() -> None:
+@pytest.mark.parametrize("read", [read_tasks, lambda talk: read_tasks_within(talk, math.inf)])
+def test_what_was_read_before_a_restart_does_not_count(read: Any) -> None:
     drive = Drive(
-        read_tasks(exchange()),
+        read(exchange()),
         [
             listing({"id": "deleted"}, next_marker="deleted"),
             error(400, "InvalidMarker"),
