@@ -182,6 +182,6 @@ class Scan:
 
     def _set_marker(self, marker: str | None) -> None:
         if marker is None:
-            self._body.pop("marker", None)
+            del self._body["marker"]
         else:
             self._body["marker"] = marker

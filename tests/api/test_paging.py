@@ -70,36 +70,71 @@ def test_an_empty_page_is_not_the_last() -> None:
     assert read(rows_page(next_marker="m"), rows_page("a")).result == ["a"]
 
 
+NOT_SAID = "the answer does not say whether the list goes on (pageInfo.isTruncated)"
+
+
 @pytest.mark.parametrize(
-    "replies",
+    ("replies", "told"),
     [
-        pytest.param([rows_page("a", truncated=True)], id="no marker"),
-        pytest.param([rows_page("a", next_marker="", truncated=True)], id="empty marker"),
-        pytest.param([rows_page("a", next_marker=7, truncated=True)], id="a marker that is no text"),
-        pytest.param([rows_page("a", next_marker="m")] * 2, id="the same marker"),
-        pytest.param([answer({"result": {"rows": [], "pageInfo": {}}})], id="no isTruncated"),
-        pytest.param([rows_page("a", truncated="false")], id="isTruncated as text"),
-        pytest.param([answer({"result": {"rows": []}})], id="no pageInfo"),
         pytest.param(
-            [answer({"result": {"pageInfo": {"isTruncated": True}}})], id="no rows, but more to come"
+            [rows_page("a", truncated=True)],
+            "the list goes on, but there is no nextMarker: 'None'.",
+            id="no marker",
+        ),
+        pytest.param(
+            [rows_page("a", next_marker="", truncated=True)],
+            "the list goes on, but there is no nextMarker: ''.",
+            id="empty marker",
+        ),
+        pytest.param(
+            [rows_page("a", next_marker=7, truncated=True)],
+            "the list goes on, but there is no nextMarker: '7'.",
+            id="a marker that is no text",
+        ),
+        pytest.param(
+            [rows_page("a", next_marker="m")] * 2,
+            "the list does not get beyond marker 'm'.",
+            id="the same marker",
+        ),
+        pytest.param(
+            [answer({"result": {"rows": [], "pageInfo": {}}})], f"{NOT_SAID}: {{}}.", id="no isTruncated"
+        ),
+        pytest.param(
+            [rows_page("a", truncated="false")],
+            f"{NOT_SAID}: {{'isTruncated': 'false'}}.",
+            id="isTruncated as text",
+        ),
+        pytest.param([answer({"result": {"rows": []}})], f"{NOT_SAID}: None.", id="no pageInfo"),
+        pytest.param(
+            [answer({"result": {"pageInfo": {"isTruncated": True}}})],
+            "rows is not a list of objects: None.",
+            id="no rows, but more to come",
         ),
         pytest.param(
             [
                 rows_page("a", next_marker="m"),
                 answer({"result": {"rows": None, "pageInfo": {"isTruncated": False}}}),
             ],
+            "rows is not a list of objects: None.",
             id="no rows on the second page",
         ),
-        pytest.param([rows_page(*map(str, range(101)))], id="more rows than were asked for"),
         pytest.param(
-            [answer({"result": {"rows": ["a"], "pageInfo": {"isTruncated": False}}})], id="rows of text"
+            [rows_page(*map(str, range(101)))],
+            "the page has 101 rows, more than were asked for (maxKeys 100).",
+            id="more rows than were asked for",
+        ),
+        pytest.param(
+            [answer({"result": {"rows": ["a"], "pageInfo": {"isTruncated": False}}})],
+            "rows is not a list of objects: ['a'].",
+            id="rows of text",
         ),
     ],
 )
-def test_a_list_that_contradicts_its_documentation(replies: list[Reply]) -> None:
+def test_a_list_that_contradicts_its_documentation(replies: list[Reply], told: str) -> None:
     drive = read(*replies)
 
     assert type(drive.error) is QianfanProtocolError
+    assert str(drive.error) == f"List: {told}"
     assert len(drive.requests) == len(replies)
 
 
@@ -112,6 +147,7 @@ def test_a_list_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     drive = read(*[rows_page(f"r{number}", next_marker=f"m{number}") for number in range(30)])
 
     assert type(drive.error) is QianfanProtocolError
+    assert str(drive.error) == "List: the list has not ended after 20 pages."
     assert len(drive.requests) == 20
 
 
@@ -143,7 +179,10 @@ def test_a_list_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("result", [None, [], "x"])
 def test_a_success_with_nothing_in_it_may_pass(result: Any) -> None:
-    assert type(read(answer({"result": result})).error) is QianfanTransientError
+    drive = read(answer({"result": result}))
+
+    assert type(drive.error) is QianfanTransientError
+    assert str(drive.error) == "List: the answer has no result object."
 
 
 def test_a_marker_that_went_bad_restarts_the_list_once() -> None:
@@ -226,6 +265,11 @@ def test_a_last_page_that_names_a_next_one(replies: tuple[Reply, ...], expected:
             id="a page that was promised since",
         ),
         pytest.param(
+            (rows_page("b", next_marker="n"), error(400, "InvalidMarker"), error(400, "InappropriateJSON")),
+            QianfanAPIError,
+            id="the first page of another start",
+        ),
+        pytest.param(
             (
                 rows_page("b", next_marker="n"),
                 error(400, "InvalidMarker"),
@@ -265,9 +309,12 @@ def test_a_list_may_be_empty_when_it_is_read_again(rows: list[Any] | None) -> No
 
 def test_another_list_is_not_taken_for_none() -> None:
     """Or a wrong key would find nothing, and say nothing."""
-    other = answer({"result": {"rowList": [], "list": [], "pageInfo": {"isTruncated": False}}})
+    lists: dict[str, Any] = {f"list{number}": [] for number in range(6)}
+    other = answer({"result": {"rowList": [], **lists, "pageInfo": {"isTruncated": False}}})
 
-    assert str(read(other).error) == "List: there is no rows, but there is: list, rowList."
+    assert str(read(other).error) == (
+        "List: there is no rows, but there is: list0, list1, list2, list3, list4."
+    )
 
 
 def test_what_was_kept_is_dropped_when_the_list_is_read_again() -> None:

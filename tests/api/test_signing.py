@@ -18,7 +18,9 @@ from airflow_provider_qianfan.api.signing import (
     canonical_headers,
     canonical_query,
     canonical_uri,
+    check_action,
     check_path,
+    request_target,
 )
 
 LETTERS = Credentials("a" * 32, "b" * 32)
@@ -229,3 +231,21 @@ def test_a_path(path: str) -> None:
 def test_what_is_no_path(path: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
         check_path(path)
+
+
+@pytest.mark.parametrize("action", [None, 7, "", "Describe Model", "DescribeModel&x=1", "Model\n"])
+def test_what_is_no_action(action: object) -> None:
+    with pytest.raises(ValueError, match=f"^action={re.escape(repr(action))} is not the name of an action"):
+        check_action(action)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("query", "target"),
+    [
+        ([], "/v2/a%20b"),
+        ([("Action", "X")], "/v2/a%20b?Action=X"),
+        ([("Action", "X"), ("a b", "=&")], "/v2/a%20b?Action=X&a%20b=%3D%26"),
+    ],
+)
+def test_the_target_of_a_request(query: list[tuple[str, str]], target: str) -> None:
+    assert request_target("/v2/a b", query) == target
