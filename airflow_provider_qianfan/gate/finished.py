@@ -239,8 +239,8 @@ def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger
             usable = task.status != SUCCEEDED or usable_model_id(task)
             (news if usable else unnamed).append(task)
     known = replace(ledger, unfinished=frozenset(unfinished), looked_at=now)
-    known = _with_later_horizon(known, tasks, oldest_news, now)
     known = _with_fewer_reported(known, tasks, now)
+    known = _with_later_horizon(known, tasks, oldest_news, now)
     return News(known, in_order(news, now), tuple(unnamed))
 
 

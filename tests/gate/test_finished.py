@@ -575,3 +575,15 @@ def test_deleted_tasks_are_the_first_that_are_no_longer_awaited(monkeypatch: pyt
     tasks = [running("amva-1", created=-7200), running("amva-2", created=5)]
 
     assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {"amva-1", "amva-2"}
+
+
+def test_both_bounds_at_once_lose_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same look, tasks without a time cease to be news, and not all unfinished tasks can be kept."""
+    watcher, history = Watcher(), [ended("amva-1", None), ended("amva-2", None)]
+    watcher.look()
+    assert watcher.look(*history) == ["amva-1", "amva-2"]
+    monkeypatch.setattr(finished, "_MOST_REPORTED", len("amva-1:succeeded____"))
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", len("amva-3____"))
+    watcher.look(*history, running("amva-3"), running("amva-4", created=5))
+
+    assert watcher.look(*history, ended("amva-3", None), ended("amva-4", 50)) == ["amva-4", "amva-3"]
