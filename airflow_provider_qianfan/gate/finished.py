@@ -338,11 +338,11 @@ def _with_later_horizon(
     kept = ledger.unfinished
     if _size(kept) > _MOST_UNFINISHED:
 
-        def importance(task_id: str) -> tuple[bool, float]:
+        def importance(task_id: str) -> tuple[bool, float, str]:
             if task_id not in ends:  # deleted, or lost by a page
-                return True, 0.0
+                return True, 0.0, task_id
             unknown = ends[task_id] == _UNKNOWN
-            return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id]
+            return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id], task_id
 
         kept = frozenset(_as_many(sorted(kept, key=importance), _MOST_UNFINISHED))
     newest = max((time for times in _times_of(tasks) for time in times if _is_past(time, now)), default=None)

@@ -587,3 +587,27 @@ def test_both_bounds_at_once_lose_no_news(monkeypatch: pytest.MonkeyPatch) -> No
     watcher.look(*history, running("amva-3"), running("amva-4", created=5))
 
     assert watcher.look(*history, ended("amva-3", None), ended("amva-4", 50)) == ["amva-4", "amva-3"]
+
+
+@pytest.mark.parametrize("room", range(5))
+@pytest.mark.parametrize(
+    ("undated", "by_importance"),
+    [
+        (True, ["early", "late-1", "late-2", "no-time", "gone-1", "gone-2"]),
+        (False, ["no-time", "early", "late-1", "late-2", "gone-1", "gone-2"]),
+    ],
+)
+def test_what_would_be_news_in_any_case_is_awaited_no_more_if_there_are_too_many(
+    room: int, undated: bool, by_importance: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest tasks, and those without a time; but the latter only as long as they are news."""
+    tasks = [
+        running("late-2", created=9),
+        running("late-1", created=9),
+        running("no-time"),
+        running("early", created=5),
+    ]
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", finished._size(frozenset(by_importance[:room])))
+    known = Ledger(NOW, frozenset({"gone-1", "gone-2"}), undated=undated)
+
+    assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {*by_importance[:room]}
