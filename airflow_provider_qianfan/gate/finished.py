@@ -82,7 +82,7 @@ class Interest:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """
-    What a watcher knows, and keeps between its starts. Its size is bounded.
+    What a watcher knows, and keeps between its starts. :func:`find_news` bounds its size.
 
     Ledgers that differ only in their times are equal: it is enough to store such a change now and then.
 
@@ -193,7 +193,7 @@ def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now:
         recent = ended == _UNKNOWN or horizon <= ended < since
         if recent and task.status in interest.statuses and interest.covers(task):
             known.add(event_id_of(task))
-    return _with_fewer_reported(Ledger(horizon, reported=frozenset(known)), tasks, now)
+    return Ledger(horizon, reported=frozenset(known))
 
 
 def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledger, now: float) -> Ledger:
@@ -317,7 +317,7 @@ def _times_of(tasks: Sequence[ModelCompTask]) -> list[_Times]:
 def _end(times: _Times, now: float) -> float:
     """Return when a task ended. If it does not say, return when it was created; or infinity."""
     for time in times:
-        if time is not None and time <= now + _TIMES_AHEAD:
+        if _is_past(time, now):
             return time
     return _UNKNOWN
 
@@ -345,9 +345,8 @@ def _with_later_horizon(
             return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id], task_id
 
         kept = frozenset(_as_many(sorted(kept, key=importance), _MOST_UNFINISHED))
-    newest = max((time for times in _times_of(tasks) for time in times if _is_past(time, now)), default=None)
-    if newest is None:
-        return replace(ledger, unfinished=kept)
+    told = (time for times in _times_of(tasks) for time in times if _is_past(time, now))
+    newest = max(told, default=-_UNKNOWN)
     forgotten = (ends.get(task_id, _UNKNOWN) for task_id in ledger.unfinished - kept)
     horizon = min(newest - SKEW, oldest_news, *forgotten)
     return replace(ledger, unfinished=kept, horizon=max(ledger.horizon, horizon))

@@ -611,3 +611,12 @@ def test_what_would_be_news_in_any_case_is_awaited_no_more_if_there_are_too_many
     known = Ledger(NOW, frozenset({"gone-1", "gone-2"}), undated=undated)
 
     assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {*by_importance[:room]}
+
+
+def test_too_many_unfinished_tasks_are_bounded_if_none_has_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [running("amva-3"), running("amva-2"), running("amva-1")]
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", 2 * len("amva-1____"))
+    found = find_news(tasks, SUCCEEDED, Ledger(NOW), NOW + 60)
+
+    assert found.ledger.unfinished == {"amva-1", "amva-2"}
+    assert found.ledger.horizon == NOW
