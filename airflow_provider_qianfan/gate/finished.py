@@ -82,7 +82,7 @@ class Interest:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """
-    What a watcher knows, and keeps between its starts. Its size is bounded.
+    What a watcher knows, and keeps between its starts. :func:`find_news` bounds its size.
 
     Ledgers that differ only in their times are equal: it is enough to store such a change now and then.
 
@@ -193,7 +193,7 @@ def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now:
         recent = ended == _UNKNOWN or horizon <= ended < since
         if recent and task.status in interest.statuses and interest.covers(task):
             known.add(event_id_of(task))
-    return _with_fewer_reported(Ledger(horizon, reported=frozenset(known)), tasks, now)
+    return Ledger(horizon, reported=frozenset(known))
 
 
 def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledger, now: float) -> Ledger:
@@ -239,8 +239,8 @@ def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger
             usable = task.status != SUCCEEDED or usable_model_id(task)
             (news if usable else unnamed).append(task)
     known = replace(ledger, unfinished=frozenset(unfinished), looked_at=now)
-    known = _with_later_horizon(known, tasks, oldest_news, now)
     known = _with_fewer_reported(known, tasks, now)
+    known = _with_later_horizon(known, tasks, oldest_news, now)
     return News(known, in_order(news, now), tuple(unnamed))
 
 
@@ -317,7 +317,7 @@ def _times_of(tasks: Sequence[ModelCompTask]) -> list[_Times]:
 def _end(times: _Times, now: float) -> float:
     """Return when a task ended. If it does not say, return when it was created; or infinity."""
     for time in times:
-        if time is not None and time <= now + _TIMES_AHEAD:
+        if _is_past(time, now):
             return time
     return _UNKNOWN
 
@@ -338,16 +338,15 @@ def _with_later_horizon(
     kept = ledger.unfinished
     if _size(kept) > _MOST_UNFINISHED:
 
-        def importance(task_id: str) -> tuple[bool, float]:
+        def importance(task_id: str) -> tuple[bool, float, str]:
             if task_id not in ends:  # deleted, or lost by a page
-                return True, 0.0
+                return True, 0.0, task_id
             unknown = ends[task_id] == _UNKNOWN
-            return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id]
+            return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id], task_id
 
         kept = frozenset(_as_many(sorted(kept, key=importance), _MOST_UNFINISHED))
-    newest = max((time for times in _times_of(tasks) for time in times if _is_past(time, now)), default=None)
-    if newest is None:
-        return replace(ledger, unfinished=kept)
+    told = (time for times in _times_of(tasks) for time in times if _is_past(time, now))
+    newest = max(told, default=-_UNKNOWN)
     forgotten = (ends.get(task_id, _UNKNOWN) for task_id in ledger.unfinished - kept)
     horizon = min(newest - SKEW, oldest_news, *forgotten)
     return replace(ledger, unfinished=kept, horizon=max(ledger.horizon, horizon))

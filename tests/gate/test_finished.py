@@ -254,6 +254,7 @@ def test_a_failure_needs_no_model() -> None:
         (Interest(("succeeded",), name="nightly-1"), ["amva-3"]),
         (Interest(("succeeded",), name_pattern="nightly-*"), ["amva-3", "amva-4"]),
         (Interest(("succeeded",), name_pattern="NIGHTLY-*"), []),
+        (Interest(("succeeded",), name_pattern="?*"), ["amva-1", "amva-2", "amva-3", "amva-4"]),
         (Interest(("succeeded",), name="nightly-1", name_pattern="*-2"), []),
         (Interest(("failed",)), []),
     ],
@@ -448,7 +449,9 @@ def test_a_ledger_that_cannot_be_read_is_none(stored: object) -> None:
 def test_a_ledger_of_a_newer_version_is_read() -> None:
     stored = {"version": 2, "horizon": 1, "unfinished": ["amva-1"], "reported": [], "more": 1, "account": 2}
 
-    assert Ledger.from_json(stored) == Ledger(1.0, frozenset({"amva-1"}))
+    read = Ledger.from_json(stored)
+    assert read == Ledger(1.0, frozenset({"amva-1"}))
+    assert (read.horizon, read.looked_at) == (1.0, 0.0)
 
 
 def batches(tasks: Sequence[ModelCompTask]) -> list[int]:
@@ -478,6 +481,22 @@ def test_an_event_has_so_many_bytes_at_most() -> None:
     assert sum(sizes) == 60
     assert 20 < max(sizes) < 30
     assert len(json.dumps(first_batch([with_config(3900)] * 60))) < MOST_BYTES * 1.02
+
+
+@pytest.mark.parametrize(("spare", "kept"), [(0, 2), (-1, 1)])
+def test_an_event_may_be_exactly_that_long(spare: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [made("amva-1", name="千帆"), made("amva-2"), made("amva-3")]
+    size = sum(len(json.dumps(tell(each), ensure_ascii=False).encode()) for each in tasks[:2])
+    monkeypatch.setattr(finished, "MOST_BYTES", size + spare)
+
+    assert first_batch(tasks) == [tell(each) for each in tasks[:kept]]
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, True), (1, False)])
+def test_a_config_may_be_exactly_that_long(more: int, kept: bool) -> None:
+    length = finished._LONGEST_CONFIG - len(json.dumps({"strategy": ""}))
+
+    assert (tell(with_config(length + more))["config"] is not None) is kept
 
 
 def test_what_an_event_says_of_a_task() -> None:
@@ -525,7 +544,7 @@ def test_as_many_ids_as_fit_with_their_quotation_marks_and_commas(size: float, k
     ids = ["ab", "c", "千"]
 
     assert finished._as_many(ids, size) == kept
-    assert len(json.dumps(ids, ensure_ascii=False).encode()) <= finished._size(frozenset(ids))
+    assert len(json.dumps(ids, ensure_ascii=False).encode()) == finished._size(frozenset(ids))
 
 
 def test_a_ledger_is_stored_whole() -> None:
@@ -575,3 +594,105 @@ def test_deleted_tasks_are_the_first_that_are_no_longer_awaited(monkeypatch: pyt
     tasks = [running("amva-1", created=-7200), running("amva-2", created=5)]
 
     assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {"amva-1", "amva-2"}
+
+
+@pytest.mark.parametrize("room", range(5))
+@pytest.mark.parametrize(
+    ("undated", "by_importance"),
+    [
+        (True, ["early", "late-1", "late-2", "no-time", "gone-1", "gone-2"]),
+        (False, ["no-time", "early", "late-1", "late-2", "gone-1", "gone-2"]),
+    ],
+)
+def test_what_would_be_news_in_any_case_is_awaited_no_more_if_there_are_too_many(
+    room: int, undated: bool, by_importance: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest tasks, and those without a time; but the latter only as long as they are news."""
+    tasks = [
+        running("late-2", created=9),
+        running("late-1", created=9),
+        running("no-time"),
+        running("early", created=5),
+    ]
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", finished._size(frozenset(by_importance[:room])))
+    known = Ledger(NOW, frozenset({"gone-1", "gone-2"}), undated=undated)
+
+    assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.unfinished == {*by_importance[:room]}
+
+
+def test_too_many_unfinished_tasks_are_bounded_if_none_has_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [running("amva-3"), running("amva-2"), running("amva-1")]
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", 2 * len("amva-1____"))
+    found = find_news(tasks, SUCCEEDED, Ledger(NOW), NOW + 60)
+
+    assert found.ledger.unfinished == {"amva-1", "amva-2"}
+    assert found.ledger.horizon == NOW
+
+
+def test_deleted_tasks_are_the_first_that_the_ledger_forgets_and_then_the_oldest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = [ended("amva-2", 30), ended("amva-1", 50), ended("amva-3", 40)]
+    by_importance = [f"amva-{number}:succeeded" for number in (1, 3, 2, 9)]
+    for room in range(1, 5):
+        monkeypatch.setattr(finished, "_MOST_REPORTED", room * len("amva-1:succeeded____"))
+        known = Ledger(NOW, reported=frozenset(by_importance))
+
+        assert find_news(tasks, SUCCEEDED, known, NOW + 60).ledger.reported == {*by_importance[:room]}
+
+
+def test_what_the_ledger_forgets_hides_nothing_that_ended_a_second_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watcher = Watcher()
+    watcher.look()
+    monkeypatch.setattr(finished, "_MOST_REPORTED", 2 * len("amva-1:succeeded____"))
+    tasks = [ended("amva-1", 30), ended("amva-2", 40), ended("amva-3", 50)]
+    assert watcher.look(*tasks) == ["amva-1", "amva-2", "amva-3"]
+
+    assert watcher.look(*tasks) == []
+    assert watcher.look(*tasks, ended("amva-4", 30), ended("amva-5", 31)) == ["amva-5"]
+
+
+def test_the_ledger_is_bounded_if_too_many_tasks_have_a_time_and_too_many_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watcher = Watcher()
+    watcher.look()
+    monkeypatch.setattr(finished, "_MOST_REPORTED", 2 * len("amva-1:succeeded____"))
+    tasks = [ended(f"amva-{number}", 10.0 * number if number < 4 else None) for number in range(1, 7)]
+    assert len(watcher.look(*tasks)) == 6
+
+    assert watcher.look(*tasks) == []
+    assert watcher.ledger == Ledger(
+        0.0, reported=frozenset({"amva-2:succeeded", "amva-3:succeeded"}), undated=False
+    )
+
+
+def test_both_bounds_at_once_lose_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the same look, tasks without a time cease to be news, and not all unfinished tasks can be kept."""
+    watcher, history = Watcher(), [ended("amva-1", None), ended("amva-2", None)]
+    watcher.look()
+    assert watcher.look(*history) == ["amva-1", "amva-2"]
+    monkeypatch.setattr(finished, "_MOST_REPORTED", len("amva-1:succeeded____"))
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", len("amva-3____"))
+    watcher.look(*history, running("amva-3"), running("amva-4", created=5))
+
+    assert watcher.look(*history, ended("amva-3", None), ended("amva-4", 50)) == ["amva-4", "amva-3"]
+
+
+@pytest.mark.parametrize(("ahead", "news", "horizon"), [(SKEW, ["amva-1"], 0), (SKEW + 1, [], -10)])
+def test_a_time_that_is_too_far_ahead_counts_as_unknown(ahead: float, news: list[str], horizon: int) -> None:
+    known = Ledger(NOW - 10)
+    found = find_news([ended("amva-1", ahead, created=-20)], SUCCEEDED, known, NOW)
+
+    assert [task.id for task in found.tasks] == news
+    assert found.ledger.horizon == NOW + horizon
+
+
+def test_all_watchers_share_the_times_of_a_list() -> None:
+    tasks = [ended("amva-1", 30)]
+    times = finished._times_of(tasks)
+
+    assert finished._times_of(tasks) is times
+    assert finished._times_of([ended("amva-1", 31)]) != times
