@@ -116,6 +116,7 @@ UNREADABLE = {
         row("x", b"0." + b"1" * 500),
         "result.modelCompTaskList[3].x is a number of 502 characters",
     ),
+    "NaN below a long key": (b'{"' + b"k" * 41 + b'": NaN}', f"{'k' * 40}… is NaN, which is not JSON"),
     "a key twice": (row("no", b'"succeeded"'), f"{LAST} has the key no twice"),
     "a key twice, spelled in two ways": (
         rb'{"result": {}, "r\u0065sult": {}}',
@@ -319,3 +320,7 @@ def test_an_unreadable_error_is_known_by_its_status(
 
 def test_an_answer_weighs_more_the_more_objects_and_lists_it_has() -> None:
     assert weight(b'{"a": [1, {}]}') == 14 + 3 * 64
+
+
+def test_the_longest_integer_may_come() -> None:
+    assert read_object(b'{"a": -9223372036854775808}') == {"a": -(2**63)}
