@@ -89,7 +89,9 @@ test-faults: $(INSTALLED) ## what networks, servers and crashes may do, case by 
 .PHONY: proof
 proof: $(INSTALLED) ## look for what breaks a promise, and write down what was found (ARGS="--worlds 50000": for longer)
 	@rm -rf build/proof
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" tests/proof $(ARGS)
+	@echo "Random worlds, hostile answers, and secrets in one process: some minutes."
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" --tb=short -o faulthandler_timeout=0 tests/proof $(ARGS)
+	@echo "Secrets in a whole Airflow: some minutes more."
 	@$(BIN)/python -m pytest tests/integration/test_canary.py -m integration -s -o faulthandler_timeout=0
 	@$(BIN)/python -m scripts.proof
 	@$(BIN)/python -m scripts.pages
@@ -124,8 +126,11 @@ redis: ## install Debian's Redis, as root, if there is no redis-server
 .PHONY: mutants
 mutants: $(INSTALLED) ## change the code of api, gate and changes everywhere: which mutants do their tests not notice?
 	@rm -rf mutants
+	@echo "🎉 is a mutant that a test has noticed, 🙁 one that none has, ⏰ one that took too long, 🫥 one without a test."
 	@$(BIN)/mutmut run $(ARGS)
 	@$(BIN)/python -m scripts.mutants
+	@$(BIN)/python -m scripts.proof
+	@$(BIN)/python -m scripts.pages
 
 .PHONY: lint
 lint: $(INSTALLED) ## look for mistakes, in spelling, too

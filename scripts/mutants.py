@@ -135,14 +135,13 @@ def main() -> int:
         mutants = killed + sum(lived.values())
         if not mutants:
             continue
-        score = round(100 * killed / mutants, 1)
-        row = {"mutants": mutants, "killed": killed, **lived, "score": score}
+        row = {"mutants": mutants, "killed": killed, **lived}
+        if not count["not checked"]:
+            row = figures[layer] = {**row, "score": round(100 * killed / mutants, 1)}
         failed = failed or bool(wrong)
         print(*wrong, f"{layer}: {', '.join(f'{name} {figure}' for name, figure in row.items())}", sep="\n")
         if count["not checked"]:
             print(f"{layer}: {count['not checked']} other mutants were not tried")
-        else:
-            figures[layer] = row
     if figures:
         record("mutants", figures)
     return 1 if failed else 0

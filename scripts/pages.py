@@ -91,7 +91,8 @@ def proofs(found: dict[str, Any]) -> str:
             "gates in random worlds",
             (
                 f"{gates['worlds']:,} worlds in three modes: {gates['tries']:,} tries,"
-                f" {gates['looks']:,} looks, {gates['requests']:,} requests"
+                f" {gates['looks']:,} looks, {gates['requests']:,} requests;"
+                f" {gates['compared']:,} gates compared between the modes"
             ),
             _wrong(gates, "opened wrongly", "undecided", "modes that differ", "other differences"),
         ),

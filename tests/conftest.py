@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import gc
 import logging
@@ -78,9 +79,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def _worlds(text: str) -> int:
+    if (worlds := int(text)) < 4:
+        raise argparse.ArgumentTypeError(
+            f"{worlds} is too few. Try 4 or more: they are played in four parts."
+        )
+    return worlds
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tables", action="store_true", help="print the tables that tests fill, row by row")
-    parser.addoption("--worlds", type=int, default=2000, help="random worlds of each part of the proof")
+    parser.addoption("--worlds", type=_worlds, default=2000, help="random worlds of each part of the proof")
     parser.addoption("--seed", type=int, default=0, help="where the proof's random numbers begin")
 
 
