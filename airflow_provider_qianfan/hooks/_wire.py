@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.hooks._settings import Settings
 
+_RENEW = "Have it renewed on the server, or correct the clock of this machine."
+_RENAME = "Put the host that the certificate is for into the connection."
+_CERTIFICATE_ADVICE = {9: _RENEW, 10: _RENEW, 62: _RENAME, 64: _RENAME}
+"""What to do, by OpenSSL's codes: not yet valid, expired, for another name, for another address."""
+
 _PROXY_REFUSES = frozenset({403, 407})
 """Refusals of a proxy that waiting does not change: the way is forbidden, or needs a password."""
 
@@ -175,7 +180,10 @@ class Wire:
         return NoResponse(told, sent=False, permanent=permanent)
 
     def _refused_certificate(self, doing: str, error: ssl.SSLCertVerificationError) -> str:
-        why = clean(error.verify_message or error.reason or "not trusted", 120)
+        why = clean(error.verify_message or error.reason or "not trusted", 120).rstrip(".")
+        told = f"{capital(doing)}: the certificate is refused ({why})."
+        if error.verify_code in _CERTIFICATE_ADVICE:
+            return f"{told} {_CERTIFICATE_ADVICE[error.verify_code]}"
         bundle = self.route.bundle
         hashed = ""
         if bundle.folders:
@@ -184,10 +192,9 @@ class Wire:
                 " change."
             )
         return (
-            f"{capital(doing)}: the certificate is refused ({why}). It was checked against"
-            f" {bundle}.{hashed} If a proxy decrypts TLS on the way, or the endpoint has a private CA: put"
-            " the path of a CA bundle that has its certificate into the connection's extra verify, or into"
-            f" {BUNDLE_VARIABLES[0]}."
+            f"{told} It was checked against {bundle}.{hashed} If a proxy decrypts TLS on the way, or the"
+            " endpoint has a private CA: put the path of a CA bundle that has its certificate into the"
+            f" connection's extra verify, or into {BUNDLE_VARIABLES[0]}."
         )
 
     def abort(self) -> None:

@@ -170,17 +170,21 @@ CERTIFICATES = {
     "signed by a server": Row(
         Party(HERE, SERVER, names=(HERE,)), says="invalid CA certificate", chain=(SERVER,)
     ),
-    "expired": Row(Party(HERE, ROOT, names=(HERE,), days=(-30, -1)), says="certificate has expired"),
-    "not yet valid": Row(Party(HERE, ROOT, names=(HERE,), days=(1, 30)), says="certificate is not yet valid"),
+    "expired": Row(
+        Party(HERE, ROOT, names=(HERE,), days=(-30, -1)), says="(certificate has expired). Have it renewed"
+    ),
+    "not yet valid": Row(
+        Party(HERE, ROOT, names=(HERE,), days=(1, 30)), says="(certificate is not yet valid). Have it renewed"
+    ),
     "self-signed": Row(Party(HERE, names=(HERE,)), says="self-signed certificate"),
     "of an unknown CA": Row(Party(HERE, UNKNOWN, names=(HERE,)), says="unable to get local issuer"),
     "of an unknown CA, which it shows": Row(
         Party(HERE, UNKNOWN, names=(HERE,)), says="self-signed certificate in", chain=(UNKNOWN,)
     ),
     "of another CA of the same name": Row(Party(HERE, NAMESAKE, names=(HERE,))),
-    "for another address": Row(Party(HERE, ROOT, names=("127.0.0.2",)), says="IP address mismatch"),
+    "for another address": Row(Party(HERE, ROOT, names=("127.0.0.2",)), says=f"for '{HERE}'). Put the host"),
     "for another name": Row(
-        Party(NAME, ROOT, names=("other.test",)), says="Hostname mismatch", way="connect"
+        Party(NAME, ROOT, names=("other.test",)), says=f"for '{NAME}'). Put the host", way="connect"
     ),
     "for a name, of the address": Row(Party(HERE, ROOT, names=(NAME,)), says="IP address mismatch"),
     "for an address, of the name": Row(
