@@ -29,7 +29,7 @@ from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
 from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.verdict import NeedDetail, Open, Verdict
+from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Open, Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
@@ -104,6 +104,7 @@ def look(
             found = yield from read_candidates(exchange, selector)
             if found.absence is None:
                 break
+        confirmed = True
     details: dict[str, ModelCompTask | None] = {}
     while True:
         verdict = decide(
@@ -117,12 +118,12 @@ def look(
         )
         if isinstance(verdict, NeedDetail):
             details[verdict.task_id] = yield from _detail(exchange, verdict)
-        elif isinstance(verdict, Open) and found.pages > 1 and not confirmed:
-            # Pages are no snapshot: a newer task may have moved to a page that was already read.
+        elif isinstance(verdict, Open | Fail) and not (confirmed or found.is_sure):
+            # Pages are no snapshot: a task may have moved to a page that was already read.
             confirmed = True
             again = yield from read_candidates(exchange, selector)
             tasks = {task.id: task for task in (*found.tasks, *again.tasks)}
-            found, details = replace(found, tasks=tuple(tasks.values())), {}
+            found, details = replace(again, tasks=tuple(tasks.values())), {}
         else:
             return verdict
 
@@ -142,6 +143,11 @@ class Found:
     pages: int = 1
     absence: Absence | None = None
     row: Row | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether no task can have been overlooked."""
+        return self.pages == 1 and self.absence is None
 
 
 def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:

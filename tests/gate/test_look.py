@@ -81,6 +81,34 @@ def test_a_success_among_several_pages_is_read_twice(again: tuple[Reply, ...], k
     assert len(drive.requests) == len(PAGES) + len(again)
 
 
+def test_a_failure_among_several_pages_is_read_twice() -> None:
+    failed = FAILED | {"failedReason": "r"}
+    moved = take(listing(failed, more="amva-1"), listing(), listing(NEWER, more="amva-2"), listing(failed))
+    stays = take(*(listing(failed, more="amva-1"), listing()) * 2)
+
+    assert isinstance(moved.result, Wait)
+    assert isinstance(stays.result, Fail)
+    assert len(stays.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("again", "kind"),
+    [
+        pytest.param((detail(None), listing()), Fail, id="not there either"),
+        pytest.param((detail(None), listing(SUCCEEDED)), Open, id="in the list"),
+        pytest.param((detail(SUCCEEDED),), Open, id="there"),
+    ],
+)
+def test_a_task_that_is_missing_too_long_is_looked_for_once_more(
+    again: tuple[Reply, ...], kind: type
+) -> None:
+    memory = Memory(NOW - 99, absent_since=NOW - 60)
+    drive = take(detail(None), listing(), *again, memory=memory, model_comp_task_id="amva-1")
+
+    assert isinstance(drive.result, kind)
+    assert len(drive.requests) == 2 + len(again)
+
+
 def test_a_wait_among_several_pages_is_read_once() -> None:
     assert isinstance(take(listing(NEWER, more="amva-2"), listing()).result, Wait)
 
