@@ -10,12 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import (
-    QianfanAPIError,
-    QianfanProtocolError,
-    QianfanTransientError,
-    refuses_request,
-)
+from airflow_provider_qianfan.api.errors import QianfanAPIError, QianfanProtocolError, QianfanTransientError
 from airflow_provider_qianfan.api.text import clean
 
 if TYPE_CHECKING:
@@ -83,11 +78,12 @@ class Scan:
         try:
             answer = yield from self._exchange.call(self._path, self._action, self._body)
         except QianfanAPIError as error:
-            if self._ended and refuses_request(error):
-                self.finished = True
-                return []
             if error.code != "InvalidMarker" or not self._markers:
                 raise
+            if self._ended and self._restarted:
+                # Again there is nothing behind the page that claims to be the last one.
+                self.finished = True
+                return []
             return self._restart(kept, f"{error}")
         finally:
             self._bytes += self._exchange.bytes_read - read_before

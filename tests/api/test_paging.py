@@ -234,8 +234,14 @@ DOUBTED = rows_page("a", next_marker="m", **LAST)
         pytest.param(
             (DOUBTED, answer({"result": {"pageInfo": {"isTruncated": False}}})), ["a"], id="no rows"
         ),
-        pytest.param((DOUBTED, error(400, "InvalidMarker")), ["a"], id="the marker is refused"),
-        pytest.param((DOUBTED, error(400, "InappropriateJSON")), ["a"], id="the marker is not understood"),
+        pytest.param(
+            (DOUBTED, error(400, "InvalidMarker")) * 2, ["a", "a"], id="the marker is refused twice"
+        ),
+        pytest.param(
+            (DOUBTED, error(400, "InvalidMarker"), DOUBTED, rows_page("b")),
+            ["a", "a", "b"],
+            id="the marker is refused once",
+        ),
         pytest.param((DOUBTED, rows_page("a", next_marker="m", **LAST)), ["a", "a"], id="the same again"),
         pytest.param(
             (DOUBTED, rows_page("b", next_marker="n"), rows_page("c", next_marker="m", **LAST)),
@@ -258,6 +264,8 @@ def test_a_last_page_that_names_a_next_one(replies: tuple[Reply, ...], expected:
     [
         pytest.param((error(403, "AccessDenied"),), QianfanAuthError, id="the key is refused"),
         pytest.param((error(400, "RequestExpired"),), QianfanAPIError, id="the clock is wrong"),
+        pytest.param((error(400, "InappropriateJSON"),), QianfanAPIError, id="another refusal"),
+        pytest.param((answer({"error_code": 17}),), QianfanAPIError, id="a limit of the day"),
         pytest.param((error(503, "Busy"),), QianfanTransientError, id="no answer"),
         pytest.param(
             (rows_page("b", next_marker="n"), error(400, "InappropriateJSON")),
