@@ -7,6 +7,7 @@ import json
 import math
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -157,7 +158,7 @@ class QianfanTrigger(BaseTrigger):
             why = "watching failed"
             await (asyncio.sleep(EXECUTOR_LAG) if watching is None else watching.until_it_is_safe())
         if watching is not None:
-            memory = watching.memory.to_json()
+            memory = watching.memory_for_the_worker.to_json()
         event = {
             "version": 1,
             "why": why,
@@ -235,6 +236,12 @@ class _Watching:
         if healthy_at and healthy_at > (self._memory.triggerer.healthy_at or 0.0):
             return self._memory.answered(Observer.TRIGGERER, healthy_at)
         return self._memory
+
+    @property
+    def memory_for_the_worker(self) -> Memory:
+        """What the worker is told. By its own clock, it counts for how long the target has been missing."""
+        memory, told = self.memory, Memory.from_json(self._trigger.memory, now=0.0)
+        return memory if memory.absent_since == told.absent_since else replace(memory, absent_since=None)
 
     async def until_a_look_is_worthwhile(self) -> str:
         """Watch. Return why the watching ended."""

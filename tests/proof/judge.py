@@ -77,7 +77,8 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     last = ends[-1]
     still = max([quiet_since, last.began, *world.changes()])
     interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
-    decided = still + interval + SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
+    # Worker and triggerer each count by themselves for how long a task is missing.
+    decided = still + interval + 2 * SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
     if last.ended > decided and last.began + gate.timeout > decided and settled(world, gate, still):
         found.append(f"undecided at {last.ended:.1f}, though all is clear since {still:.1f}")
     for end in ends:

@@ -89,6 +89,21 @@ def test_a_triggerer_keeps_a_wait_until_the_executor_has_let_it_go(
     assert 2 <= time.monotonic() - began < 8
 
 
+@pytest.mark.parametrize("missing_for", [None, 1.0])
+def test_the_worker_counts_by_its_own_clock_how_long_a_task_has_been_missing(
+    emulator: EmulatorServer, missing_for: float | None
+) -> None:
+    """If a worker's clock is ahead, a task that the triggerer has just missed would be missing for long."""
+    since = None if missing_for is None else time.time() - missing_for
+    memory = Memory(started=time.time(), deadline=time.time() + 60, absent_since=since)
+    target = Selector(model_comp_task_id="amva-none").to_json()
+
+    event = fire(trigger(target=target, memory=memory.to_json(), settle=1.5))
+
+    assert event["why"] == "it may have come to an end"
+    assert Memory.from_json(event["memory"], now=0).absent_since == since
+
+
 @pytest.mark.parametrize(
     ("deferred_for", "least", "most"),
     [(0.0, 2, 8), (1.5, 0.5, 2), (60.0, 0, 2), (-3600.0, 2, 8), ("never", 2, 8)],
