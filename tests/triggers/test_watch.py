@@ -374,6 +374,25 @@ def test_catching_up_happens_once(emulator: EmulatorServer) -> None:
     assert in_a_loop(steps) == ["amva-1"]
 
 
+def test_catching_up_does_not_shorten_the_look_back(emulator: EmulatorServer) -> None:
+    finished = datetime.now(UTC) - timedelta(minutes=30)
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-1",
+            status="succeeded",
+            model_id="amv-1",
+            set={"finishTime": finished.isoformat()},
+        )
+    )
+
+    async def steps() -> list[str]:
+        async with watching(trigger(catch_up_from=datetime.now(UTC))) as (events,):
+            return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
 def test_a_success_without_a_model_is_asked_for(emulator: EmulatorServer) -> None:
     tasks = emulator.world.tasks
     tasks.add(TaskSpec(SOURCE, id="amva-1"))
