@@ -165,19 +165,23 @@ class Watch:
         tasks = await self._list()
         ahead, account = self._clock_ahead, self._account
         now = time.time() + ahead
-        if self._ledger is None and not tasks:
-            # It may be a mistake: let the watch begin when there is something.
-            self._recovered("no task listed yet")
-            return None
         if self._ledger is None:
-            self._ledger = begin(tasks, self._interest, self._since + ahead, now)
-        elif self._ledger.account not in ("", account):
+            self._ledger = Ledger(self._since + ahead, account=account, begun=False)
+        if not self._ledger.begun and not tasks:
+            # It may be a mistake: let the watch begin when there is something.
+            self._ledger = replace(self._ledger, looked_at=now)
+            self._recovered("no task listed yet")
+            await self._write()
+            return None
+        if self._ledger.account not in ("", account):
             self._ledger = begin_again(tasks, self._interest, self._ledger, now)
             log.warning(
                 "%s: the connection has another key. If it belongs to another account, the watcher does not"
                 " report what finished there before its last look.",
                 self,
             )
+        elif not self._ledger.begun:
+            self._ledger = begin(tasks, self._interest, self._ledger.horizon, now)
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
         to_come = len(found.ledger.unfinished) - len(found.tasks) - len(found.unnamed)

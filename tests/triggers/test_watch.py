@@ -212,6 +212,27 @@ def test_while_the_list_is_empty_no_watch_begins(emulator: EmulatorServer) -> No
     assert in_a_loop(steps) == []
 
 
+def test_a_start_goes_on_with_a_watch_that_found_nothing(emulator: EmulatorServer) -> None:
+    """The first task of a source model may finish while no triggerer runs."""
+    store, new = Store(), "amv-new00000001"
+
+    async def steps() -> list[str]:
+        async with watching(trigger(store, source_model_id=new)) as (events,):
+            await looked(emulator, 2)
+            await until(lambda: bool(store.values), 20)
+        assert events.ids == []
+        await asyncio.sleep(1.1)  # the platform's times are whole seconds
+        emulator.world.tasks.add(TaskSpec(new, id="amva-1", status="succeeded", model_id="amv-1"))
+        async with watching(trigger(store, source_model_id=new)) as (events,):
+            await events.have(1)
+            await looked(emulator, 2)
+        async with watching(trigger(store, source_model_id=new)) as (again,):
+            await looked(emulator, 2)
+        return [*events.ids, *again.ids]
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
 def test_a_receipt_that_comes_during_a_look_is_heard(emulator: EmulatorServer) -> None:
     class SlowStore(Store):
         async def aset(self, key: str, value: Any) -> None:
