@@ -471,6 +471,27 @@ def test_detail_requests_that_fail_are_no_answer(emulator: EmulatorServer) -> No
     assert in_a_loop(steps) == ["amva-1"]
 
 
+def test_a_key_that_may_not_ask_for_details_asks_once_per_interval(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_compression, "SHORTEST_INTERVAL", 1.0)
+    emulator.world.faults.append(Fault(action=DETAIL, legacy_error=6))
+    tasks = emulator.world.tasks
+    tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> None:
+        async with watching(trigger(Store(), poke_interval=1.0)):
+            await looked(emulator)
+            tasks.change("amva-1", TaskStep("succeeded", in_list=Patch(set={"modelId": ""})))
+            await until(lambda: emulator.world.count(DETAIL) > 0, 20)
+            lists, details = emulator.world.count(LIST), emulator.world.count(DETAIL)
+            await asyncio.sleep(3.5)
+            assert 1 <= emulator.world.count(DETAIL) - details <= 4
+            assert emulator.world.count(LIST) - lists <= 9
+
+    in_a_loop(steps)
+
+
 @pytest.mark.parametrize(
     "fault",
     [
