@@ -118,7 +118,7 @@ class Past:
             self.newest.append(max([*self.newest[-1:], *told], default=-FOREVER))
         # A page may hide a row only if there are several, and something changes, or a row is unreadable.
         self.one_page = max(map(len, self.lists)) <= world.page
-        unreadable = any(fault == "rows without id" for _, fault in world.faults)
+        unreadable = any(fault == "answer: tasks without an id" for _, fault in world.faults)
         moving = [] if self.one_page else [at for at in self.moments if at >= 0]
         self.exact = self.one_page or (not unreadable and all(at < 0 for at in self.moments))
         self.disturbed = sorted([*spoiled, *store_spoiled, *moving])
@@ -291,44 +291,40 @@ def _may_repeat(past: Past, life: Life, earlier: Event, later: Event, *, same: b
 
 
 def _missed(past: Past, watcher: Watcher, lives: list[Life], *, keeps: bool) -> Iterator[str]:
-    stored = {
-        (told["id"], told["status"])
-        for life in lives
-        for event in life.events
-        if event.stored is not None
-        for told in event.tasks
-    }
-    unstored: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for life in lives:
-        for event in life.events:
-            if event.stored is None:
-                settled = life.ended if event.settled is None else event.settled
-                for told in event.tasks:
-                    unstored.setdefault((told["id"], told["status"]), []).append((event.sent, settled))
-    spans = list(past.spans())
+    spans, stored, unstored = list(past.spans()), _stored(lives), _unstored(lives)
     for span in spans:
         row = span.rows[0]
         key = (row.id, row.status)
         if row.status not in watcher.statuses or not watcher.wants(row) or (keeps and key in stored):
             continue
         for number, life in enumerate(lives):
-            if any(
-                told["id"] == row.id and told["status"] == row.status
-                for event in life.events
-                if event.stored is not None
-                for told in event.tasks
-            ):
-                continue
             began, ended = max(span.began, life.began), min(span.ended, life.ended, past.until)
             quiet = past.quiet(began, ended, *unstored.get(key, ()))
-            if quiet is None or not _names_a_model(past, span, quiet):
+            if quiet is None or key in _stored([life]) or not _names_a_model(past, span, quiet):
                 continue
-            if not _is_due(past, watcher, lives[: number + 1], spans, span, quiet, keeps=keeps):
-                continue
-            yield (
-                f"missed: {row} was there from {span.began} to {span.ended}, and life {number} was"
-                f" undisturbed from {quiet:.1f}"
-            )
+            if _is_due(past, watcher, lives[: number + 1], spans, span, quiet, keeps=keeps):
+                yield (
+                    f"missed: {row} was there from {span.began} to {span.ended}, and life {number} was"
+                    f" undisturbed from {quiet:.1f}"
+                )
+
+
+def _stored(lives: list[Life]) -> set[tuple[str, str]]:
+    """Return which tasks with which status are in an event that Airflow stored."""
+    events = [event for life in lives for event in life.events if event.stored is not None]
+    return {(told["id"], told["status"]) for event in events for told in event.tasks}
+
+
+def _unstored(lives: list[Life]) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Return from when until when an event was under way that Airflow did not store."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for life in lives:
+        for event in life.events:
+            if event.stored is None:
+                settled = life.ended if event.settled is None else event.settled
+                for told in event.tasks:
+                    found.setdefault((told["id"], told["status"]), []).append((event.sent, settled))
+    return found
 
 
 def _names_a_model(past: Past, span: Span, quiet: float) -> bool:
@@ -377,4 +373,3 @@ def _is_due(
         for other in spans
         for each in known
     )
-

@@ -33,12 +33,12 @@ UNHEEDED = 2.0
 LOST = 300.0
 """Seconds after which Airflow says that it did not store an event."""
 
-TAKES = {"dies": 0.0, "stops": 0.0, "changes": 1.0, "two": 100.0}
+TAKES = {"dies": 0.0, "is stopped": 0.0, "is replaced": 1.0, "is not alone": 100.0}
 """
 How a watcher ends, and how long it goes on beside its successor.
 
-``dies``: the triggerer is killed. ``stops``: all DAGs are paused. ``changes``: Airflow starts the trigger anew
-before it cancels the old one. ``two``: two triggerers run the watcher for a while.
+``dies``: the triggerer is killed. ``is stopped``: all DAGs are paused. ``is replaced``: Airflow starts the
+changed trigger before it cancels the old one. ``is not alone``: two triggerers run the watcher for a while.
 """
 
 LARGEST = 65_535
@@ -96,6 +96,7 @@ class EventsPlay(Play):
     :ivar lives: the lives of each watcher.
     :ivar ends: how the tries of the gate ended.
     :ivar readings: how often each list was read.
+    :ivar mishandled: what went wrong with the triggerer and its Airflow.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -110,6 +111,7 @@ class EventsPlay(Play):
         self.store_faults = dict(stage.store)
         self.events = 0
         self.readings = Counter[str]()
+        self.mishandled: list[str] = []
 
     def play(self) -> None:
         """Play it."""
@@ -168,16 +170,17 @@ class EventsPlay(Play):
         await self._until(self.stage.began)
         running = _Running(self, number)
         for at, how, takes in self.stage.ends:
-            if how == "stops":
+            if how == "is stopped":
                 await self._until(at - UNHEEDED)
                 running.heeded = False
             await self._until(at)
             successor = None
             if TAKES[how]:
                 successor = _Running(self, number)
-                running.heeded = how == "two"
+                running.heeded = how == "is not alone"
                 await self._until(at + TAKES[how])
             await running.end(stopped=how != "dies")
+            self.mishandled.append(f"triggerer: {how}")
             if successor is None:
                 await asyncio.sleep(takes)
                 successor = _Running(self, number)
@@ -269,6 +272,7 @@ class _Running:
             event, receipt = await self._sent.get()
             play.events += 1
             lost = play.events in play.stage.lost and receipt is not None
+            play.mishandled += ["triggerer: Airflow loses an event"] * lost
             await asyncio.sleep(play.stage.storing)
             if self.heeded and not lost:
                 event.stored = play.clock.now
@@ -308,12 +312,13 @@ class _Store:
         fault = play.store_faults.get(play.store_asked, "")
         if fault:
             play.tell(f"the store: {fault}")
+            play.mishandled.append(f"triggerer: Airflow's store {fault}")
             play.store_spoiled.append(play.clock.now)
-        await asyncio.sleep(20.0 if fault == "slow" else 0.05)
+        await asyncio.sleep(20.0 if fault == "is slow" else 0.05)
         if fault == "fails":
             raise RuntimeError("the store fails")
         found = carry_out()
-        await asyncio.sleep(20.0 if fault == "answer is late" else 0.05)
+        await asyncio.sleep(20.0 if fault == "answers late" else 0.05)
         return found
 
 

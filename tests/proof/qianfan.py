@@ -78,8 +78,8 @@ class World:
         marker, too; or ``only marked``, if every page claims to be the last.
     :param order: ``oldest``, ``newest`` or ``changed``: the last that changed comes first.
     :param filtered: whether the list heeds ``sourceModelId``.
-    :param lacks: what is missing: nothing; ``models`` in the list; or ``models, sources``: these in the list, and
-        the source models in the answer for one task.
+    :param lacks: what is missing: nothing; ``models`` in the list; or ``models, sources``: these in the list,
+        and the source models in the answer for one task.
     :param not_found: how the question for a task that is not there is answered: ``404``, ``400`` or ``null``.
     :param list_late: seconds by which the list is behind.
     :param detail_late: seconds by which the question for one task is behind.
@@ -113,7 +113,10 @@ class World:
         then = now - self.list_late
         shown = [(task, row) for task in self.tasks if (row := task.row(then - task.late)) is not None]
         if self.order == "changed":
-            shown.sort(key=lambda each: max(at for at in each[0].changes() if at <= then - each[0].late), reverse=True)
+            shown.sort(
+                key=lambda each: max(at for at in each[0].changes() if at <= then - each[0].late),
+                reverse=True,
+            )
         else:
             shown.sort(key=lambda each: each[0].created, reverse=self.order == "newest")
         return [replace(row, model=None) if self.lacks else row for _, row in shown]
@@ -190,7 +193,11 @@ def _json(row: Row) -> dict[str, Any]:
         "modelId": row.model,
         "config": {"strategy": "Quantization"},
     }
-    return {key: value for key, value in found.items() if value is not None and (key, value) != ("sourceModelId", "")}
+    return {
+        key: value
+        for key, value in found.items()
+        if value is not None and (key, value) != ("sourceModelId", "")
+    }
 
 
 Reply = tuple[int, dict[str, str], bytes]

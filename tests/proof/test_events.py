@@ -22,7 +22,7 @@ SHARE = 4
 WRONG = ("missed", "reported twice", "reported wrongly", "other differences")
 STATUSES = (*[("succeeded",)] * 3, ("failed", "stopped"), ("succeeded", "failed", "stopped"))
 PATTERNS = (None, None, None, "run-*", "*-[1]", "RUN-?", "*")
-ENDS = ("dies", "dies", "dies", "stops", "changes", "two")
+ENDS = ("dies", "dies", "dies", "is stopped", "is replaced", "is not alone")
 CROWDS = {"": (0, 0, 0), "many": (130, 0, 0), "long names": (130, 0, 1500), "a huge name": (2, 0, 110_000)}
 CROWDS |= {"long ids": (130, 300, 0), "long ids, many": (250, 150, 0)}
 """How many more tasks there are, and how much longer their ids and names are."""
@@ -36,7 +36,7 @@ def _watchers(draw: st.DrawFn, tasks: tuple[Task, ...], scale: int) -> Watcher:
         draw(st.sampled_from([None, None, meant.source, *SOURCES])),
         draw(st.sampled_from([None, None, None, meant.name or None, NAMES[1]])),
         draw(st.sampled_from(PATTERNS)),
-        draw(st.sampled_from([60, 60, 120, 20])) * (10 if scale > 1 else 1),
+        draw(st.sampled_from([60, 120, 60, 20])) * (10 if scale > 1 else 1),
         draw(st.sampled_from([None, None, None, -80, 60])),
         draw(st.sampled_from([3600, 100, 10])),
     )
@@ -67,13 +67,15 @@ def _crowd(draw: st.DrawFn, scale: int) -> tuple[Task, ...]:
 def stages(draw: st.DrawFn) -> Stage:
     """Draw a world, and watchers in it."""
     world = draw(worlds())
-    scale = draw(st.sampled_from([1, 1, 1, 40]))
+    scale = draw(st.sampled_from([1, 1, 40]))
     usual = Task("amva-usual", SOURCES[0], "run-1", 20, ((25, "running"), (90, "succeeded")), "amv-usual")
     tasks: list[Task] = []
     for task in (*world.tasks, *[usual] * draw(st.booleans())):
         steps = tuple((at * scale, status) for at, status in task.steps)
         deleted = min(FOREVER, task.deleted * scale)
-        dated, told = draw(st.sampled_from([(True, True)] * 3 + [(True, False), (False, True), (False, False)]))
+        dated, told = draw(
+            st.sampled_from([(True, True)] * 3 + [(True, False), (False, True), (False, False)])
+        )
         late = draw(st.sampled_from([0, 0, 0, 0, 200]))
         tasks.append(
             replace(
@@ -104,7 +106,7 @@ def stages(draw: st.DrawFn) -> Stage:
         draw(_watchers(world.tasks, scale)) for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3])))
     )
     gate = draw(gates(world)) if scale == 1 and not lacks and draw(st.integers(0, 3)) == 3 else None
-    faults = st.sampled_from(["fails", "slow", "answer is late"])
+    faults = st.sampled_from(["fails", "is slow", "answers late"])
     return Stage(
         world,
         watchers,
@@ -112,7 +114,7 @@ def stages(draw: st.DrawFn) -> Stage:
         draw(st.sampled_from(["kept", "kept", "kept", "several", "older"])),
         ends,
         draw(st.sampled_from([0, 0, 50])) * scale,
-        tuple(sorted(draw(st.sets(st.integers(1, 4), max_size=1)))),
+        (draw(st.integers(1, 2)),) if draw(st.integers(0, 4)) == 4 else (),
         tuple(sorted(draw(st.dictionaries(st.integers(1, 40), faults, max_size=3)).items())),
         draw(st.sampled_from([0.5, 0.5, 3.0])),
         draw(st.sampled_from([1.0, 1.0, 4.0])),
@@ -151,6 +153,7 @@ def test_random_worlds(request: pytest.FixtureRequest) -> None:
             note("\n".join(played.story))
             pytest.fail("\n".join(found))
         faults.update(played.struck)
+        faults.update(played.mishandled)
         lives = [life for each in played.lives for life in each]
         count["worlds"] += 1
         count["starts"] += len(lives)
