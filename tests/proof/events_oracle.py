@@ -144,6 +144,14 @@ class Past:
                     began = began if rows else at
                     rows.append(row)
 
+    def first_listed(self, watcher: Watcher) -> float:
+        """Return when a list that a watcher reads has a task for the first time."""
+        listed = zip(self.moments, self.lists, strict=True)
+        return next(
+            (at for at, rows in listed if any(watcher.source in (None, row.source) for row in rows.values())),
+            float(FOREVER),
+        )
+
     def quiet(self, began: float, ended: float, *disturbed: tuple[float, float]) -> float | None:
         """Return when the first undisturbed time of a lag begins; None if there is none."""
         refused, corrected = self.world.refused, self.world.corrected
@@ -364,7 +372,9 @@ def _is_due(
     if past.world.corrected < FOREVER and end is None:
         return False  # the key may belong to another account
     known = lives if keeps else lives[-1:]
-    if all(past.quiet(each.began, min(each.ended, span.began)) is None for each in known):
+    # An empty list may be a mistake. Until there is a task, one without times may be old.
+    first = past.first_listed(watcher) if end is None else -float(FOREVER)
+    if all(past.quiet(max(each.began, first), min(each.ended, span.began)) is None for each in known):
         return False
     return recent or any(
         other.rows[0].id == span.rows[0].id
