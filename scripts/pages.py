@@ -141,6 +141,14 @@ def proofs(found: dict[str, Any]) -> str:
             for layer, mutants in found.get("mutants", {}).items()
         ),
     ]
+    if "events" in found:
+        events = found["events"]
+        tried = (
+            f"{events['worlds']:,} worlds: {events['starts']:,} starts of watchers, {events['requests']:,}"
+            f" requests, {events['events']:,} events, {events['reported']:,} compressions reported"
+        )
+        wrong = _wrong(events, "missed", "reported twice", "reported wrongly", "other differences")
+        rows.insert(2, ("events in random worlds", tried, wrong))
     return _table(("what", "how much", "wrong"), *rows)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tests.proof.record import FOUND
 
 KEPT = Path(__file__).parents[1] / "docs" / "proof.json"
-PLACES = ("network", "HTTP", "answer", "key", "clock", "worker")
+PLACES = ("network", "HTTP", "answer", "key", "clock", "worker", "triggerer")
 """Where a fault can happen. The name of a fault begins with its place: ``HTTP: 503``."""
 
 

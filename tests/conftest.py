@@ -49,7 +49,7 @@ if not AIRFLOW_3:  # killed triggers, OpenLineage's listener, samples, the DAGs 
 if AIRFLOW < (3, 3):  # its tasks name no partitions; it keeps other things elsewhere
     collect_ignore += ["dags/test_deploy_each_finished_model.py", "integration/test_canary.py"]
     # They need time-machine, which only this Airflow's lock has, and loggers that heed a new sys.stdout.
-    collect_ignore += ["proof/test_gates.py", "proof/test_secrets.py"]
+    collect_ignore += ["proof/test_events.py", "proof/test_gates.py", "proof/test_secrets.py"]
 
 
 @contextmanager

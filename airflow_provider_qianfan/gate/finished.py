@@ -94,6 +94,7 @@ class Ledger:
         too many such tasks to keep them all.
     :param account: which account was read, if that is known.
     :param looked_at: when the list was last read, in seconds since the epoch. It may lag by some minutes.
+    :param begun: whether the list has had a task yet. If not, what finished after the horizon will be news.
     """
 
     horizon: float = field(compare=False)
@@ -102,6 +103,7 @@ class Ledger:
     undated: bool = True
     account: str = ""
     looked_at: float = field(default=0.0, compare=False)
+    begun: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -113,6 +115,7 @@ class Ledger:
             "undated": self.undated,
             "account": self.account,
             "looked_at": self.looked_at,
+            "begun": self.begun,
         }
 
     @classmethod
@@ -131,6 +134,7 @@ class Ledger:
             undated is not False,
             account if isinstance(account, str) else "",
             float(looked_at) if is_number(looked_at) else 0.0,
+            value.get("begun") is not False,
         )
 
     def with_reported(self, event_ids: Sequence[str]) -> Ledger:
@@ -149,6 +153,10 @@ class Ledger:
 
     def merged(self, other: Ledger) -> Ledger:
         """Add what another triggerer has stored meanwhile for the same watcher."""
+        if not other.begun:
+            return self
+        if not self.begun:
+            return other
         return replace(
             self,
             horizon=max(self.horizon, other.horizon),

@@ -56,6 +56,9 @@ one, which may have something to take back.
 _UNSURE = 10.0
 """Seconds. If Airflow cancels a watcher, it may have ignored these last events, and yet confirmed them."""
 
+_ASK_AGAIN = 0.9
+"""Intervals after which a watcher asks again for the details of a task: looks are not quite regular."""
+
 _NAMED = 3
 """How many tasks the log names when they are reported."""
 
@@ -108,6 +111,7 @@ class Watch:
         self._kept: deque[tuple[float, tuple[str, ...]]] = deque(maxlen=20)
         self._more = False
         self._asked: dict[str, int] = {}
+        self._asked_at: dict[str, float] = {}
         self._failing_since: float | None = None
         self._spoke_at = self._complained_at = self._blamed_store_at = 0.0
 
@@ -165,19 +169,23 @@ class Watch:
         tasks = await self._list()
         ahead, account = self._clock_ahead, self._account
         now = time.time() + ahead
-        if self._ledger is None and not tasks:
-            # It may be a mistake: let the watch begin when there is something.
-            self._recovered("no task listed yet")
-            return None
         if self._ledger is None:
-            self._ledger = begin(tasks, self._interest, self._since + ahead, now)
-        elif self._ledger.account not in ("", account):
+            self._ledger = Ledger(self._since + ahead, account=account, begun=False)
+        if not self._ledger.begun and not tasks:
+            # It may be a mistake: let the watch begin when there is something.
+            self._ledger = replace(self._ledger, looked_at=now)
+            self._recovered("no task listed yet")
+            await self._write()
+            return None
+        if self._ledger.account not in ("", account):
             self._ledger = begin_again(tasks, self._interest, self._ledger, now)
             log.warning(
                 "%s: the connection has another key. If it belongs to another account, the watcher does not"
                 " report what finished there before its last look.",
                 self,
             )
+        elif not self._ledger.begun:
+            self._ledger = begin(tasks, self._interest, self._ledger.horizon, now)
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
         to_come = len(found.ledger.unfinished) - len(found.tasks) - len(found.unnamed)
@@ -217,7 +225,11 @@ class Watch:
 
     async def _ask_for_models(self, unnamed: Sequence[ModelCompTask]) -> list[ModelCompTask]:
         """Ask for the details of tasks that name no model in the list. Return those that name one now."""
-        asked = self._askable(unnamed)
+        now = time.monotonic()
+        # Each question brings a new list along, with which another look begins at once.
+        again = now - _ASK_AGAIN * self._interval
+        asked = [task for task in self._askable(unnamed) if self._asked_at.get(task.id, again) <= again]
+        self._asked_at.update((task.id, now) for task in asked)
         answers = await asyncio.gather(*(self._ask(task.id) for task in asked))
         named = []
         for task, answer in zip(asked, answers, strict=True):
@@ -238,7 +250,11 @@ class Watch:
         return named
 
     def _askable(self, unnamed: Sequence[ModelCompTask]) -> list[ModelCompTask]:
-        return [task for task in unnamed if self._asked.get(task.id, 0) < DETAIL_TRIES]
+        return [
+            task
+            for task in unnamed
+            if self._asked.get(task.id, 0) < DETAIL_TRIES and event_id_of(task) not in self._under_way
+        ]
 
     async def _ask(self, task_id: str) -> ModelCompTask | None:
         """Ask for the details of one task; None if there is no answer."""

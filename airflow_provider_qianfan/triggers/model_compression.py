@@ -248,10 +248,10 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
                 " it reports again what finished within look_back. Give each asset a trigger of its own.",
                 self.watcher,
             )
+        if store is None:
+            since -= self.look_back
         if self.catch_up_from is not None:
             since = min(since, datetime.fromisoformat(self.catch_up_from).timestamp())
-        elif store is None:
-            since -= self.look_back
         interest = Interest(self.statuses, self.source_model_id, self.name, self.name_pattern)
         return Watch(self.watcher, self.qianfan_conn_id, interest, self.poke_interval, since, store)
 

@@ -558,6 +558,7 @@ def test_a_ledger_is_stored_whole() -> None:
         "undated": False,
         "account": "account",
         "looked_at": 2.5,
+        "begun": True,
     }
     read = Ledger.from_json(ledger.to_json())
     assert read == ledger

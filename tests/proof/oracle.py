@@ -26,6 +26,7 @@ class Row:
     name: str = ""
     created: int | None = None
     model: str | None = None
+    finished: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

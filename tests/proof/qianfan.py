@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
 from tests.proof.clock import EPOCH
-from tests.proof.oracle import Row
+from tests.proof.oracle import FINISHED, Row
 
 FOREVER = 10**9
 EXPIRES = 1800
@@ -27,6 +27,8 @@ class Task:
     :param model: its ``modelId`` once it has succeeded; None if the platform never names one.
     :param dated: whether the platform says when it was created.
     :param model_after: seconds after its success until the platform names the model.
+    :param end_told: whether the platform says when it finished.
+    :param late: seconds by which the list is behind with this task alone.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Task:
     dated: bool = True
     deleted: int = FOREVER
     model_after: int = 0
+    end_told: bool = False
+    late: int = 0
 
     def row(self, now: float) -> Row | None:
         """Return what the platform shows at a time; None if the task is not there."""
@@ -54,6 +58,7 @@ class Task:
             self.name,
             self.created if self.dated else None,
             self.model if named else None,
+            since if self.end_told and status in FINISHED else None,
         )
 
     def changes(self) -> set[int]:
@@ -73,6 +78,8 @@ class World:
         marker, too; or ``only marked``, if every page claims to be the last.
     :param order: ``oldest``, ``newest`` or ``changed``: the last that changed comes first.
     :param filtered: whether the list heeds ``sourceModelId``.
+    :param lacks: what is missing: nothing; ``models`` in the list; or ``models, sources``: these in the list,
+        and the source models in the answer for one task.
     :param not_found: how the question for a task that is not there is answered: ``404``, ``400`` or ``null``.
     :param list_late: seconds by which the list is behind.
     :param detail_late: seconds by which the question for one task is behind.
@@ -90,6 +97,7 @@ class World:
     end: str = "documented"
     order: str = "newest"
     filtered: bool = True
+    lacks: str = ""
     not_found: str = "404"
     list_late: int = 0
     detail_late: int = 0
@@ -103,23 +111,34 @@ class World:
     def listed(self, now: float) -> list[Row]:
         """Return what the list shows, in its order."""
         then = now - self.list_late
-        shown = [(task, row) for task in self.tasks if (row := task.row(then)) is not None]
+        shown = [(task, row) for task in self.tasks if (row := task.row(then - task.late)) is not None]
         if self.order == "changed":
-            shown.sort(key=lambda each: max(at for at in each[0].changes() if at <= then), reverse=True)
+            shown.sort(
+                key=lambda each: max(at for at in each[0].changes() if at <= then - each[0].late),
+                reverse=True,
+            )
         else:
             shown.sort(key=lambda each: each[0].created, reverse=self.order == "newest")
-        return [row for _, row in shown]
+        return [replace(row, model=None) if self.lacks else row for _, row in shown]
 
     def detailed(self, now: float) -> dict[str, Row]:
         """Return what the question for one task shows, by id."""
         rows = (task.row(now - self.detail_late) for task in self.tasks)
-        return {row.id: row for row in rows if row is not None}
+        found = {row.id: row for row in rows if row is not None}
+        if self.lacks == "models, sources":
+            return {task_id: replace(row, source="") for task_id, row in found.items()}
+        return found
 
     def changes(self) -> list[float]:
         """Return when anything changes in what is shown."""
-        late = (self.list_late, self.detail_late)
         return sorted(
-            {at + by for task in self.tasks for at in task.changes() for by in late if at < FOREVER}
+            {
+                at + by
+                for task in self.tasks
+                for at in task.changes()
+                for by in (self.list_late + task.late, self.detail_late)
+                if at < FOREVER
+            }
         )
 
 
@@ -170,10 +189,15 @@ def _json(row: Row) -> dict[str, Any]:
         "status": row.status,
         "name": row.name,
         "createTime": _time(row.created, form),
+        "finishTime": _time(row.finished, form),
         "modelId": row.model,
         "config": {"strategy": "Quantization"},
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {
+        key: value
+        for key, value in found.items()
+        if value is not None and (key, value) != ("sourceModelId", "")
+    }
 
 
 Reply = tuple[int, dict[str, str], bytes]

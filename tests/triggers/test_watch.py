@@ -212,6 +212,27 @@ def test_while_the_list_is_empty_no_watch_begins(emulator: EmulatorServer) -> No
     assert in_a_loop(steps) == []
 
 
+def test_a_start_goes_on_with_a_watch_that_found_nothing(emulator: EmulatorServer) -> None:
+    """The first task of a source model may finish while no triggerer runs."""
+    store, new = Store(), "amv-new00000001"
+
+    async def steps() -> list[str]:
+        async with watching(trigger(store, source_model_id=new)) as (events,):
+            await looked(emulator, 2)
+            await until(lambda: bool(store.values), 20)
+        assert events.ids == []
+        await asyncio.sleep(1.1)  # the platform's times are whole seconds
+        emulator.world.tasks.add(TaskSpec(new, id="amva-1", status="succeeded", model_id="amv-1"))
+        async with watching(trigger(store, source_model_id=new)) as (events,):
+            await events.have(1)
+            await looked(emulator, 2)
+        async with watching(trigger(store, source_model_id=new)) as (again,):
+            await looked(emulator, 2)
+        return [*events.ids, *again.ids]
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
 def test_a_receipt_that_comes_during_a_look_is_heard(emulator: EmulatorServer) -> None:
     class SlowStore(Store):
         async def aset(self, key: str, value: Any) -> None:
@@ -374,6 +395,25 @@ def test_catching_up_happens_once(emulator: EmulatorServer) -> None:
     assert in_a_loop(steps) == ["amva-1"]
 
 
+def test_catching_up_does_not_shorten_the_look_back(emulator: EmulatorServer) -> None:
+    finished = datetime.now(UTC) - timedelta(minutes=30)
+    emulator.world.tasks.add(
+        TaskSpec(
+            SOURCE,
+            id="amva-1",
+            status="succeeded",
+            model_id="amv-1",
+            set={"finishTime": finished.isoformat()},
+        )
+    )
+
+    async def steps() -> list[str]:
+        async with watching(trigger(catch_up_from=datetime.now(UTC))) as (events,):
+            return await events.have(1)
+
+    assert in_a_loop(steps) == ["amva-1"]
+
+
 def test_a_success_without_a_model_is_asked_for(emulator: EmulatorServer) -> None:
     tasks = emulator.world.tasks
     tasks.add(TaskSpec(SOURCE, id="amva-1"))
@@ -429,6 +469,27 @@ def test_detail_requests_that_fail_are_no_answer(emulator: EmulatorServer) -> No
             return await events.have(1, 20)
 
     assert in_a_loop(steps) == ["amva-1"]
+
+
+def test_a_key_that_may_not_ask_for_details_asks_once_per_interval(
+    emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_compression, "SHORTEST_INTERVAL", 1.0)
+    emulator.world.faults.append(Fault(action=DETAIL, legacy_error=6))
+    tasks = emulator.world.tasks
+    tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> None:
+        async with watching(trigger(Store(), poke_interval=1.0)):
+            await looked(emulator)
+            tasks.change("amva-1", TaskStep("succeeded", in_list=Patch(set={"modelId": ""})))
+            await until(lambda: emulator.world.count(DETAIL) > 0, 20)
+            lists, details = emulator.world.count(LIST), emulator.world.count(DETAIL)
+            await asyncio.sleep(3.5)
+            assert 1 <= emulator.world.count(DETAIL) - details <= 4
+            assert emulator.world.count(LIST) - lists <= 9
+
+    in_a_loop(steps)
 
 
 @pytest.mark.parametrize(
