@@ -30,7 +30,8 @@ from airflow_provider_qianfan.api.exchange import (
     RetryPolicy,
     Sending,
 )
-from airflow_provider_qianfan.api.signing import Credentials
+from airflow_provider_qianfan.api.reading import weight
+from airflow_provider_qianfan.api.signing import EXPIRES_IN, Credentials, authorization
 from tests.api.steps import Drive, answer, error, page
 
 NOW = datetime(2024, 12, 23, 8, tzinfo=UTC)
@@ -573,3 +574,87 @@ def test_too_many_requests_in_every_form(reply: Reply, told: str, request_id: st
     assert isinstance(drive.error, QianfanRateLimitError)
     assert str(drive.error).startswith(f"{ACTION}: {told}")
     assert drive.error.request_id == request_id
+
+
+def test_a_request_is_signed_as_it_is_sent() -> None:
+    (request,) = call(GOOD, token=TOKEN).requests
+    headers = dict(request.headers)
+    signed = {name: headers[name] for name in ("Host", "x-bce-date", "x-bce-security-token")}
+
+    assert headers.pop("Authorization") == authorization(
+        Credentials("ALTAK", SECRET, TOKEN),
+        method="POST",
+        path="/v2/model",
+        query=[("Action", ACTION)],
+        headers=signed,
+        when=NOW,
+        expires_in=EXPIRES_IN,
+    )
+    assert headers.keys() - signed.keys() == {"Accept", "Content-Type", "User-Agent"}
+    assert headers["Accept"] == headers["Content-Type"] == "application/json"
+
+
+def test_requests_keep_a_pace() -> None:
+    waits = iter([2.0, 1.0, 0.0, 0.0])
+    talk = exchange(pace=lambda: next(waits))
+
+    assert Drive(talk.call("/v2/model", ACTION), [GOOD]).slept == [2.0, 1.0]
+    assert Drive(talk.call("/v2/model", ACTION), [GOOD]).slept == []
+
+
+def test_an_exchange_counts_what_it_has_read() -> None:
+    talk = exchange()
+    assert talk.bytes_read == 0
+
+    assert isinstance(GOOD, Response)
+    Drive(talk.call("/v2/model", ACTION), [GOOD])
+    assert talk.bytes_read == weight(GOOD.body)
+
+
+@pytest.mark.parametrize(("late", "sent"), [(0, True), (1, False)])
+def test_a_later_request_may_begin_at_the_deadline(late: float, sent: bool) -> None:
+    talk = exchange(retry=RetryPolicy(until=NOW - timedelta(seconds=late)))
+    Drive(talk.call("/v2/model", ACTION), [GOOD])
+    later = Drive(talk.call("/v2/model", ACTION), [GOOD])
+
+    assert bool(later.requests) is sent
+    if not sent:
+        assert isinstance(later.error, QianfanTransientError)
+        assert (later.error.action, later.error.sent) == (ACTION, False)
+        assert str(later.error) == f"{ACTION}: no further request is sent: the time is up."
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "told"),
+    [
+        (NoResponse("no bundle", sent=False, permanent=True), QianfanConfigurationError, "no bundle."),
+        (NoResponse("no way", sent=False), QianfanTransientError, f"{ACTION}: no way."),
+        (Response(300, {}, b""), QianfanProtocolError, "to 'nowhere'."),
+        (Response(302, {"location": "https://else"}, b""), QianfanProtocolError, "to 'https://else'."),
+        (Response(399, {}, b""), QianfanProtocolError, "to 'nowhere'."),
+        (Response(400, {}, b""), QianfanTransientError, "HTTP 400 with an unreadable answer: "),
+        (Response(199, {}, b"{}"), QianfanTransientError, "HTTP 199 with an unreadable answer: "),
+        (answer({"requestId": "r"}, 400), QianfanTransientError, "HTTP 400 with an unreadable answer: ("),
+        (answer({"requestId": "r"}, 409), QianfanTransientError, "HTTP 409 with an unreadable answer: ("),
+        (answer({"requestId": "r"}, 408), QianfanTransientError, "HTTP 408 (application/json"),
+    ],
+)
+def test_what_is_told_of_no_answer(reply: Reply, kind: type[QianfanError], told: str) -> None:
+    drive = call(reply, retry=RetryPolicy(tries=1))
+
+    assert type(drive.error) is kind
+    assert told in str(drive.error)
+
+
+def test_an_unreadable_answer_may_say_when_to_come_back() -> None:
+    drive = call(Response(404, {"retry-after": "7"}, b"<html>"), retry=RetryPolicy(tries=1))
+
+    assert isinstance(drive.error, QianfanTransientError)
+    assert drive.error.retry_after == 7.0
+
+
+def test_a_driver_that_does_not_answer_is_a_defect() -> None:
+    drive = call(None)
+
+    assert type(drive.error) is TypeError
+    assert str(drive.error) == "A driver must answer a request with a response, not None."

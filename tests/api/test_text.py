@@ -57,6 +57,7 @@ def test_count_of(number: int, words: str) -> None:
         ("two\nlines\x1b[31m", r"two\nlines\x1b[31m"),
         ("turned \u202e round", r"turned \u202e round"),
         ("x" * 11, "x" * 10 + "…"),
+        ("x" * 10, "x" * 10),
     ],
 )
 def test_clean(text: str, shown: str) -> None:
