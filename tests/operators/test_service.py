@@ -345,13 +345,15 @@ def test_somebody_elses_update_to_another(world: World, modified: Any, dag_runne
 @pytest.mark.parametrize("shows", ["old", "new"])
 def test_an_update_of_which_only_one_version_shows(world: World, modified: Any, shows: Any) -> None:
     """What shows may be what it is updated to, or what it is updated from."""
+    world.behaviour.update_seconds = 3.0
     if shows == "old":
         world.services.change(SERVICE, ServiceStep(model_id=NEW, model_set_id=NEW_SET))
         start_update(world, OLD, shows="old")
     else:
         start_update(world, NEW, shows="new")
+    world.behaviour.update_seconds = 0.5
 
-    outcome = modified(retries=1, retry_delay=timedelta(seconds=1.5), wait_for_completion=True)
+    outcome = modified(retries=1, retry_delay=timedelta(seconds=3.5), wait_for_completion=True)
 
     (error,) = outcome.errors
     assert type(error) is QianfanTransientError
