@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_qianfan.api.errors import MODEL_PATH, QianfanProtocolError
+from airflow_provider_qianfan.api.errors import MODEL_PATH, QianfanProtocolError, QianfanTransientError
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.api.times import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from airflow_provider_qianfan.api.exchange import Exchange, Sending, Steps
@@ -118,36 +118,64 @@ def _text(row: Mapping[str, Any], key: str) -> str | None:
 def scan_tasks(exchange: Exchange, source_model_id: str | None = None) -> Scan:
     """Begin to read the list. The platform may ignore ``source_model_id``: newer pages do not document it."""
     body = {"sourceModelId": source_model_id} if source_model_id else None
-    return Scan(exchange, MODEL_PATH, LIST, ROWS, body, id_key="id")
+    return Scan(exchange, MODEL_PATH, LIST, ROWS, body)
 
 
 def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[Reading]:
-    """Read the whole list. A task that comes twice counts once, in its later form."""
+    """
+    Read the whole list. A task that comes on two pages counts once, in its later form.
+
+    :raises QianfanTransientError: if a page describes a task of the source model in two ways: nothing tells
+        which of them is right.
+    """
     scan, tasks = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask]()
     while not scan.finished:
-        yield from _read_page(scan, tasks)
+        page = [ModelCompTask.parse(row) for row in (yield from scan.next_page(tasks))]
+        for one, other in _in_two_ways(page):
+            if source_model_id in (None, one.source_model_id, other.source_model_id):
+                raise QianfanTransientError(LIST, _told_twice(one))
+        tasks.update((task.id, task) for task in page)
     return Reading(tuple(tasks.values()), scan.pages)
 
 
 def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | None]:
-    """Read the whole list; None if it has more pages than allowed. Rows that cannot be read are left out."""
+    """
+    Read the whole list; None if it has more pages than allowed.
+
+    Rows that cannot be read are left out, and so are tasks that a page describes in two ways.
+    """
     scan, tasks, unreadable = scan_tasks(exchange), dict[str, ModelCompTask](), None
     while not scan.finished:
         if scan.pages >= most_pages:
             return None
+        page = []
         for row in (yield from scan.next_page(tasks)):
             try:
-                task = ModelCompTask.parse(row)
+                page.append(ModelCompTask.parse(row))
             except QianfanProtocolError as error:
                 unreadable = error
-            else:
-                tasks[task.id] = task
+        tasks.update((task.id, task) for task in page)
+        for one, _ in _in_two_ways(page):
+            unreadable = QianfanProtocolError(f"{LIST}: {_told_twice(one)}")
+            tasks.pop(one.id, None)
     return Reading(tuple(tasks.values()), scan.pages, unreadable)
 
 
-def _read_page(scan: Scan, tasks: dict[str, ModelCompTask]) -> Steps[None]:
-    rows = yield from scan.next_page(tasks)
-    tasks.update((task.id, task) for task in map(ModelCompTask.parse, rows))
+def _in_two_ways(page: list[ModelCompTask]) -> Iterator[tuple[ModelCompTask, ModelCompTask]]:
+    """Yield the tasks that a page has twice, and that differ in what decides."""
+    seen: dict[str, ModelCompTask] = {}
+    for task in page:
+        other = seen.setdefault(task.id, task)
+        if _what_decides(task) != _what_decides(other):
+            yield other, task
+
+
+def _what_decides(task: ModelCompTask) -> tuple[object, ...]:
+    return task.status, task.model_id, task.source_model_id, task.name, task.create_time
+
+
+def _told_twice(task: ModelCompTask) -> str:
+    return f"a page describes {clean(task.id, 80)} in two ways"
 
 
 def read_task(exchange: Exchange, model_comp_task_id: str) -> Steps[ModelCompTask | None]:

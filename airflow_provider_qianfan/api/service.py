@@ -118,4 +118,4 @@ def modify_service(
 
 def scan_services(exchange: Exchange, name: str) -> Scan:
     """Begin to read the list. ``name`` is a filter that also finds longer names with it inside."""
-    return Scan(exchange, SERVICE_PATH, LIST, ROWS, {"name": name}, id_key="serviceId")
+    return Scan(exchange, SERVICE_PATH, LIST, ROWS, {"name": name})

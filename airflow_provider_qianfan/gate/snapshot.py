@@ -254,7 +254,7 @@ def _read_listing(
     if kind.listing is None or costs.listed.get(kind.name, 1) >= len(wanted):
         return None
     action, rows_key = kind.listing
-    scan, rows = Scan(exchange, kind.path, action, rows_key, id_key=kind.id_key), dict[str, Row]()
+    scan, rows = Scan(exchange, kind.path, action, rows_key), dict[str, Row]()
     try:
         while not scan.finished and scan.pages < len(wanted):
             for json in (yield from scan.next_page(rows)):

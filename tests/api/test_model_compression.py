@@ -104,10 +104,36 @@ def test_a_task_that_comes_twice_counts_as_read_last() -> None:
     assert {task.id: task.status for task in drive.result.tasks} == {"a": "failed", "b": ""}
 
 
-def test_a_page_that_has_a_task_twice_and_differently_is_no_reading() -> None:
-    drive = Drive(read_tasks(exchange()), [listing({"id": "a", "status": "failed"}, {"id": "a"})])
+TWICE = {"id": "a", "sourceModelId": "amv-s", "status": "failed", "createTime": "2026-01-01T00:00:00Z"}
 
-    assert type(drive.error) is QianfanTransientError
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"status": "succeeded"},
+        {"modelId": "amv-m"},
+        {"name": "n"},
+        {"createTime": "2026-01-01T00:00:01Z"},
+        {"sourceModelId": "amv-t"},
+    ],
+)
+def test_a_page_that_describes_a_task_in_two_ways_is_no_reading(other: dict[str, Any]) -> None:
+    pages = [listing(TWICE, {"id": "b"}, TWICE | other)]
+    for source in (None, "amv-s", *([other["sourceModelId"]] if "sourceModelId" in other else [])):
+        drive = Drive(read_tasks(exchange(), source), pages)
+        assert type(drive.error) is QianfanTransientError
+        assert str(drive.error) == "DescribeModelCompTasks: a page describes a in two ways."
+
+    assert [task.id for task in Drive(read_tasks(exchange(), "amv-x"), pages).result.tasks] == ["a", "b"]
+    within = Drive(read_tasks_within(exchange(), math.inf), pages).result
+    assert [task.id for task in within.tasks] == ["b"]
+    assert str(within.unreadable) == "DescribeModelCompTasks: a page describes a in two ways."
+
+
+def test_a_task_may_come_twice_on_a_page_if_what_decides_is_the_same() -> None:
+    same = TWICE | {"description": "d", "finishTime": "2026-01-01T00:00:01Z"}
+
+    assert [task.id for task in Drive(read_tasks(exchange()), [listing(TWICE, same)]).result.tasks] == ["a"]
 
 
 @pytest.mark.parametrize("read", [read_tasks, lambda talk: read_tasks_within(talk, math.inf)])

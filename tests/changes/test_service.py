@@ -160,13 +160,6 @@ def test_a_service_with_our_mark_is_adopted(rows: list[dict[str, Any]]) -> None:
     assert "an earlier try has created service svco-1" in drive.lines[-1][1]
 
 
-def test_nothing_is_created_if_a_page_has_a_service_twice_and_differently() -> None:
-    drive = Creation(services(OURS | {"name": "chat-2"}, OURS))
-
-    assert type(drive.error) is QianfanTransientError
-    assert drive.actions == [LIST]
-
-
 @pytest.mark.parametrize(
     ("detail", "result"),
     [

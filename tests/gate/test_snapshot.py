@@ -576,15 +576,6 @@ def test_a_list_of_services_that_cannot_be_read_is_not_needed(refusal: Reply) ->
     assert "DescribeServices" not in platform.asked
 
 
-def test_a_page_that_has_a_service_twice_and_differently_is_no_answer() -> None:
-    platform = Resources()
-    two = [{"serviceId": "svco-0", "runStatus": status} for status in ("Serving", "Failed")]
-    twice = answer({"result": {"serviceList": two, "pageInfo": {"isTruncated": False}}})
-    platform.refuse = failing("DescribeServices", reply=twice)
-
-    assert isinstance(platform.take(*SERVICES).answer(SERVICES[0]), QianfanTransientError)
-
-
 def test_a_list_of_services_that_was_lost_is_read_again() -> None:
     platform = Resources()
     platform.refuse = failing("DescribeServices", reply=page(502))
