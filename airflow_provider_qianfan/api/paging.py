@@ -37,33 +37,24 @@ class Scan:
     :param action: the name of the list action.
     :param rows_key: the key of the rows in ``result``.
     :param body: filters, sent with every page. ``maxKeys`` is added if it is missing.
-    :param id_key: the key of a row's id; None if rows may share an id.
     :ivar finished: whether the last page has been read.
     :ivar pages: how many pages have been read.
     """
 
     def __init__(
-        self,
-        exchange: Exchange,
-        path: str,
-        action: str,
-        rows_key: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        id_key: str | None = None,
+        self, exchange: Exchange, path: str, action: str, rows_key: str, body: Mapping[str, Any] | None = None
     ) -> None:
         self._exchange = exchange
         self._path = path
         self._action = action
         self._rows_key = rows_key
-        self._id_key = id_key
         self._body: dict[str, Any] = {"maxKeys": PAGE_SIZE, **(body or {})}
         self._first_marker = self._body.get("marker")
         self.pages = 0
         self._bytes = 0
         self._markers: set[str] = set()
         self.finished = False
-        self._ended = False
+        self._ended = self._refused_at_end = False
         self._restarted = False
 
     def next_page(self, kept: dict[str, Any] | None = None) -> Steps[list[dict[str, Any]]]:
@@ -80,10 +71,11 @@ class Scan:
         except QianfanAPIError as error:
             if error.code != "InvalidMarker" or not self._markers:
                 raise
-            if self._ended and self._restarted:
+            if self._ended and self._refused_at_end:
                 # Again there is nothing behind the page that claims to be the last one.
                 self.finished = True
                 return []
+            self._refused_at_end = self._ended
             return self._restart(kept, f"{error}")
         finally:
             self._bytes += self._exchange.bytes_read - read_before
@@ -93,7 +85,8 @@ class Scan:
             )
         rows, page_info = self._read(answer)
         self.pages += 1
-        return self._restart(kept, again) if (again := self._advance(page_info)) else rows
+        again = self._advance(page_info, empty=not rows)
+        return self._restart(kept, again) if again else rows
 
     def _restart(self, kept: dict[str, Any] | None, why: str) -> list[dict[str, Any]]:
         """
@@ -136,28 +129,16 @@ class Scan:
             raise QianfanProtocolError(
                 f"{self._action}: the page has {len(rows)} rows, more than were asked for (maxKeys {asked})"
             )
-        if self._id_key is not None:
-            self._check_ids(rows, self._id_key)
         return rows, page_info
 
-    def _check_ids(self, rows: list[dict[str, Any]], id_key: str) -> None:
-        """Check that a page does not describe one thing in two ways: nothing tells which of them is right."""
-        seen: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            row_id = row.get(id_key)
-            if isinstance(row_id, str) and seen.setdefault(row_id, row) != row:
-                raise QianfanTransientError(
-                    self._action, f"a page describes {clean(row_id, 80)} twice, and not in the same way"
-                )
-
-    def _advance(self, page_info: Mapping[str, Any]) -> str:
+    def _advance(self, page_info: Mapping[str, Any], *, empty: bool) -> str:
         """Go on to the next page. If that leads back to a page that has been read, return why."""
         told = page_info.get("nextMarker")
         marker = told if isinstance(told, str) else ""
         read_before = marker in self._markers or marker == self._first_marker
         # The last page has no marker, says the documentation. If it has one, there may be more.
         self._ended = not page_info["isTruncated"]
-        if self._ended and (not marker or read_before):
+        if self._ended and (empty or not marker or read_before):
             self.finished = True
             return ""
         if not marker:
@@ -166,10 +147,6 @@ class Scan:
             )
         if self.pages >= MAX_PAGES:
             raise QianfanProtocolError(f"{self._action}: the list has not ended after {self.pages} pages")
-        if marker == self._body.get("marker"):
-            raise QianfanProtocolError(
-                f"{self._action}: the list does not get beyond marker {clean(marker)!r}"
-            )
         if read_before:
             return f"marker {clean(marker)!r} comes again"
         self._markers.add(marker)

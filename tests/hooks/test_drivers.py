@@ -133,11 +133,11 @@ FAULTS: dict[str, tuple[dict[str, Any], type[QianfanError]]] = {
     "longer than anything": ({"huge_body": 9 * 1024 * 1024}, QianfanTransientError),
     "legacy": ({"legacy_error": 6}, QianfanAPIError),
     "a redirect": ({"redirect": "http://127.0.0.1:1/"}, QianfanProtocolError),
+    "endless paging, missing_marker": ({"endless_paging": "missing_marker"}, QianfanProtocolError),
     **{
-        f"endless paging, {kind}": ({"endless_paging": kind}, QianfanProtocolError)
-        for kind in ("same_marker", "missing_marker")
+        f"endless paging, {kind}": ({"endless_paging": kind}, QianfanTransientError)
+        for kind in ("same_marker", "looping_marker")
     },
-    "a page leads back to an earlier one": ({"endless_paging": "looping_marker"}, QianfanTransientError),
 }
 
 
