@@ -256,7 +256,7 @@ def named_by(detail: ModelCompTask, task: ModelCompTask) -> ModelCompTask | None
     """Return a task that names no model as its detail describes it; None if that names none either."""
     whole = replace(detail, source_model_id=detail.source_model_id or task.source_model_id)
     same = (whole.status, whole.source_model_id) == (task.status, task.source_model_id)
-    same = same and whole.name in (None, task.name)
+    same = same and (None in (whole.name, task.name) or whole.name == task.name)
     return whole if same and usable_model_id(whole) else None
 
 

@@ -126,7 +126,7 @@ def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -
     agrees = (
         detail is not None
         and detail.source_model_id == task.source_model_id
-        and detail.name in (None, task.name)
+        and (None in (detail.name, task.name) or detail.name == task.name)
     )
     if detail is not None and agrees:
         if detail.status != SUCCEEDED:

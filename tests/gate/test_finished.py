@@ -406,9 +406,19 @@ def test_a_detail_names_the_model_only_if_it_is_about_the_same_source(
     assert (found and found.model_id) == named
 
 
-@pytest.mark.parametrize(("name", "named"), [("demo", "amv-made"), (None, "amv-made"), ("other", None)])
-def test_a_detail_with_another_name_is_of_another_task(name: str | None, named: str | None) -> None:
-    found = named_by(made("amva-1", name=name), made("amva-1", ""))
+@pytest.mark.parametrize(
+    ("name", "listed", "named"),
+    [
+        ("demo", "demo", "amv-made"),
+        (None, "demo", "amv-made"),
+        ("demo", None, "amv-made"),
+        ("other", "demo", None),
+    ],
+)
+def test_a_detail_with_another_name_is_of_another_task(
+    name: str | None, listed: str | None, named: str | None
+) -> None:
+    found = named_by(made("amva-1", name=name), made("amva-1", "", name=listed))
 
     assert (found and found.model_id) == named
 

@@ -174,6 +174,12 @@ OUTCOME = [
             ("the detail says stopped", task(status="stopped"), Fails(QianfanTaskFailedError)),
         )
     ],
+    Row(
+        "succeeded without modelId and name, the detail has both",
+        [made(model=None, name=None)],
+        Opens(),
+        details={"amva-1": made()},
+    ),
     Row("failed", [task(status="failed")], Asks(required=False)),
     Row(
         "failed, with a reason in the list",
