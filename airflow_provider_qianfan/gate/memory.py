@@ -325,6 +325,15 @@ def _to_be_corrected(
     return _alarm(memory, trouble, logging.ERROR, text, now)
 
 
+def excuse(health: Health, failure: QianfanError, now: float) -> Health:
+    """Overlook a failure once. It may have ended the run before anything was noted of it."""
+    if isinstance(failure, QianfanAuthError):
+        return replace(health, excused=True, refused_since=health.refused_since or now)
+    if isinstance(failure, QianfanConfigurationError):
+        return replace(health, excused=True, unusable_since=health.unusable_since or now)
+    return replace(health, excused=True, lost_since=health.lost_since or now)
+
+
 def reworded(error: QianfanError, text: str) -> QianfanError:
     """Return the same error with another text."""
     other = copy(error)

@@ -41,6 +41,7 @@ from airflow_provider_qianfan.gate.memory import (
     after_failure,
     after_look,
     backoff,
+    excuse,
     failure_from_json,
     interval_after,
     reworded,
@@ -369,7 +370,7 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
         """
         health, told = wait.memory.triggerer, f"{failure}".rstrip(".")
         if met is None and not health.excused:
-            wait.memory = wait.memory.with_health(Observer.TRIGGERER, replace(health, excused=True))
+            wait.memory = wait.memory.with_health(Observer.TRIGGERER, excuse(health, failure, time.time()))
             text = f"{told}. Meanwhile {wait.run.place} gets answers. The triggerer may try once more."
             lines = [Line(logging.ERROR, text)]
         else:

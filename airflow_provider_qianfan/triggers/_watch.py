@@ -177,15 +177,16 @@ class Watch:
             self._recovered("no task listed yet")
             await self._write()
             return None
-        if self._ledger.account not in ("", account):
+        if not self._ledger.begun:
+            since = min(self._ledger.horizon, self._since + ahead)
+            self._ledger = begin(tasks, self._interest, since, now)
+        elif self._ledger.account not in ("", account):
             self._ledger = begin_again(tasks, self._interest, self._ledger, now)
             log.warning(
                 "%s: the connection has another key. If it belongs to another account, the watcher does not"
                 " report what finished there before its last look.",
                 self,
             )
-        elif not self._ledger.begun:
-            self._ledger = begin(tasks, self._interest, self._ledger.horizon, now)
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
         to_come = len(found.ledger.unfinished) - len(found.tasks) - len(found.unnamed)

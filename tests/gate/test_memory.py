@@ -28,6 +28,7 @@ from airflow_provider_qianfan.gate.memory import (
     after_failure,
     after_look,
     backoff,
+    excuse,
     failure_from_json,
     failure_to_json,
     interval_after,
@@ -343,6 +344,18 @@ def test_what_was_overlooked_once_ends_the_wait_the_next_time(
         fail_for(error, 60, memory=excused, run=run)
     well, _ = after_look(excused, RUNNING, NOW + 30, 60, observer=observer)
     fail_for(error, 60, memory=well, run=run)
+
+
+@pytest.mark.parametrize("error", [LOST, REFUSED, UNUSABLE])
+def test_what_is_overlooked_is_noted(error: QianfanError) -> None:
+    """A run may end before it notes what it met."""
+    run = Run(Observer.TRIGGERER, began=NOW)
+    since = Health(lost_since=NOW - 9, refused_since=NOW - 9, unusable_since=NOW - 9)
+    for health in (Health(), since):
+        memory = HEALTHY.with_health(Observer.TRIGGERER, excuse(health, error, NOW))
+        assert memory.triggerer.failing_since == (since.failing_since if health is since else NOW)
+        with pytest.raises(type(error)):
+            fail_for(error, 60, memory=memory, run=run)
 
 
 @pytest.mark.parametrize("observer", Observer)
