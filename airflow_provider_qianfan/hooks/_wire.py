@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.hooks._settings import Settings
 
-_RENEW = "Have it renewed on the server, or correct the clock of this machine."
-_RENAME = "Put the host that the certificate is for into the connection."
+_RENEW = "Have the certificate or that of its CA renewed, or correct the clock of this machine."
+_RENAME = "Put the host that the certificate is for into the connection: into its host, or its extra proxy."
 _CERTIFICATE_ADVICE = {9: _RENEW, 10: _RENEW, 62: _RENAME, 64: _RENAME}
 """What to do, by OpenSSL's codes: not yet valid, expired, for another name, for another address."""
 
@@ -181,10 +181,10 @@ class Wire:
 
     def _refused_certificate(self, doing: str, error: ssl.SSLCertVerificationError) -> str:
         why = clean(error.verify_message or error.reason or "not trusted", 120).rstrip(".")
-        told = f"{capital(doing)}: the certificate is refused ({why})."
+        bundle = self.route.bundle
+        told = f"{capital(doing)}: the certificate is refused ({why}). It was checked against {bundle}."
         if error.verify_code in _CERTIFICATE_ADVICE:
             return f"{told} {_CERTIFICATE_ADVICE[error.verify_code]}"
-        bundle = self.route.bundle
         hashed = ""
         if bundle.folders:
             hashed = (
@@ -192,7 +192,7 @@ class Wire:
                 " change."
             )
         return (
-            f"{told} It was checked against {bundle}.{hashed} If a proxy decrypts TLS on the way, or the"
+            f"{told}{hashed} If a proxy decrypts TLS on the way, or the"
             " endpoint has a private CA: put the path of a CA bundle that has its certificate into the"
             f" connection's extra verify, or into {BUNDLE_VARIABLES[0]}."
         )

@@ -171,10 +171,11 @@ CERTIFICATES = {
         Party(HERE, SERVER, names=(HERE,)), says="invalid CA certificate", chain=(SERVER,)
     ),
     "expired": Row(
-        Party(HERE, ROOT, names=(HERE,), days=(-30, -1)), says="(certificate has expired). Have it renewed"
+        Party(HERE, ROOT, names=(HERE,), days=(-30, -1)),
+        says="Have the certificate or that of its CA renewed",
     ),
     "not yet valid": Row(
-        Party(HERE, ROOT, names=(HERE,), days=(1, 30)), says="(certificate is not yet valid). Have it renewed"
+        Party(HERE, ROOT, names=(HERE,), days=(1, 30)), says="Have the certificate or that of its CA renewed"
     ),
     "self-signed": Row(Party(HERE, names=(HERE,)), says="self-signed certificate"),
     "of an unknown CA": Row(Party(HERE, UNKNOWN, names=(HERE,)), says="unable to get local issuer"),
@@ -182,9 +183,13 @@ CERTIFICATES = {
         Party(HERE, UNKNOWN, names=(HERE,)), says="self-signed certificate in", chain=(UNKNOWN,)
     ),
     "of another CA of the same name": Row(Party(HERE, NAMESAKE, names=(HERE,))),
-    "for another address": Row(Party(HERE, ROOT, names=("127.0.0.2",)), says=f"for '{HERE}'). Put the host"),
+    "for another address": Row(
+        Party(HERE, ROOT, names=("127.0.0.2",)), says="Put the host that the certificate is for"
+    ),
     "for another name": Row(
-        Party(NAME, ROOT, names=("other.test",)), says=f"for '{NAME}'). Put the host", way="connect"
+        Party(NAME, ROOT, names=("other.test",)),
+        says="Put the host that the certificate is for",
+        way="connect",
     ),
     "for a name, of the address": Row(Party(HERE, ROOT, names=(NAME,)), says="IP address mismatch"),
     "for an address, of the name": Row(
