@@ -13,7 +13,7 @@ from airflow_provider_qianfan.api.errors import (
     QianfanAPIError,
     QianfanConfigurationError,
     QianfanError,
-    QianfanProtocolError,
+    QianfanTransientError,
 )
 from airflow_provider_qianfan.api.exchange import RetryPolicy
 from airflow_provider_qianfan.emulator.behaviour import Account
@@ -268,7 +268,7 @@ def test_iterating_follows_the_pages_as_needed(emulator: EmulatorServer, marker:
 
 def test_iterating_ends(emulator: EmulatorServer) -> None:
     emulator.world.faults.append(Fault(endless_paging="same_marker"))
-    with pytest.raises(QianfanProtocolError):
+    with pytest.raises(QianfanTransientError):
         list(QianfanHook().iter_model_comp_tasks())
 
 

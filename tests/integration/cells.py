@@ -224,7 +224,10 @@ ROWS = (
     Row("an Airflow connection that is lost for a while", OPEN, SUCCEEDS, connection="lost"),
     Row("another error", trouble("QianfanAPIError"), RUNS, refused("InappropriateJSON")),
     Row(
-        "a list that never ends", trouble("QianfanProtocolError"), RUNS, ({"endless_paging": "same_marker"},)
+        "a list that never ends",
+        trouble("QianfanProtocolError"),
+        RUNS,
+        ({"endless_paging": "missing_marker"},),
     ),
     Row("the legacy form of an error", trouble("QianfanAPIError"), RUNS, ({"legacy_error": 6},)),
     # time
