@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_qianfan._compat import RECEIPTS, WATCHERS
+from airflow_provider_qianfan.api.model_compression import ModelCompTask
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
+from airflow_provider_qianfan.gate.finished import Interest
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import _shared, model_compression
+from airflow_provider_qianfan.triggers._watch import Batch, Watch
 from airflow_provider_qianfan.triggers.model_compression import (
     QianfanModelCompTaskEventTrigger,
     QianfanModelCompTaskTrigger,
@@ -231,6 +234,45 @@ def test_a_start_goes_on_with_a_watch_that_found_nothing(emulator: EmulatorServe
         return [*events.ids, *again.ids]
 
     assert in_a_loop(steps) == ["amva-1"]
+
+
+class Shown(Watch):
+    """A watch that is shown a list, with the key of an account."""
+
+    tasks: tuple[ModelCompTask, ...] = ()
+    key = "one"
+
+    async def _list(self) -> tuple[ModelCompTask, ...]:
+        return self.tasks
+
+    @property
+    def _account(self) -> str:
+        return self.key
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_key_that_changes_before_there_is_a_task_does_not_shorten_the_watch(anew: bool) -> None:
+    store, since = Store(), time.time() - 10 * 86400
+    ended = datetime.fromtimestamp(since + 86400, UTC)
+
+    def begin() -> Shown:
+        return Shown("w", "qianfan_default", Interest(("succeeded",)), 60, since, store)
+
+    async def steps() -> Batch | None:
+        watch = begin()
+        assert await watch._next_batch() is None
+        watch = begin() if anew else watch
+        watch.key = "another"
+        watch.tasks = (
+            ModelCompTask(
+                "amva-1", status="succeeded", source_model_id=SOURCE, model_id="amv-1", finish_time=ended
+            ),
+        )
+        return await watch._next_batch()
+
+    batch = in_a_loop(steps)
+    assert batch is not None
+    assert batch.event_ids == ("amva-1:succeeded",)
 
 
 def test_a_receipt_that_comes_during_a_look_is_heard(emulator: EmulatorServer) -> None:
