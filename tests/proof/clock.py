@@ -11,11 +11,10 @@ from unittest.mock import patch
 
 import time_machine
 
+from tests.proof.qianfan import EPOCH
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-EPOCH = 1_767_225_600
-"""Where each world begins: 2026-01-01 00:00:00 UTC, in seconds since the epoch."""
 
 _TURN = 1e-6
 """Seconds. A turn of the loop takes at least this: a wait for a rounding error would never end."""

@@ -13,9 +13,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.proof.clock import EPOCH
 from tests.proof.oracle import UNDER_WAY, Row, is_usable
-from tests.proof.qianfan import FOREVER
+from tests.proof.qianfan import EPOCH, FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,10 +16,10 @@ from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
 
 from airflow_provider_qianfan.triggers import _watch
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskEventTrigger
-from tests.proof.clock import EPOCH, Loop
+from tests.proof.clock import Loop
 from tests.proof.events_oracle import Event, Life, Past, Watcher
 from tests.proof.play import Play, _Log
-from tests.proof.qianfan import FOREVER, World
+from tests.proof.qianfan import EPOCH, FOREVER, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

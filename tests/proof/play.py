@@ -28,9 +28,9 @@ from airflow_provider_qianfan.hooks.qianfan import QianfanHook
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers import _shared
 from airflow_provider_qianfan.triggers.waiting import QianfanTrigger
-from tests.proof.clock import EPOCH, Clock, Loop
+from tests.proof.clock import Clock, Loop
 from tests.proof.oracle import SETTLE, Answer, Question
-from tests.proof.qianfan import World, answer, spoiled
+from tests.proof.qianfan import EPOCH, World, answer, spoiled
 
 MODES = ("poke", "reschedule", "deferrable")
 ENDPOINT = Endpoint.parse("https://qianfan.example.com")

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
-from tests.proof.clock import EPOCH
 from tests.proof.oracle import FINISHED, Row
+
+EPOCH = 1_767_225_600
+"""Where each world begins: 2026-01-01 00:00:00 UTC, in seconds since the epoch."""
 
 FOREVER = 10**9
 EXPIRES = 1800
