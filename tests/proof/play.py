@@ -289,9 +289,10 @@ class Play:
         now = self.clock.now
         honest = answer(self.world, now, action, asked, datetime.fromisoformat(request.headers["x-bce-date"]))
         fault = self._faults.get(self.asked)
-        if fault is None and key == "old" and now >= self.world.refused:
-            fault = "key: refused"
         came = honest if fault is None else spoiled(fault, honest, now, action)
+        if came == honest and key == "old" and now >= self.world.refused:
+            fault = "key: refused"
+            came = spoiled(fault, honest, now, action)
         if fault is not None and came != honest:
             self.struck.append(fault)
             self.quiet_since = now
