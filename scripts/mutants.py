@@ -32,7 +32,7 @@ PACKAGE = Path("airflow_provider_qianfan")
 LAYERS = ("api", "gate", "changes")
 LIST = Path("tests/proof/survivors.toml")
 KILLED = ("killed", "timeout")
-SHOWN = re.compile(r"(\bclean\([^,]*), \d*\)")
+SHOWN = re.compile(r"(\bclean\([^,]*), (?:\d*|_[A-Z]\w*)\)")
 LITERAL = re.compile(r"""(?P<f>\bf)?(?P<quote>['"])(?P<text>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)""")
 FIELD = re.compile(r"\{[^{}]*\}")
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,16 @@ def warm_airflow(airflow_db: None) -> None:
 
     with _kept():
         DagRunner(lambda: "").run(lambda: Nothing(task_id="warm"))
+
+
+@pytest.fixture
+def in_beijing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock shows Beijing's time."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CST-8")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture

@@ -469,7 +469,7 @@ def _payload(body: Mapping[str, Any]) -> bytes:
     :raises ValueError: if JSON cannot hold the body. The message names the part that is wrong.
     """
     check_json("body", dict(body))
-    return json.dumps(dict(body), allow_nan=False).encode()
+    return json.dumps(dict(body)).encode()
 
 
 def _raise_lost_answer(error: QianfanTransientError) -> NoReturn:

@@ -96,7 +96,7 @@ class Scan:
         """
         if self._restarted:
             raise QianfanTransientError(self._action, f"the list changed twice while it was read ({why})")
-        self._restarted, self._ended = True, False
+        self._restarted = True
         self._markers.clear()
         self._set_marker(self._first_marker)
         if kept is not None:

@@ -496,6 +496,8 @@ def test_each_attempt_is_signed_anew() -> None:
         ("https://gateway:8443", "https://gateway:8443"),
         ("http://127.0.0.1:8787", "http://127.0.0.1:8787"),
         ("http://localhost", "http://localhost"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://localhost:443", "http://localhost:443"),
         ("http://[::1]:8787", "http://[::1]:8787"),
         ("http://127.8.9.1", "http://127.8.9.1"),
     ],
@@ -529,7 +531,9 @@ def test_endpoints(text: str, url: str) -> None:
         ("ftp://x?password=hu3sh", "Write it as"),
         ("https://hu3sh" + "x" * 99, "host"),
         ("https://h\u2100", "Write it as"),
+        ("https://[::1%\u00e9]", "host"),
         ("https://h/v2/model", "leave out"),
+        ("https://h/X", "leave out"),
         ("https://h?a=b", "leave out"),
     ],
 )

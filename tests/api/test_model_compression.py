@@ -128,6 +128,8 @@ def test_a_page_that_describes_a_task_in_two_ways_is_no_reading(other: dict[str,
     within = Drive(read_tasks_within(exchange(), math.inf), pages).result
     assert [task.id for task in within.tasks] == ["b"]
     assert str(within.unreadable) == "DescribeModelCompTasks: a page describes a in two ways."
+    thrice = [listing(TWICE, TWICE | other, {"id": "b"}, TWICE | other)]
+    assert Drive(read_tasks_within(exchange(), math.inf), thrice).result.tasks == within.tasks
 
 
 def test_a_task_may_come_twice_on_a_page_if_what_decides_is_the_same() -> None:

@@ -136,7 +136,11 @@ def test_empty_headers_are_neither_signed_nor_named() -> None:
     assert canonical_headers({"Host": "h", "x-bce-empty": "  "}) == ("host:h", "host")
 
 
-def test_time_is_converted_to_utc() -> None:
+def test_only_ascii_blanks_around_a_header_are_not_signed() -> None:
+    assert canonical_headers({" a\u00a0": "\u00a0b\t"}) == ("a%C2%A0:%C2%A0b", "a\u00a0")
+
+
+def test_time_is_converted_to_utc(in_beijing: None) -> None:
     beijing = QIANFAN_TIME.astimezone(timezone(timedelta(hours=8)))
 
     assert "/2024-12-23T08:00:00Z/" in authorization(
@@ -201,6 +205,7 @@ def test_equals_the_official_signer(
 
 def test_a_secret_does_not_show_itself_and_is_not_pickled() -> None:
     credentials = Credentials("key", "secret", "token")
+    assert (credentials.secret_access_key, credentials.session_token) == ("secret", "token")
     for secret in (credentials.secret_access_key, credentials.session_token):
         assert repr(secret) == f"{secret!r}" == "'***'"
         assert type(copy.copy(secret)) is type(copy.deepcopy(secret)) is Secret

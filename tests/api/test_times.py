@@ -54,7 +54,7 @@ def test_parse_time(value: object, instant: datetime | None) -> None:
         (None, None),
     ],
 )
-def test_parse_http_date(value: str | None, instant: datetime | None) -> None:
+def test_parse_http_date(value: str | None, instant: datetime | None, in_beijing: None) -> None:
     parsed = parse_http_date(value)
     assert parsed == instant
     assert parsed is None or parsed.tzinfo is UTC

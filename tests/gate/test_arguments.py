@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -31,7 +30,7 @@ from airflow_provider_qianfan.gate.selection import Selector
 from tests.gate.tasks import BEIJING, NOON, SOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("value", ["", "  ", "None", "none", "NULL", "nan", "undefined", None, 7, [], b"x"])
@@ -201,16 +200,6 @@ def test_what_is_no_span_of_time(value: Any) -> None:
     told = f"^settle={re.escape(repr(value))} is not a number of seconds, or a timedelta, from 0 up.$"
     with pytest.raises(ValueError, match=told):
         check_seconds("settle", value, 60.0)
-
-
-@pytest.fixture
-def in_beijing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose clock shows Beijing's time."""
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "CST-8")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.parametrize("value", ["2026-01-31T12:00:00", "2026-01-31T20:00:00+08:00"])
