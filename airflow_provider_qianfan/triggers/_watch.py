@@ -226,6 +226,9 @@ class Watch:
 
     async def _ask_for_models(self, unnamed: Sequence[ModelCompTask]) -> list[ModelCompTask]:
         """Ask for the details of tasks that name no model in the list. Return those that name one now."""
+        for known in (self._asked, self._asked_at):
+            for gone in known.keys() - {task.id for task in unnamed}:
+                del known[gone]
         now = time.monotonic()
         # Each question brings a new list along, with which another look begins at once.
         again = now - _ASK_AGAIN * self._interval

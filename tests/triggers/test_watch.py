@@ -497,6 +497,25 @@ def test_a_success_that_never_names_a_model_is_said_once_and_not_reported(
     assert "succeeded, but the platform names no produced model." in said[0]
 
 
+def test_nothing_is_remembered_of_a_task_that_was_gone(emulator: EmulatorServer) -> None:
+    tasks = emulator.world.tasks
+    unnamed = TaskStep("succeeded", set={"modelId": SOURCE})
+    tasks.add(TaskSpec(SOURCE, id="amva-1"))
+
+    async def steps() -> None:
+        async with watching(trigger(Store())):
+            await looked(emulator)
+            tasks.change("amva-1", unnamed)
+            await until(lambda: emulator.world.count(DETAIL) == 3, 20)
+            tasks.remove("amva-1")
+            await looked(emulator, 2)
+            tasks.add(TaskSpec(SOURCE, id="amva-1"))
+            tasks.change("amva-1", unnamed)
+            await until(lambda: emulator.world.count(DETAIL) == 6, 20)
+
+    in_a_loop(steps)
+
+
 def test_detail_requests_that_fail_are_no_answer(emulator: EmulatorServer) -> None:
     tasks = emulator.world.tasks
     tasks.add(TaskSpec(SOURCE, id="amva-1"))
