@@ -8,6 +8,8 @@ import threading
 import time
 from contextlib import ExitStack
 from http import HTTPStatus
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -133,8 +135,9 @@ def test_nothing_of_airflow_or_the_provider_is_imported() -> None:
 
 def test_answers_come_without_delay() -> None:
     with EmulatorServer() as emulator, Client(emulator.url) as client:
-        start = time.monotonic()
-        for _ in range(20):
+        starts = [time.monotonic()]
+        for _ in range(21):
             client.page()
-        # With Nagle's algorithm, each would take 40 ms.
-        assert time.monotonic() - start < 0.4
+            starts.append(time.monotonic())
+        # With Nagle's algorithm, most would take 40 ms.
+        assert median(end - start for start, end in pairwise(starts)) < 0.04
