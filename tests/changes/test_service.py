@@ -112,7 +112,9 @@ def test_nothing_is_created_beside_a_service_that_may_be_ours() -> None:
     )
 
     assert isinstance(unknown.error, QianfanTransientError)
-    assert "the list shows service svco-1 ('chat') without a description" in str(unknown.error)
+    assert str(unknown.error).startswith(
+        "DescribeService: the list shows service svco-1 ('chat') without a description, but"
+    )
     assert known_later.result == SERVICE
     assert known_later.actions.count(CREATE) == 1
 
