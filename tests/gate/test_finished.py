@@ -552,8 +552,9 @@ def test_as_many_ids_as_fit_with_their_quotation_marks_and_commas(size: float, k
     assert len(json.dumps(ids, ensure_ascii=False).encode()) == finished._size(frozenset(ids))
 
 
-def test_a_ledger_is_stored_whole() -> None:
-    ledger = Ledger(1.5, frozenset({"b", "a"}), frozenset({"d:x", "c:x"}), False, "account", 2.5)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_ledger_is_stored_whole(begun: bool) -> None:
+    ledger = Ledger(1.5, frozenset({"b", "a"}), frozenset({"d:x", "c:x"}), False, "account", 2.5, begun)
 
     assert ledger.to_json() == {
         "version": 1,
@@ -563,7 +564,7 @@ def test_a_ledger_is_stored_whole() -> None:
         "undated": False,
         "account": "account",
         "looked_at": 2.5,
-        "begun": True,
+        "begun": begun,
     }
     read = Ledger.from_json(ledger.to_json())
     assert read == ledger
