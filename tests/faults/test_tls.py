@@ -172,10 +172,11 @@ CERTIFICATES = {
     ),
     "expired": Row(
         Party(HERE, ROOT, names=(HERE,), days=(-30, -1)),
-        says="Have the certificate or that of its CA renewed",
+        says="Have the certificate or its CA's certificate renewed",
     ),
     "not yet valid": Row(
-        Party(HERE, ROOT, names=(HERE,), days=(1, 30)), says="Have the certificate or that of its CA renewed"
+        Party(HERE, ROOT, names=(HERE,), days=(1, 30)),
+        says="Have the certificate or its CA's certificate renewed",
     ),
     "self-signed": Row(Party(HERE, names=(HERE,)), says="self-signed certificate"),
     "of an unknown CA": Row(Party(HERE, UNKNOWN, names=(HERE,)), says="unable to get local issuer"),
@@ -184,11 +185,11 @@ CERTIFICATES = {
     ),
     "of another CA of the same name": Row(Party(HERE, NAMESAKE, names=(HERE,))),
     "for another address": Row(
-        Party(HERE, ROOT, names=("127.0.0.2",)), says="Put the host that the certificate is for"
+        Party(HERE, ROOT, names=("127.0.0.2",)), says="It is not for this host. Correct"
     ),
     "for another name": Row(
         Party(NAME, ROOT, names=("other.test",)),
-        says="Put the host that the certificate is for",
+        says="It is not for this host. Correct",
         way="connect",
     ),
     "for a name, of the address": Row(Party(HERE, ROOT, names=(NAME,)), says="IP address mismatch"),
