@@ -1,4 +1,4 @@
-"""Random worlds: watchers report truly what finishes, and only once, however often they are ended."""
+"""Random worlds: watchers report what finishes, once and truly, however they end."""
 
 from __future__ import annotations
 
