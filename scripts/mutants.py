@@ -67,7 +67,7 @@ def read(path: Path, name: str) -> Mutant:
 
 
 def is_worded(mutant: Mutant) -> bool:
-    """Tell whether only the words of a text with a space changed, or how much of a text is shown."""
+    """Tell whether only the words of a text with a space changed, or only the length of a shown text."""
     was, now = (SHOWN.sub(r"\1)", LITERAL.sub(hide, line)) for line in (mutant.was, mutant.now))
     return was == now
 

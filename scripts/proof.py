@@ -1,7 +1,7 @@
 """
-Keep what ``make proof`` found in ``docs/proof.json``. ``make proof`` runs it at the end.
+Write what ``make proof`` or ``make mutants`` found into ``docs/proof.json``. Both run this script at the end.
 
-If a part has not run, it keeps its figures. ``make pages`` writes them into ``docs/reliability.md``.
+If a part has not run, its figures stay. ``make pages`` writes them into ``docs/reliability.md``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
     KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for part, figures in found.items():
         print(part, json.dumps({key: value for key, value in figures.items() if key != "faults"}))
-    print("These figures are in docs/proof.json and docs/reliability.md now. To drop them: git checkout docs")
+    print("These figures go into docs/proof.json and docs/reliability.md. To drop them: git checkout docs")
 
 
 if __name__ == "__main__":

@@ -160,9 +160,10 @@ def is_transient(error: QianfanError) -> bool:
 
 def refuses_request(error: QianfanError) -> bool:
     """
-    Tell whether the platform refused what was asked for, rather than who asked: the key or the clock.
+    Tell whether the platform refused what was asked for, and not the key, the rate or the clock.
 
-    The documentation does not say how the platform refuses an unknown id. So such an error may mean that.
+    The documentation does not say how the platform refuses an unknown id. So such an error may mean that the
+    id is unknown.
     """
     return (
         isinstance(error, QianfanAPIError)

@@ -125,8 +125,8 @@ def read_tasks(exchange: Exchange, source_model_id: str | None = None) -> Steps[
     """
     Read the whole list. A task that comes on two pages counts once, in its later form.
 
-    :raises QianfanTransientError: if a page describes a task of the source model in two ways: nothing tells
-        which of them is right.
+    :raises QianfanTransientError: if a page describes a task of the source model in two ways. Nothing tells
+        which description is right. Also if the list changes so that no reading is complete.
     """
     scan, tasks = scan_tasks(exchange, source_model_id), dict[str, ModelCompTask]()
     while not scan.finished:
@@ -162,7 +162,7 @@ def read_tasks_within(exchange: Exchange, most_pages: float) -> Steps[Reading | 
 
 
 def _in_two_ways(page: list[ModelCompTask]) -> Iterator[tuple[ModelCompTask, ModelCompTask]]:
-    """Yield the tasks that a page has twice, and that differ in what decides."""
+    """Yield both descriptions of each task that a page has twice, if they differ in what decides."""
     seen: dict[str, ModelCompTask] = {}
     for task in page:
         other = seen.setdefault(task.id, task)

@@ -72,7 +72,7 @@ class Scan:
             if error.code != "InvalidMarker" or not self._markers:
                 raise
             if self._ended and self._refused_at_end:
-                # Again there is nothing behind the page that claims to be the last one.
+                # For the second time, there is no page behind the one that claims to be the last.
                 self.finished = True
                 return []
             self._refused_at_end = self._ended
@@ -92,7 +92,11 @@ class Scan:
         """
         Begin again, but only once.
 
-        A marker goes bad if its row is deleted, and it comes again if rows change their places.
+        If the row of a marker is deleted, the platform refuses the marker. If rows change their places, a
+        marker may come again.
+
+        :param why: why this reading is not complete.
+        :raises QianfanTransientError: if the reading has begun again before.
         """
         if self._restarted:
             raise QianfanTransientError(self._action, f"the list changed twice while it was read ({why})")
@@ -132,11 +136,11 @@ class Scan:
         return rows, page_info
 
     def _advance(self, page_info: Mapping[str, Any], *, empty: bool) -> str:
-        """Go on to the next page. If that leads back to a page that has been read, return why."""
+        """Go on to the next page. If the marker leads back to an earlier page, return a reason to restart."""
         told = page_info.get("nextMarker")
         marker = told if isinstance(told, str) else ""
         read_before = marker in self._markers or marker == self._first_marker
-        # The last page has no marker, says the documentation. If it has one, there may be more.
+        # The documentation says that the last page has no marker. If it has one, there may be more.
         self._ended = not page_info["isTruncated"]
         if self._ended and (empty or not marker or read_before):
             self.finished = True

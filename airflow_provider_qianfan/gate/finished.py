@@ -94,7 +94,7 @@ class Ledger:
         too many such tasks to keep them all.
     :param account: which account was read, if that is known.
     :param looked_at: when the list was last read, in seconds since the epoch. It may lag by some minutes.
-    :param begun: whether the list has had a task yet. If not, what finished after the horizon will be news.
+    :param begun: whether the list has had a task yet. If not, tasks that finished after the horizon are news.
     """
 
     horizon: float = field(compare=False)

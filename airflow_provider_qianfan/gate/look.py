@@ -146,7 +146,7 @@ class Found:
 
     @property
     def is_sure(self) -> bool:
-        """Whether no task can have been overlooked."""
+        """Whether the reading cannot have missed a task."""
         return self.pages == 1 and self.absence is None
 
 

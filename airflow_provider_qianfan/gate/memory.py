@@ -326,7 +326,7 @@ def _to_be_corrected(
 
 
 def excuse(health: Health, failure: QianfanError, now: float) -> Health:
-    """Overlook a failure once. It may have ended the run before anything was noted of it."""
+    """Overlook a failure once. The memory may not have noted it yet: it ended the run."""
     if isinstance(failure, QianfanAuthError):
         return replace(health, excused=True, refused_since=health.refused_since or now)
     if isinstance(failure, QianfanConfigurationError):

@@ -136,7 +136,7 @@ def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -
     latest, other = detail or task, ""
     if detail is not None and not agrees:
         other = (
-            f"The list describes it otherwise (name {clean(task.name, 80)!r}, source model"
+            f"The list says something else (name {clean(task.name, 80)!r}, source model"
             f" {clean(task.source_model_id, 80)!r}). "
         )
     return Fail(

@@ -274,9 +274,9 @@ class _Reaching:
     @property
     def is_connected(self: Any) -> bool:
         """
-        Whether the connection may serve another request: nothing may be left on it.
+        Whether the connection may serve another request: no bytes of an earlier answer may be left on it.
 
-        urllib3 asks only the system. TLS may have read more than was asked for.
+        urllib3 only asks whether the system holds such bytes. TLS may have read them already, and hold them.
         """
         return super().is_connected and not _holds_more(self.sock)  # type: ignore[misc]
 

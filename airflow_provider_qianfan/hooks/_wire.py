@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_qianfan.hooks._settings import Settings
 
-_RENEW = "Have the certificate or that of its CA renewed, or correct the clock of this machine."
-_RENAME = "Put the host that the certificate is for into the connection: into its host, or its extra proxy."
+_RENEW = "Have the certificate or its CA's certificate renewed, or correct the clock of this machine."
+_RENAME = "It is not for this host. Correct the connection's host, or the host in its extra proxy."
 _CERTIFICATE_ADVICE = {9: _RENEW, 10: _RENEW, 62: _RENAME, 64: _RENAME}
-"""What to do, by OpenSSL's codes: not yet valid, expired, for another name, for another address."""
+"""What to do, by OpenSSL's codes: 9 not yet valid, 10 expired, 62 another name, 64 another address."""
 
 _PROXY_REFUSES = frozenset({403, 407})
 """Refusals of a proxy that waiting does not change: the way is forbidden, or needs a password."""

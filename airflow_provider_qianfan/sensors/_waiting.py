@@ -225,7 +225,7 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
         try:
             verdict = self._look(wait)
         except QianfanError as error:
-            if too_late and is_transient(error):  # it had time for one request, which may have been well
+            if too_late and is_transient(error):  # time for one request only, and that may have had an answer
                 self._end_if_late(wait)
             met, pause = error, self._after_failure(wait, error)
         if isinstance(verdict, Open):

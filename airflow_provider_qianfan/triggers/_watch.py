@@ -57,7 +57,7 @@ _UNSURE = 10.0
 """Seconds. If Airflow cancels a watcher, it may have ignored these last events, and yet confirmed them."""
 
 _ASK_AGAIN = 0.9
-"""Intervals after which a watcher asks again for the details of a task: looks are not quite regular."""
+"""Intervals until a watcher asks again for the details of a task. Looks come a little early at times."""
 
 _NAMED = 3
 """How many tasks the log names when they are reported."""
@@ -230,7 +230,7 @@ class Watch:
             for gone in known.keys() - {task.id for task in unnamed}:
                 del known[gone]
         now = time.monotonic()
-        # Each question brings a new list along, with which another look begins at once.
+        # Each question brings a new list with it. So another look begins at once.
         again = now - _ASK_AGAIN * self._interval
         asked = [task for task in self._askable(unnamed) if self._asked_at.get(task.id, again) <= again]
         self._asked_at.update((task.id, now) for task in asked)

@@ -239,7 +239,7 @@ class _Watching:
 
     @property
     def memory_for_the_worker(self) -> Memory:
-        """What the worker is told. By its own clock, it counts for how long the target has been missing."""
+        """What the worker gets. By its own clock, the worker counts how long the target has been missing."""
         memory, told = self.memory, Memory.from_json(self._trigger.memory, now=0.0)
         return memory if memory.absent_since == told.absent_since else replace(memory, absent_since=None)
 

@@ -158,11 +158,11 @@ def agree(
     Agree on TLS.
 
     :param tickets: how many session tickets follow.
-    :param ask: want a certificate of the client, who has none.
-    :param newest: the newest version of TLS that is spoken.
+    :param ask: ask the client for a certificate. It has none.
+    :param newest: the newest version of TLS that the server speaks.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with warnings.catch_warnings():  # of old versions
+    with warnings.catch_warnings():  # Python warns of old versions
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, newest
     context.set_ciphers("DEFAULT:@SECLEVEL=0")  # the old versions have no other ciphers

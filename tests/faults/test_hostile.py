@@ -127,7 +127,7 @@ def answers(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> tuple[Ta
 
 
 def kept(body: bytes) -> bytes:
-    """Write a correct answer; the next request may come on the same connection."""
+    """Write a correct answer, after which the server keeps the connection."""
     return whole(body).replace(b"Connection: close", b"Connection: keep-alive")
 
 
@@ -150,7 +150,7 @@ BOMBS = {
     # A frame of blocks that each stand for 128 KiB of NUL.
     "zstd": b"\x28\xb5\x2f\xfd\x00\x38" + b"\x02\x00\x10\x00" * 511 + b"\x03\x00\x10\x00",
 }
-"""The same bytes, encoded in four ways."""
+"""``NULS``, encoded in four ways."""
 FOR_EVER = {"dripped": drip, "endless": flood}
 
 ROWS: dict[str, Row] = {}
@@ -318,7 +318,7 @@ HEADERS = {
 LEFT_OVER = kept(b'{"result": {"modelCompTaskList": "of another request"}}')
 SPARE = kept(b'{"result": {"modelCompTaskList": []}}')
 RECORD = 16_000
-"""Bytes of an answer that fit into a record of TLS, but not into the buffer of what reads it."""
+"""Bytes of an answer. They fit into a record of TLS, but not into the buffer of the client."""
 
 KEPT = {
     "two answers": Row((read, say(kept(GOOD) + LEFT_OVER), read, say(SPARE)), None),
@@ -341,7 +341,7 @@ KEPT = {
         tls={},
     ),
 }
-"""What is left on a connection that is kept: it must not answer the next request."""
+"""Bytes that are left on a kept connection. They must not answer the next request."""
 
 BODIES = {
     "10 MB": Row(answers(filled(b'"', b"x", b'"', 10_000_000))),
@@ -392,7 +392,7 @@ BODIES = {
 }
 
 HTTP_2 = b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x08\x07\0\0\0\0\0" + bytes(8)
-"""How a server begins that speaks nothing else: its settings; then it says that it goes."""
+"""The first frames of a server that speaks only HTTP/2: its settings, and then GOAWAY."""
 
 ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 TLS = {
@@ -504,7 +504,7 @@ class Stage:
         return RawServer(self.behind[row.way], (*first, *row.steps))
 
     def settings(self, way: str, port: int, timeout: float = TIMEOUT, verify: Path | None = None) -> Settings:
-        """Say what a connection says that leads there."""
+        """Return the settings of a connection that leads there."""
         account = self.emulator.world.account
         credentials = Credentials(account.access_key_id, account.secret_access_key)
         url = {"plain": f"http://127.0.0.1:{port}", "tls": f"https://127.0.0.1:{port}"}
@@ -617,7 +617,7 @@ def in_a_triggerer(settings: Settings) -> tuple[Seen, Answer]:
 
 
 def is_page(answer: Answer) -> bool:
-    """Tell whether it is the emulator's."""
+    """Tell whether an answer is a page of the emulator."""
     if isinstance(answer, QianfanError):
         return False
     return isinstance(answer["result"].get("modelCompTaskList"), list)

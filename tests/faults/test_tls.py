@@ -69,7 +69,7 @@ ODD = "\x1b[31m\x07\r\n"
 
 class Party:
     """
-    Who has a key and a certificate, and may sign others'.
+    Somebody who has a key and a certificate, and may sign other certificates.
 
     :param name: the common name.
     :param by: who signs. None: itself.
@@ -118,7 +118,7 @@ class Party:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def revoke(self, other: Party) -> bytes:
-        """Write a list of revoked certificates, with the other's in it."""
+        """Return a list of revoked certificates, with the one of ``other``."""
         now = datetime.now(UTC)
         revoked = x509.RevokedCertificateBuilder(other.certificate.serial_number, now).build()
         made = x509.CertificateRevocationListBuilder(self.name, now, now + timedelta(days=1), [], [revoked])
@@ -172,10 +172,11 @@ CERTIFICATES = {
     ),
     "expired": Row(
         Party(HERE, ROOT, names=(HERE,), days=(-30, -1)),
-        says="Have the certificate or that of its CA renewed",
+        says="Have the certificate or its CA's certificate renewed",
     ),
     "not yet valid": Row(
-        Party(HERE, ROOT, names=(HERE,), days=(1, 30)), says="Have the certificate or that of its CA renewed"
+        Party(HERE, ROOT, names=(HERE,), days=(1, 30)),
+        says="Have the certificate or its CA's certificate renewed",
     ),
     "self-signed": Row(Party(HERE, names=(HERE,)), says="self-signed certificate"),
     "of an unknown CA": Row(Party(HERE, UNKNOWN, names=(HERE,)), says="unable to get local issuer"),
@@ -184,11 +185,11 @@ CERTIFICATES = {
     ),
     "of another CA of the same name": Row(Party(HERE, NAMESAKE, names=(HERE,))),
     "for another address": Row(
-        Party(HERE, ROOT, names=("127.0.0.2",)), says="Put the host that the certificate is for"
+        Party(HERE, ROOT, names=("127.0.0.2",)), says="It is not for this host. Correct"
     ),
     "for another name": Row(
         Party(NAME, ROOT, names=("other.test",)),
-        says="Put the host that the certificate is for",
+        says="It is not for this host. Correct",
         way="connect",
     ),
     "for a name, of the address": Row(Party(HERE, ROOT, names=(NAME,)), says="IP address mismatch"),
@@ -221,7 +222,7 @@ def test_certificates(
     row: Row,
     tmp_path: Path,
 ) -> None:
-    """No request goes to a server that does not prove who it is. Nobody asks whether it was revoked."""
+    """No request goes to a server that does not prove who it is. A revoked certificate counts as proof."""
     shown, key, bundle = (tmp_path / name for name in ("shown.pem", "key.pem", "bundle.pem"))
     shown.write_bytes(b"".join(each.pem for each in (row.server, *row.chain)))
     key.write_bytes(
@@ -255,12 +256,12 @@ def test_certificates(
 
 class OpenSsl:
     """
-    A TLS server that obeys, as a context manager.
+    ``openssl s_server``, as a context manager. It renegotiates on command.
 
-    :param options: those of ``openssl s_server``.
-    :param converse: what happens meanwhile, in a thread.
+    :param options: further options of the command.
+    :param converse: what the server does meanwhile, in a thread.
     :ivar obeyed: how often it has renegotiated.
-    :ivar says_still: how many pieces of what it says are still passed on.
+    :ivar says_still: how many more pieces of its output reach the client.
     """
 
     def __init__(
@@ -295,7 +296,7 @@ class OpenSsl:
             self._converse(self)
 
     def wait_for(self, text: bytes) -> None:
-        """Wait until the server has said something; forget what came before."""
+        """Wait until the server prints ``text``. Forget what it printed before."""
         assert self._process.stdout is not None
         while not self._said or text not in self._said:
             piece = os.read(self._process.stdout.fileno(), 65536)
@@ -305,19 +306,19 @@ class OpenSsl:
         self._said = self._said.partition(text)[2]
 
     def type(self, text: bytes) -> None:
-        """Have the server say something."""
+        """Write to the server's standard input. The server sends on whatever is no command."""
         assert self._process.stdin is not None
         os.write(self._process.stdin.fileno(), text)
 
     def obey(self, command: bytes) -> None:
-        """Have the server renegotiate. A command is one only if it is read by itself."""
+        """Have the server renegotiate. A letter is a command only if the server reads it alone."""
         time.sleep(0.02)
         self.type(command + b"\n")
         self.wait_for(b"SSL_do_handshake -> 1")
         self.obeyed += 1
 
     def front(self, client: socket.socket) -> None:
-        """Pass on what a client and the server say."""
+        """Stand between a client and the server, and pass on the bytes of both."""
 
         def back(data: bytes) -> bool:
             if self.says_still:
@@ -351,7 +352,7 @@ def _begins_to_renegotiate(server: OpenSsl) -> None:
     _request(server)
     server.type(whole(GOOD)[:-5])
     time.sleep(0.02)
-    server.says_still = 1  # that it wants to
+    server.says_still = 1  # its wish to renegotiate
     server.type(b"r\n")
 
 
@@ -366,7 +367,7 @@ def _changes_keys_for_ever(server: OpenSsl) -> None:
     _request(server)
     ends_at = time.monotonic() + 20
     while time.monotonic() < ends_at:
-        server.type(b"k\n")  # of which it says nothing at once
+        server.type(b"k\n")  # it prints nothing about that at once
         time.sleep(0.005)
 
 

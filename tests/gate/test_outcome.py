@@ -160,7 +160,7 @@ OUTCOME = [
                 made(name="other"),
                 Fails(
                     QianfanModelIdMissingError,
-                    (f"otherwise (name 'demo', source model '{SOURCE}'). Look at it"),
+                    (f"The list says something else (name 'demo', source model '{SOURCE}'). Look at it",),
                 ),
             ),
             ("the detail has no name", made(name=None), Opens()),

@@ -1,5 +1,5 @@
 """
-Secrets made for one run, a platform and proxies that need them, and a search that knows their disguises.
+Secrets made for one run, a platform and proxies that need them, and a search that finds them encoded, too.
 
 Each canary has two marks of random letters and digits, one in each half, so that a part of it is found, too.
 No encoding for a URL, JSON or Python changes letters and digits. Base64 and hexadecimal do: the search knows
@@ -91,7 +91,7 @@ class Canaries:
         }
 
     def found_in(self, what: str | bytes) -> list[str]:
-        """Name the canaries and signatures in a text. It is not decrypted: see :meth:`opened`."""
+        """Name the canaries and signatures in a text. What is encrypted needs :meth:`opened` first."""
         told = what.encode("utf-8", "surrogatepass") if isinstance(what, str) else what
         self.searched += len(told)
         found = {name for name, text in self.names.items() if any(mark in told for mark in _marks(text))}

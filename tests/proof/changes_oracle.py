@@ -1,8 +1,8 @@
 """
-Checks what the documentation promises of creations, updates and cancellations.
+Checks what the documentation promises about creations, updates and cancellations.
 
-Written from docs/howto/create.md and docs/howto/service.md. Imports nothing of the package. All times are
-seconds since the world began.
+This file is written from docs/howto/create.md and docs/howto/service.md. It imports nothing of the package.
+All times are seconds since the world began.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _updated_twice(story: Story) -> Iterator[str]:
     No try asks again for an update that shows within ``settle``.
 
     If somebody else has updated the service, or the platform has taken our update back, a try may ask again.
-    But a try that was replaced may not ask after its successor.
+    But if a try was replaced, it may not ask after its successor has asked.
     """
     done = [one for one in story.changes if one.done_at is not None]
     for later in done:

@@ -50,7 +50,7 @@ MOST_EVENTS = 20_000
 
 KILLED_WITHIN = 5.0
 """
-Seconds. If a process was replaced and goes on, Airflow refuses its next heartbeat, and the process ends.
+Seconds. If a process was replaced and goes on, it ends within this time: Airflow refuses its heartbeat.
 
 If Airflow keeps notes, no promise depends on that. So the process lives on.
 """
@@ -92,7 +92,7 @@ SLOW = (
     "network: answer takes 8 s",
     "network: answer takes 70 s",
 )
-"""Delays: before a request leaves, before it arrives, and before its answer arrives."""
+"""Delays, before a request leaves, before it arrives, or before its answer arrives."""
 
 READS = (
     "network: request lost",

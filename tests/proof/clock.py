@@ -27,7 +27,7 @@ class Clock:
     A worker is a process of its own. While it takes a look, its time goes on, and the loop's does not.
 
     :ivar now: seconds since the world began.
-    :ivar ahead: seconds by which the clock of the present machine is ahead of that.
+    :ivar ahead: seconds by which the clock of the machine whose code runs is ahead of ``now``.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Clock:
 
     @contextmanager
     def wrong_by(self, seconds: float) -> Iterator[None]:
-        """Have the code go by a clock that is so many seconds ahead."""
+        """Run code on a machine whose clock is so many seconds ahead."""
         self.ahead = seconds
         self.move_to(self.now)
         try:

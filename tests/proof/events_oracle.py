@@ -1,7 +1,8 @@
 """
-What a watcher has to report: the promises of docs/howto/event.md, written once more, from the page alone.
+Checks what a watcher has to report, by the promises of docs/howto/event.md.
 
-This file imports nothing of the package. Where it and the package differ, one of them is wrong.
+This file is written from the page alone. It imports nothing of the package. If it and the package differ, one
+of them is wrong.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 MOST_TASKS, MOST_BYTES = 100, 100_000
 
 SKEW = 3500
-"""Seconds. If the platform tells an end that is older than this, it may be too old to be news."""
+"""Seconds. If a task ended this long before the newest time in the list, a watcher may take it for old."""
 
 TAKEN_BACK = 12.0
-"""Seconds. If a watcher is stopped, it reports again what it had reported this long before."""
+"""Seconds. If Airflow stops a watcher, the next start may report again what was reported this long before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """
-    What a DAG author writes. Times are seconds of the world.
+    A watcher, as a DAG author writes it. Times are seconds of the world.
 
     :param catch_up: ``catch_up_from``.
     """
@@ -60,9 +61,11 @@ class Event:
     """
     One event. Times are seconds of the world.
 
-    :ivar stored: when Airflow stored it; None if it never did.
-    :ivar settled: when Airflow said what became of it, and the watcher had noted that.
-    :ivar noted: whether all went well with the note.
+    :ivar sent: when the watcher sent it.
+    :ivar tasks: what it tells of each task.
+    :ivar stored: when Airflow stored it; None if Airflow never did.
+    :ivar settled: when the watcher had noted whether Airflow stored it; None if Airflow never said so.
+    :ivar noted: whether the watcher could store this note.
     """
 
     sent: float
@@ -77,7 +80,7 @@ class Life:
     """
     A watcher from a start to its end.
 
-    :ivar stopped: whether Airflow stopped it, so that it could take something back.
+    :ivar stopped: whether Airflow stopped it. Then it takes back what it has just reported.
     """
 
     began: float
@@ -98,9 +101,9 @@ class Past:
     """
     What the platform showed, and what went wrong, in the time of a watcher.
 
-    :param spoiled: when an answer of the platform was spoiled.
-    :param store_spoiled: when an answer of Airflow's store was.
-    :param lag: seconds within which a watcher that nothing disturbs reports what the list shows.
+    :param spoiled: the times at which an answer of the platform was spoiled.
+    :param store_spoiled: the times at which a request to Airflow's store was spoiled.
+    :param lag: seconds. If nothing disturbs a watcher, it reports within this time what the list shows.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class Past:
         for rows in self.lists:
             told = [at for row in rows.values() for at in (row.created, row.finished) if at is not None]
             self.newest.append(max([*self.newest[-1:], *told], default=-FOREVER))
-        # A page may hide a row only if there are several, and something changes, or a row is unreadable.
+        # Pages can hide a row only if there are several, and if something changes or a row cannot be read.
         self.one_page = max(map(len, self.lists)) <= world.page
         unreadable = any(fault == "answer: tasks without an id" for _, fault in world.faults)
         moving = [] if self.one_page else [at for at in self.moments if at >= 0]
@@ -125,11 +128,11 @@ class Past:
             self.exact = False
 
     def views(self, began: float, ended: float) -> range:
-        """Return the places of what is shown from ``began`` to ``ended``."""
+        """Return the indexes of what the platform shows from ``began`` to ``ended``."""
         return range(max(0, bisect_right(self.moments, began) - 1), bisect_right(self.moments, ended))
 
     def spans(self) -> Iterator[Span]:
-        """Yield from when until when the list shows which task with which status."""
+        """Yield a span for each time in which the list shows a task with one status."""
         ids = {row_id for rows in self.lists for row_id in rows}
         for row_id in sorted(ids):
             rows: list[Row] = []
@@ -144,7 +147,7 @@ class Past:
                     rows.append(row)
 
     def first_listed(self, watcher: Watcher) -> float:
-        """Return when a list that a watcher reads has a task for the first time."""
+        """Return when the list that a watcher reads has its first task."""
         listed = zip(self.moments, self.lists, strict=True)
         return next(
             (at for at, rows in listed if any(watcher.source in (None, row.source) for row in rows.values())),
@@ -152,7 +155,7 @@ class Past:
         )
 
     def quiet(self, began: float, ended: float, *disturbed: tuple[float, float]) -> float | None:
-        """Return when the first undisturbed time of a lag begins; None if there is none."""
+        """Return when the first time begins that is undisturbed for a whole lag; None if there is none."""
         refused, corrected = self.world.refused, self.world.corrected
         breaks = [(at, at) for at in self.disturbed if began <= at < ended]
         breaks = sorted([*breaks, (refused, corrected), *disturbed])
@@ -165,7 +168,7 @@ class Past:
 
 
 def told_end(row: Row) -> int | None:
-    """Return when a task ended, as far as the platform says: without that, when it was created."""
+    """Return when a task ended. If the platform does not say that, return when it was created."""
     return row.created if row.finished is None else row.finished
 
 
@@ -200,7 +203,7 @@ def _problems_of_form(event: Event) -> Iterator[str]:
 
 
 def _untrue(past: Past, watcher: Watcher, event: Event, told: dict[str, Any]) -> str:
-    """Say why an event may not tell this of a task; empty if it may."""
+    """Say why an event may not say this about a task. The text is empty if it may."""
     until = bisect_right(past.moments, event.sent)
     shown = [rows[told["id"]] for rows in past.lists[:until] if told["id"] in rows]
     detailed = [rows[told["id"]] for rows in past.details[:until] if told["id"] in rows]
@@ -227,7 +230,7 @@ def _seconds(time: str | None) -> int | None:
 
 
 def _since(watcher: Watcher, life: Life, *, keeps: bool) -> float:
-    """Return from when on the times of finished tasks count, if the life is the first of its watcher."""
+    """Return the time from which finished tasks count, if the life is the first of its watcher."""
     since = life.began if keeps else life.began - watcher.look_back
     return since if watcher.catch_up is None else min(since, watcher.catch_up)
 
@@ -235,7 +238,7 @@ def _since(watcher: Watcher, life: Life, *, keeps: bool) -> float:
 def _is_old(
     past: Past, watcher: Watcher, first: Life, event: Event, told: dict[str, Any], *, keeps: bool
 ) -> bool:
-    """Tell whether the list showed the task with this status ever since the watch began, or before."""
+    """Tell whether the task had finished before the watch began, as far as the list shows."""
     since = _since(watcher, first, keeps=keeps)
     views = past.views(first.began, event.sent)
     if not past.exact:
@@ -274,7 +277,7 @@ def _twice(past: Past, lives: list[Life], *, keeps: bool) -> Iterator[str]:
             lost = any(life == number and each.stored is None for life, each in events[:later])
             for before, earlier in events[:later]:
                 same = before == number
-                # While two run at the same time, the one whose event was lost does not know of the other's.
+                # If two run at once, and an event of one is lost, this one does not know the other's.
                 if lost and not same and lives[before].ended > lives[number].began:
                     continue
                 if (same or keeps) and not _may_repeat(past, lives[before], earlier, event, same=same):
@@ -317,13 +320,13 @@ def _missed(past: Past, watcher: Watcher, lives: list[Life], *, keeps: bool) -> 
 
 
 def _stored(lives: list[Life]) -> set[tuple[str, str]]:
-    """Return which tasks with which status are in an event that Airflow stored."""
+    """Return the tasks, each with its status, that are in an event that Airflow stored."""
     events = [event for life in lives for event in life.events if event.stored is not None]
     return {(told["id"], told["status"]) for event in events for told in event.tasks}
 
 
 def _unstored(lives: list[Life]) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """Return from when until when an event was under way that Airflow did not store."""
+    """Return, for each task with its status, when events were under way that Airflow did not store."""
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for life in lives:
         for event in life.events:
@@ -335,7 +338,7 @@ def _unstored(lives: list[Life]) -> dict[tuple[str, str], list[tuple[float, floa
 
 
 def _names_a_model(past: Past, span: Span, quiet: float) -> bool:
-    """Tell whether a task names a produced model at each look, in the list or else in the answer for it."""
+    """Tell whether the list names a produced model at each look, or else the answer for this task."""
     if span.rows[0].status != "succeeded":
         return True
     during = past.views(quiet, quiet + past.lag)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.proof.play import End, Gate
 
 UNHEEDED = 2.0
-"""Seconds before a watcher is stopped, in which Airflow confirms its events, and does not store them."""
+"""Seconds before Airflow stops a watcher. In these, Airflow confirms its events, but does not store them."""
 
 LOST = 300.0
 """Seconds after which Airflow says that it did not store an event."""
@@ -50,15 +50,15 @@ class Stage:
     """
     A world, its watchers, and the Airflow that runs them. Times are seconds of the world.
 
-    :param gate: a gate in the same triggerer.
-    :param keeps: what Airflow keeps: ``kept`` is what was reported; ``several`` is nothing, because a trigger
-        watches for several assets; ``older`` is an Airflow that keeps nothing.
+    :param gate: a gate that waits in the same triggerer.
+    :param keeps: what Airflow keeps. ``kept``: what was reported. ``several``: nothing, because a trigger
+        watches for several assets. ``older``: nothing, because the Airflow is older than 3.3.
     :param ends: when the watchers end, how, and how long Airflow takes to start them again.
     :param began: when the watchers start.
     :param lost: which events Airflow does not store, counted from 1.
     :param store: what happens to which request to Airflow's store, counted from 1.
     :param storing: seconds until Airflow stores an event.
-    :param confirming: seconds until it says so.
+    :param confirming: seconds until Airflow then tells the watcher so.
     """
 
     world: World
@@ -82,7 +82,7 @@ class Stage:
 
     @property
     def until(self) -> float:
-        """When all has been quiet for long enough."""
+        """The time at which all has been quiet for long enough."""
         still: list[float] = [*self.world.changes()]
         still += [at + takes + TAKES[how] for at, how, takes in self.ends]
         still += [at for at in (self.world.refused, self.world.corrected) if at < FOREVER]
@@ -96,7 +96,7 @@ class EventsPlay(Play):
     :ivar lives: the lives of each watcher.
     :ivar ends: how the tries of the gate ended.
     :ivar readings: how often each list was read.
-    :ivar mishandled: what went wrong with the triggerer and its Airflow.
+    :ivar mishandled: the faults of the triggerer and of Airflow that happened.
     """
 
     def __init__(self, stage: Stage) -> None:

@@ -23,7 +23,7 @@ LATEST = 340.0
 
 
 DENY = {"answer: no result", "HTTP: 400 InappropriateJSON", "answer: legacy code 17"}
-"""Faults that deny a task: the question for one task is answered as if there were none."""
+"""Faults that look as if the platform said that there is no such task."""
 
 
 def answers(
@@ -34,7 +34,7 @@ def answers(
 
     The list may be read before a change, and the question for one task may be asked after it, or before.
 
-    :param denied: whether a fault may have denied that there is such a task.
+    :param denied: whether a fault may look as if there were no such task.
     """
     moments = [began, *(moment for moment in world.changes() if began < moment <= ended)]
     missing = (0,) if question.id is None else (0, SETTLE)
@@ -63,7 +63,7 @@ def settled(world: World, gate: Gate, since: float) -> Answer | None:
 
 
 def late_by_clock(world: World, mode: str) -> int:
-    """Return by how much a verdict may be late, in seconds: others go by times that a worker tells them."""
+    """Return the seconds by which a verdict may be late because a worker's clock is ahead of other clocks."""
     return max(0, world.worker_ahead) if mode != "poke" else 0
 
 
@@ -77,7 +77,7 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     last = ends[-1]
     still = max([quiet_since, last.began, *world.changes()])
     interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
-    # Worker and triggerer each count by themselves for how long a task is missing.
+    # If the triggerer misses the task first, the worker counts anew.
     decided = still + interval + 2 * SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
     if last.ended > decided and last.began + gate.timeout > decided and settled(world, gate, still):
         found.append(f"undecided at {last.ended:.1f}, though all is clear since {still:.1f}")
@@ -109,7 +109,7 @@ def _problems_of_look(world: World, question: Question, mode: str, look: Look, e
 
 
 def _is_shown(world: World, question: Question, began: float, ended: float) -> bool:
-    """Tell whether the task with the given id was there at some moment."""
+    """Tell whether the task with the given id was there at some moment from ``began`` to ``ended``."""
     moments = [began, *(at for at in world.changes() if began < at <= ended)]
     return any(question.id in {*world.detailed(at), *(row.id for row in world.listed(at))} for at in moments)
 

@@ -77,8 +77,9 @@ def answer(
     :param listed: what the list shows.
     :param detailed: what the question for one task shows, by id.
     :param missing_for: seconds for which the task with the given id has been missing.
-    :param by_list: whether the list counts, if several tasks have finished and do not agree there, and the
-        answer for one of them says that it has not finished. The tables allow both.
+    :param by_list: whether the list counts, or the answer for one task. This matters if several tasks have
+        finished and do not agree in the list, and the answer for one of them says that it has not finished.
+        The tables allow both.
     """
     if question.id is not None:
         shown = [row for row in listed if row.id == question.id]

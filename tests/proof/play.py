@@ -1,4 +1,4 @@
-"""Plays worlds with the provider's own sensors, triggers and polls. Time only moves when they wait."""
+"""Plays worlds with the provider's own sensors, triggers and polls. Time moves only when they wait."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Play:
 
     :ivar story: what was asked, what came back, and what was logged, in order.
     :ivar struck: the faults that changed an answer.
-    :ivar mishaps: errors of its own that the provider logged before it went on.
+    :ivar mishaps: unexpected errors that the provider logged before it went on.
     :ivar quiet_since: when the last answer was spoiled, in seconds of the world.
     :ivar asked: how many requests there were.
     """

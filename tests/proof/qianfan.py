@@ -30,7 +30,7 @@ class Task:
     :param dated: whether the platform says when it was created.
     :param model_after: seconds after its success until the platform names the model.
     :param end_told: whether the platform says when it finished.
-    :param late: seconds by which the list is behind with this task alone.
+    :param late: seconds by which the list is behind with this task, beyond ``list_late``.
     """
 
     id: str
@@ -76,12 +76,12 @@ class World:
 
     :param page: rows of a page.
     :param marker: what a marker names: the ``first`` row of the next page, or the ``last`` row of this page.
-    :param end: how a page says whether the list goes on: as documented; ``marked``, if the last page has a
-        marker, too; or ``only marked``, if every page claims to be the last.
+    :param end: how a page says whether the list goes on. ``documented``: as the documentation says.
+        ``marked``: the last page has a marker, too. ``only marked``: every page claims to be the last.
     :param order: ``oldest``, ``newest`` or ``changed``: the last that changed comes first.
     :param filtered: whether the list heeds ``sourceModelId``.
-    :param lacks: what is missing: nothing; ``models`` in the list; or ``models, sources``: these in the list,
-        and the source models in the answer for one task.
+    :param lacks: what is missing. Empty: nothing. ``models``: the produced models in the list.
+        ``models, sources``: these, and the source models in the answer for one task.
     :param not_found: how the question for a task that is not there is answered: ``404``, ``400`` or ``null``.
     :param list_late: seconds by which the list is behind.
     :param detail_late: seconds by which the question for one task is behind.
@@ -89,7 +89,7 @@ class World:
     :param faults: what happens to which request, counted from 1.
     :param refused: from when on the platform refuses the old key, in seconds.
     :param corrected: when somebody puts the new key into the connection.
-    :param worker_ahead: seconds by which the clocks of the workers are ahead.
+    :param worker_ahead: seconds by which the clocks of the workers are ahead. If negative, they are behind.
     :param deaths: when the triggerer dies, in tens of seconds. Another one takes over its waits at once.
     """
 

@@ -1,4 +1,4 @@
-"""Whatever bytes a server sends, a request ends soon and plainly: with a result, or with a named error."""
+"""Whatever bytes a server sends, a request ends soon, with a result or a named error, in plain text."""
 
 from __future__ import annotations
 

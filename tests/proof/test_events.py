@@ -1,4 +1,4 @@
-"""Random worlds: watchers report what finishes, once and truly, whatever ends them."""
+"""Random worlds: watchers report what finishes, once and truly, however they end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.proof.record import record
 from tests.proof.worlds import NAMES, SOURCES, gates, worlds
 
 SHARE = 4
-"""One in so many of ``--worlds``."""
+"""Of ``--worlds``, this test plays one in so many."""
 
 WRONG = ("missed", "reported twice", "reported wrongly", "other differences")
 STATUSES = (*[("succeeded",)] * 3, ("failed", "stopped"), ("succeeded", "failed", "stopped"))
@@ -28,11 +28,11 @@ USUAL = (
     (150, ((151, "succeeded"),)),
     (-100, ((-95, "running"), (60, "succeeded"))),
 )
-"""A task that succeeds as many do, that succeeds between two looks, and that takes long."""
+"""Creation and steps of three tasks: a common one, one that succeeds between two looks, and a long one."""
 
 CROWDS = {"": (0, 0, 0), "many": (130, 0, 0), "long names": (130, 0, 1500), "a huge name": (2, 0, 110_000)}
 CROWDS |= {"long ids": (130, 300, 0)}
-"""How many more tasks there are, and how much longer their ids and names are."""
+"""For each crowd: how many more tasks there are, and by how many letters ids and names are longer."""
 
 
 @st.composite
@@ -51,7 +51,7 @@ def _watchers(draw: st.DrawFn, tasks: tuple[Task, ...], scale: int) -> Watcher:
 
 @st.composite
 def _crowd(draw: st.DrawFn, scale: int) -> tuple[Task, ...]:
-    """Draw tasks that finish together, or some later."""
+    """Draw many tasks that finish together, or in three groups."""
     number, longer_id, longer_name = CROWDS[draw(st.sampled_from([*[""] * 60, *CROWDS]))]
     first, later = draw(st.sampled_from([(-90, 0), (20, 0), (20, 90)]))
     dated, told = draw(st.sampled_from([(True, True), (True, True), (True, False), (False, False)]))

@@ -1,5 +1,5 @@
 """
-No error, log or object shows a secret, whatever looks at it. Airflow's masker has no part in this.
+No error, log or object shows a secret, however you look at it. Airflow's masker plays no part in this.
 
 ``tests/integration/test_canary.py`` looks for the same canaries in all that a whole Airflow leaves behind.
 """
