@@ -21,6 +21,7 @@ from scripts.mutants import Mutant, is_worded, judge, listed
         ('f"{row["id"]}" " is odd"', 'f"{row["ID"]}" " is odd"', False),
         ("told = clean(reason, 80)", "told = clean(reason, 81)", True),
         ("told = clean(reason, 80)", "told = clean(reason, )", True),
+        ("told = clean(reason, _LONGEST)", "told = clean(reason, )", True),
         ("told = clean(reason, 80)", "told = clean(None, 80)", False),
         ('raise ValueError("is not a path")', "raise ValueError(None)", False),
         ('if status == "succeeded":', 'if status == "XXsucceededXX":', False),
