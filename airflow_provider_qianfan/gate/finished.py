@@ -23,7 +23,7 @@ from airflow_provider_qianfan.api.model_compression import (
     ModelCompTask,
 )
 from airflow_provider_qianfan.gate.memory import is_number
-from airflow_provider_qianfan.gate.outcome import usable_model_id
+from airflow_provider_qianfan.gate.outcome import described_by, usable_model_id
 
 SKEW = 3600.0
 """
@@ -254,10 +254,8 @@ def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger
 
 def named_by(detail: ModelCompTask, task: ModelCompTask) -> ModelCompTask | None:
     """Return a task that names no model as its detail describes it; None if that names none either."""
-    whole = replace(detail, source_model_id=detail.source_model_id or task.source_model_id)
-    same = (whole.status, whole.source_model_id) == (task.status, task.source_model_id)
-    same = same and (None in (whole.name, task.name) or whole.name == task.name)
-    return whole if same and usable_model_id(whole) else None
+    whole = described_by(detail, task)
+    return whole if whole and whole.status == task.status and usable_model_id(whole) else None
 
 
 def in_order(tasks: Iterable[ModelCompTask], now: float) -> tuple[ModelCompTask, ...]:

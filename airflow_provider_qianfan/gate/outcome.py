@@ -123,18 +123,14 @@ def _succeeded(task: ModelCompTask, details: Details, notes: tuple[Note, ...]) -
     if task.id not in details:
         return NeedDetail(task.id, required=True)
     detail = details[task.id]
-    agrees = (
-        detail is not None
-        and detail.source_model_id == task.source_model_id
-        and (None in (detail.name, task.name) or detail.name == task.name)
-    )
-    if detail is not None and agrees:
-        if detail.status != SUCCEEDED:
-            return _outcome(detail, details, notes)
-        if usable_model_id(detail):
-            return Open(detail, notes)
-    latest, other = detail or task, ""
-    if detail is not None and not agrees:
+    whole = detail and described_by(detail, task)
+    if whole is not None:
+        if whole.status != SUCCEEDED:
+            return _outcome(whole, details, notes)
+        if usable_model_id(whole):
+            return Open(whole, notes)
+    latest, other = whole or detail or task, ""
+    if detail is not None and whole is None:
         other = (
             f"The list says something else (name {clean(task.name, 80)!r}, source model"
             f" {clean(task.source_model_id, 80)!r}). "
@@ -175,6 +171,14 @@ def _outcome_of_all(
     if len(opened) == len(candidates) and len({outcome.model_id for outcome in opened}) == 1:
         return Open(opened[0].described, notes)
     return Fail(_ambiguous("might each be the newest, and they do not agree", candidates), notes=notes)
+
+
+def described_by(detail: ModelCompTask, listed: ModelCompTask) -> ModelCompTask | None:
+    """Return a listed task as its detail describes it; None if the two have different models or names."""
+    source = detail.source_model_id or listed.source_model_id
+    same_source = listed.source_model_id in (None, source)
+    same_name = None in (detail.name, listed.name) or detail.name == listed.name
+    return replace(detail, source_model_id=source) if same_source and same_name else None
 
 
 def usable_model_id(task: ModelCompTask) -> bool:

@@ -164,6 +164,12 @@ OUTCOME = [
                 ),
             ),
             ("the detail has no name", made(name=None), Opens()),
+            ("the detail has no source", made(source=None), Opens()),
+            (
+                "the detail has no source, and names it as the model",
+                made(model=SOURCE, source=None),
+                Fails(QianfanModelIdMissingError, (f"modelId '{SOURCE}', source model '{SOURCE}'). Look",)),
+            ),
             (
                 "the detail has long ids",
                 made(model="m" * 81, source="s" * 81),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.proof.oracle import NOT_FOUND, SETTLE, WAITS, Answer, Question, answer, is_usable, matches
@@ -122,10 +123,12 @@ def _may_open(world: World, question: Question, look: Look) -> bool:
     """
     moments = [look.began, *(at for at in world.changes() if look.began < at <= look.ended), look.ended]
     views = [(world.listed(at), world.detailed(at)) for at in moments]
+    # If the answer for one task does not say its source model, the list does.
+    sources = {row.id: row.source for listed, _ in views for row in listed if question.id is None}
+    rows = [row for listed, detailed in views for row in (*listed, *detailed.values())]
     made = [
         row
-        for listed, detailed in views
-        for row in (*listed, *detailed.values())
+        for row in (replace(row, source=row.source or sources.get(row.id, "")) for row in rows)
         if row.status == "succeeded" and is_usable(row) and matches(row, question)
         if look.answer is not None and row.model == look.answer.what
     ]

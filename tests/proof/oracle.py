@@ -6,7 +6,7 @@ This file imports nothing of the package. Where it and the package differ, one o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 UNDER_WAY = ("creating", "running")
@@ -108,7 +108,8 @@ def answer(
 def outcome(row: Row, detailed: dict[str, Row]) -> Answer:
     """Say what the gate does about the task that counts."""
     if row.status == "succeeded" and not is_usable(row):
-        row = detailed.get(row.id, row)
+        detail = detailed.get(row.id, row)
+        row = replace(detail, source=detail.source or row.source)
     if row.status == "succeeded":
         return Answer("opens", str(row.model)) if is_usable(row) else NO_MODEL
     return FAILED if row.status in ("failed", "stopped") else WAITS
