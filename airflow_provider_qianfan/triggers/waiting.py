@@ -241,7 +241,8 @@ class _Watching:
     def memory_for_the_worker(self) -> Memory:
         """What the worker is told. By its own clock, it counts for how long the target has been missing."""
         memory, told = self.memory, Memory.from_json(self._trigger.memory, now=0.0)
-        return memory if memory.absent_since == told.absent_since else replace(memory, absent_since=None)
+        same = (memory.absent, memory.absent_since) == (told.absent, told.absent_since)
+        return memory if same else replace(memory, absent="", absent_since=None)
 
     async def until_a_look_is_worthwhile(self) -> str:
         """Watch. Return why the watching ended."""
