@@ -18,6 +18,7 @@ from airflow_provider_qianfan.api.model_compression import (
 )
 from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.api.text import clean, duration
+from airflow_provider_qianfan.gate.arguments import check_text
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelIdMissingError,
     QianfanTaskAmbiguousError,
@@ -178,15 +179,11 @@ def _outcome_of_all(
 
 
 def usable_model_id(task: ModelCompTask) -> bool:
-    """Tell whether the task names a produced model other than its source model."""
-    model_id = task.model_id
-    return (
-        model_id is not None
-        and bool(model_id.strip())
-        and model_id == model_id.strip()
-        and model_id.isprintable()
-        and model_id != task.source_model_id
-    )
+    """Tell whether the task names a produced model other than its source model, in a form that can be meant."""
+    try:
+        return check_text("model_id", task.model_id) != task.source_model_id
+    except ValueError:
+        return False
 
 
 def _pinned_absent(

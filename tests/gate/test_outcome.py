@@ -132,6 +132,12 @@ OUTCOME = [
             f"{SOURCE}\u200b",
             "amv-\u202emade",
             "amv\u3000made",
+            "None",
+            "NULL",
+            "undefined",
+            "am-set",
+            "amva-1",
+            "svco-1",
         )
     ],
     Row(

@@ -114,5 +114,8 @@ def outcome(row: Row, detailed: dict[str, Row]) -> Answer:
 
 
 def is_usable(row: Row) -> bool:
-    """Tell whether a task names a produced model that is not its source model."""
-    return bool(row.model) and row.model == str(row.model).strip() and row.model != row.source
+    """Tell whether a task names a produced model that is not its source model, nothing, or something else."""
+    model = str(row.model)
+    if model.lower() in ("none", "null") or model.startswith(("am-", "amva-", "svco-")):
+        return False
+    return bool(model) and model == model.strip() and model != row.source

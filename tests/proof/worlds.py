@@ -20,7 +20,7 @@ PATHS = (
     ("queueing", "running", "succeeded"),
     ("running", "failed", "running", "succeeded"),
 )
-MODELS = (*["made"] * 6, "same", "same", "source", None, "", " amv-blank ")
+MODELS = (*["made"] * 6, "same", "same", "source", None, "", " amv-blank ", "null", "am-set")
 MOMENTS = st.integers(-10, 20).map(lambda tens: 10 * tens)
 LASTS = st.sampled_from([1, 3, 20, 60, 150])
 
