@@ -179,7 +179,7 @@ def _outcome_of_all(
 
 
 def usable_model_id(task: ModelCompTask) -> bool:
-    """Tell whether the task names a produced model other than its source model, in a form that can be meant."""
+    """Tell whether the task names a produced model other than its source model, and a possible id."""
     try:
         return check_text("model_id", task.model_id) != task.source_model_id
     except ValueError:

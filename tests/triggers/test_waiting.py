@@ -76,7 +76,7 @@ def test_a_newer_task_counts_although_an_older_ones_model_is_not_ready(
         watching = asyncio.ensure_future(
             anext(trigger(target=Selector(SOURCE, model_ready=True).to_json()).run())
         )
-        while emulator.world.count("DescribeModel") < 2:
+        while emulator.world.count("DescribeModel") < 2:  # noqa: ASYNC110  the emulator runs in a thread
             await asyncio.sleep(0.05)
         assert not watching.done()
         emulator.world.tasks.add(TaskSpec(SOURCE, status=newer))
