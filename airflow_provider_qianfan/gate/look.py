@@ -29,7 +29,7 @@ from airflow_provider_qianfan.api.text import clean
 from airflow_provider_qianfan.gate.outcome import decide, usable_model_id
 from airflow_provider_qianfan.gate.resource import Resource, decide_resource
 from airflow_provider_qianfan.gate.selection import Selector
-from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Open, Verdict
+from airflow_provider_qianfan.gate.verdict import Fail, NeedDetail, Open, Verdict, Wait
 
 if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
@@ -64,13 +64,33 @@ def take_look(
     if isinstance(target, Selector):
         verdict = yield from look(exchange, target, memory, settle=settle, clock=clock)
         model = next_target(target, verdict)
-        if model is None:
+        if model is None or not isinstance(verdict, Open):
             return verdict
+        if memory.forgetful:
+            # The model may be missing since the task finished, and not since the wait began.
+            finished = getattr(verdict.described, "finish_time", None)
+            memory = replace(memory, started=finished.timestamp() if finished else clock())
         ready = yield from take_look(exchange, model, memory, settle=settle, clock=clock)
-        return verdict if isinstance(ready, Open) else ready
+        return _with_model(verdict, ready)
     found = yield from find_resource(exchange, target.kind, target.id)
+    for _ in range(DETAIL_TRIES - 1 if memory.forgetful else 0):
+        if isinstance(found, Row):
+            break
+        # Nothing is remembered of earlier looks: one miss does not prove that the resource is gone.
+        yield Sleep(DETAIL_PAUSE)
+        found = yield from find_resource(exchange, target.kind, target.id)
     row, absence = (found, None) if isinstance(found, Row) else (None, found)
     return decide_resource(row, target, memory, clock(), settle=settle, absence=absence)
+
+
+def _with_model(opened: Open, ready: Verdict) -> Verdict:
+    """Combine the verdicts about a task that succeeded and about its model, which may not be ready."""
+    if isinstance(ready, Open):
+        return opened
+    notes, task = (*opened.notes, *ready.notes), opened.described
+    if isinstance(ready, Wait):
+        return replace(ready, notes=notes, selected=task.id)
+    return replace(ready, notes=notes, described=task)
 
 
 def judge(target: Target, found: Found, memory: Memory, now: float, *, settle: float) -> Verdict | NeedDetail:

@@ -119,12 +119,14 @@ class Memory:
     :param said: the subject of the last line.
     :param selected: the task that counted at the last look.
     :param last_healthy: when any observer last got a complete answer; None if none has yet.
-    :param absent_since: since when no task matches; None while one does.
+    :param absent_since: since when the task or resource that is ``absent`` has been missing; None while
+        nothing is.
     :param worker: what the workers get.
     :param triggerer: what the triggerer gets.
     :param spoke: when the last line was written.
     :param noted: when each warning was last given.
     :param try_number: the number of the try; None if another version did not say.
+    :param absent: the id of what is missing. Empty: nothing is, or another version did not say.
     """
 
     started: float
@@ -141,6 +143,7 @@ class Memory:
     spoke: float = 0.0
     noted: Mapping[str, float] = field(default_factory=dict)
     try_number: int | None = None
+    absent: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, without defaults: Airflow stores and sends thousands of memories."""
@@ -168,6 +171,12 @@ class Memory:
     def answered(self, observer: Observer, at: float) -> Memory:
         """Remember a complete answer."""
         return replace(self.with_health(observer, Health(healthy_at=at)), last_healthy=at)
+
+    def missing_since(self, absent: str) -> float | None:
+        """Return since when the task or resource with this id has been missing; None if it was there."""
+        if self.forgetful:
+            return self.started
+        return self.absent_since if self.absent in ("", absent) else None
 
     @property
     def expired_at(self) -> float:
@@ -241,8 +250,9 @@ def after_look(
     memory = memory.answered(observer, now)
     if not isinstance(verdict, Wait):
         return memory, lines
-    absent_since = (memory.absent_since or now) if verdict.absent else None
-    memory = replace(memory, absent_since=absent_since, selected=verdict.selected or memory.selected)
+    absent_since = (memory.missing_since(verdict.absent) or now) if verdict.absent else None
+    memory = replace(memory, absent=verdict.absent, absent_since=absent_since)
+    memory = replace(memory, selected=verdict.selected or memory.selected)
     if verdict.state != memory.said and not memory.forgetful:
         lines.insert(
             0, Line(logging.INFO, f"Waiting: {verdict.state}. Next look in {duration(next_look_in)}.")

@@ -18,6 +18,7 @@ from airflow_provider_qianfan.api.model_compression import (
 )
 from airflow_provider_qianfan.api.resource import Absence
 from airflow_provider_qianfan.api.text import clean, duration
+from airflow_provider_qianfan.gate.arguments import check_text
 from airflow_provider_qianfan.gate.errors import (
     QianfanModelIdMissingError,
     QianfanTaskAmbiguousError,
@@ -73,7 +74,7 @@ def decide(
     notes = _undated_notes(tasks, selector)
     if not found:
         seen = Note("absent", f"No task matches yet: {describe_seen(tasks, selector)}.", HOUR)
-        return Wait(f"no task matches yet ({selector})", (*notes, seen), absent=True)
+        return Wait(f"no task matches yet ({selector})", (*notes, seen))
     under_way = [task for task in found if task.status in (CREATING, RUNNING)]
     if len(under_way) > 1:
         if selector.if_several == "fail":
@@ -182,23 +183,19 @@ def described_by(detail: ModelCompTask, listed: ModelCompTask) -> ModelCompTask 
 
 
 def usable_model_id(task: ModelCompTask) -> bool:
-    """Tell whether the task names a produced model other than its source model."""
-    model_id = task.model_id
-    return (
-        model_id is not None
-        and bool(model_id.strip())
-        and model_id == model_id.strip()
-        and model_id.isprintable()
-        and model_id != task.source_model_id
-    )
+    """Tell whether the task names a produced model other than its source model, and a possible id."""
+    try:
+        return check_text("model_id", task.model_id) != task.source_model_id
+    except ValueError:
+        return False
 
 
 def _pinned_absent(
     selector: Selector, memory: Memory, now: float, settle: float, absence: Absence | None
 ) -> Wait | Fail:
-    since = memory.started if memory.forgetful else memory.absent_since
+    pinned_id = str(selector.model_comp_task_id)
+    since, pinned = memory.missing_since(pinned_id), clean(pinned_id, 80)
     missing_for = 0.0 if since is None else now - since
-    pinned = clean(selector.model_comp_task_id, 80)
     absence = absence or Absence()
     if missing_for >= settle:
         for_how_long = "" if memory.forgetful else f", and there has been none for {duration(missing_for)}"
@@ -214,7 +211,7 @@ def _pinned_absent(
         )
     text = f"Model compression task {pinned} is not there; failing unless it appears within"
     note = Note("absent", f"{text} {duration(settle - missing_for)}.{absence.sentence}", HOUR)
-    return Wait(f"{pinned} is not there yet", (note,), absent=True)
+    return Wait(f"{pinned} is not there yet", (note,), absent=pinned_id)
 
 
 def _not_as_described(task: ModelCompTask, selector: Selector) -> QianfanTaskNotFoundError:

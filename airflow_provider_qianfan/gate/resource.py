@@ -75,7 +75,7 @@ def decide_resource(
         message = f"{capital(wanted)} is {status}. The gate stays shut. Look at it in the Qianfan console."
         return Fail(QianfanResourceFailedError(message, resource_id=row.id, status=status), row)
     if status in kind.pending:
-        return Wait(f"{wanted} is {status}", selected=row.id)
+        return Wait(f"{wanted} is {status}")
     if status != kind.ready:
         documented = ", ".join((*kind.pending, kind.ready, *kind.failed))
         unknown = Note(
@@ -83,30 +83,30 @@ def decide_resource(
             f"{capital(wanted)} has the undocumented status {status!r} (documented: {documented}); the gate"
             " stays shut and goes on waiting.",
         )
-        return Wait(f"{wanted} has the unknown status {status!r}", (unknown,), row.id)
+        return Wait(f"{wanted} has the unknown status {status!r}", (unknown,))
     return _serving(row, wanted) if kind.serves else Open(row)
 
 
 def _serving(row: Row, wanted: Resource) -> Verdict:
     """Tell whether the service serves the wanted model version, and no update will change that."""
     if row.model_id != wanted.model_id:
-        state = f"{wanted} serves {clean(row.model_id or 'no model', 80)}, not {clean(wanted.model_id, 80)}"
-        return Wait(state, selected=row.id)
+        served = clean(row.model_id or "no model", 80)
+        return Wait(f"{wanted} serves {served}, not {clean(wanted.model_id, 80)}")
     if "updateStatus" not in row.json:
         silent = Note(
             "updateStatus",
             f"{capital(wanted)} serves {clean(wanted.model_id, 80)}, but the platform does not say whether"
             " an update is in progress (updateStatus); the gate stays shut and goes on waiting.",
         )
-        return Wait(f"{wanted} does not say whether an update is in progress", (silent,), row.id)
+        return Wait(f"{wanted} does not say whether an update is in progress", (silent,))
     update = row.json["updateStatus"]
     if update not in NO_UPDATE:
-        return Wait(f"{wanted} is being updated ({clean(update, 40)})", selected=row.id)
+        return Wait(f"{wanted} is being updated ({clean(update, 40)})")
     return Open(row)
 
 
 def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence: Absence | None) -> Verdict:
-    since = memory.started if memory.forgetful else memory.absent_since
+    since = memory.missing_since(wanted.id)
     missing_for = 0.0 if since is None else now - since
     absence = absence or Absence()
     if missing_for >= settle:
@@ -124,4 +124,4 @@ def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence
         f"{capital(wanted)} is not there; failing unless it appears within {left}.{absence.sentence}",
         HOUR,
     )
-    return Wait(f"{wanted} is not there yet", (note,), absent=True)
+    return Wait(f"{wanted} is not there yet", (note,), absent=wanted.id)

@@ -24,12 +24,17 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet. ``state`` says what the gate waits for."""
+    """
+    Not yet. ``state`` says what the gate waits for.
+
+    :param selected: the id of the task that counts.
+    :param absent: the id of the task or resource that is not there.
+    """
 
     state: str
     notes: tuple[Note, ...] = ()
     selected: str = ""
-    absent: bool = False
+    absent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

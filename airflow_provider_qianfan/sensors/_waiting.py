@@ -229,8 +229,9 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
                 self._end_if_late(wait)
             met, pause = error, self._after_failure(wait, error)
         if isinstance(verdict, Open):
+            opening = self._open(context, verdict)
             wait.opened = True
-            return self._open(context, verdict)
+            return opening
         if isinstance(verdict, Fail):
             self._fail(context, verdict)
         self._end_if_late(wait)
@@ -385,10 +386,13 @@ class QianfanSensor(Arguments, HasLineage, ReasoningOperator, BaseSensorOperator
 
     def _open(self, context: Context, verdict: Open) -> PokeReturnValue:
         opening = self._opening(verdict)
-        self._trace(context, opening.lineage)  # before the XComs: it refuses invalid ids
+        if self.asset is not None:
+            opening.lineage.outputs()  # before the XComs: it refuses invalid ids
         # The XComs are the purpose of the gate: if they cannot be pushed, it stays shut.
         for key, value in opening.xcoms.items():
             push(context, key, value)
+        # After the XComs: if one cannot be pushed, silent_fail goes on, and another model may be opened for.
+        self._trace(context, opening.lineage)
         self.log.info("%s", opening.line)
         return PokeReturnValue(is_done=True, xcom_value=opening.value)
 

@@ -116,10 +116,10 @@ class Subscription:
         """Seconds over which to spread the waits that the same snapshot called."""
         return min(self.account.called / self.account.rate, SPREAD * self.interval())
 
-    def ask_for(self, query: Query) -> None:
-        """Wait for something else from now on."""
+    def ask_for(self, query: Query, due: float) -> None:
+        """Wait for something else from now on. The first answer is due at a time of the event loop."""
         self.query = query
-        self.due = self.account.now
+        self.due = due
         self._seen = None
         self.account.hurry(self.due)
 

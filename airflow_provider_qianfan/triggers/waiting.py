@@ -241,7 +241,8 @@ class _Watching:
     def memory_for_the_worker(self) -> Memory:
         """What the worker gets. By its own clock, the worker counts how long the target has been missing."""
         memory, told = self.memory, Memory.from_json(self._trigger.memory, now=0.0)
-        return memory if memory.absent_since == told.absent_since else replace(memory, absent_since=None)
+        same = (memory.absent, memory.absent_since) == (told.absent, told.absent_since)
+        return memory if same else replace(memory, absent="", absent_since=None)
 
     async def until_a_look_is_worthwhile(self) -> str:
         """Watch. Return why the watching ended."""
@@ -273,8 +274,8 @@ class _Watching:
 
         self._trigger.qianfan_conn_id.encode()  # rather fail here than in Airflow's own pipe
         due_in, failed_at = self._first_due_in(), -math.inf
-        target = target_from_json(self._trigger.target)
-        if target is None:
+        wanted = target = target_from_json(self._trigger.target)
+        if wanted is None or target is None:
             await asyncio.sleep(due_in)
             return "what is meant is not known here"
         if due_in <= self._shortest:  # and not because the platform asked to be left alone
@@ -287,7 +288,7 @@ class _Watching:
             else:
                 answer = await subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
             if not isinstance(answer, QianfanError):
-                go_on = self._go_on(answer, target)
+                go_on = self._go_on(answer, target, wanted)
                 if go_on is None:
                     return "it may have come to an end"
                 target = go_on
@@ -314,19 +315,26 @@ class _Watching:
         self._subscription = await join(conn_id, query, self._interval, due_in, fresher_than=fresher_than)
         return self._subscription
 
-    def _go_on(self, answer: Found, target: Target) -> Target | None:
-        """Return the target to go on waiting for; None if a look is worthwhile."""
+    def _go_on(self, answer: Found, target: Target, wanted: Target) -> Target | None:
+        """
+        Return what to look at next; None if a look of the sensor is worthwhile.
+
+        :param target: what the answer is about: ``wanted``, or what else has to be ready.
+        """
         memory, now = self.memory, time.time()
         verdict = judge(target, answer, memory, now, settle=self._trigger.settle)
         more = next_target(target, verdict)
         if more is not None and self._subscription is not None:
-            self._subscription.ask_for(Query.of(more))
+            self._subscription.ask_for(Query.of(more), self._subscription.account.now)
             return more
         if not isinstance(verdict, Wait):
             return None
         self._memory, lines = after_look(memory, verdict, now, self._interval(), Observer.TRIGGERER)
         self._say(lines)
-        return target
+        if target != wanted and self._subscription is not None:
+            # Meanwhile another task may have become the newest.
+            self._subscription.ask_for(Query.of(wanted), self._subscription.due)
+        return wanted
 
     def _after_failure(self, error: QianfanError) -> QianfanError | None:
         """Return the error to end with; None to go on."""

@@ -137,20 +137,28 @@ def test_a_healthy_look_is_remembered() -> None:
     )
 
 
-def test_since_when_no_task_matches() -> None:
-    absent = Wait("no task matches yet", absent=True)
+def test_since_when_something_is_missing() -> None:
+    absent = Wait("amva-1 is not there yet", absent="amva-1")
     memory, _ = after_look(Memory(NOW), absent, NOW + 1, 60, observer=Observer.WORKER)
     memory, _ = after_look(memory, absent, NOW + 2, 60, observer=Observer.WORKER)
-    assert memory.absent_since == NOW + 1
+    assert (memory.missing_since("amva-1"), memory.missing_since("amva-2")) == (NOW + 1, None)
 
-    memory, _ = after_look(memory, RUNNING, NOW + 3, 60, observer=Observer.WORKER)
-    assert memory.absent_since is None
+    other = Wait("model version amv-1 is not there yet", absent="amv-1")
+    memory, _ = after_look(memory, other, NOW + 3, 60, observer=Observer.WORKER)
+    assert (memory.missing_since("amva-1"), memory.missing_since("amv-1")) == (None, NOW + 3)
+
+    memory, _ = after_look(memory, RUNNING, NOW + 4, 60, observer=Observer.WORKER)
+    assert memory.missing_since("amv-1") is None
+
+
+def test_an_earlier_version_does_not_say_what_is_missing() -> None:
+    assert Memory(NOW, absent_since=NOW + 1).missing_since("amva-1") == NOW + 1
 
 
 def test_the_task_that_counted_is_remembered_while_none_does() -> None:
     memory, _ = after_look(
         Memory(NOW, selected="amva-1"),
-        Wait("no task matches yet", absent=True),
+        Wait("amva-1 is not there yet", absent="amva-1"),
         NOW,
         60,
         observer=Observer.WORKER,
@@ -502,9 +510,9 @@ ILL = Health(5, 6, 7, 8, "e", True, 9)
 @pytest.mark.parametrize(
     "memory",
     [
-        replace(HEALTHY, deadline=NOW + 9, absent_since=NOW, noted={"absent": NOW}),
+        replace(HEALTHY, deadline=NOW + 9, absent="amva-1", absent_since=NOW, noted={"absent": NOW}),
         replace(HEALTHY, deadline_is_execution_timeout=True, forgetful=True, selected="amva-1"),
-        Memory(1, 2, True, True, "a", "b", "c", 3, 4, ILL, replace(ILL, got="f"), 9, {"absent": 10}, 2),
+        Memory(1, 2, True, True, "a", "b", "c", 3, 4, ILL, replace(ILL, got="f"), 9, {"absent": 10}, 2, "d"),
     ],
 )
 def test_a_memory_survives_json(memory: Memory) -> None:
@@ -572,6 +580,7 @@ def test_what_is_left_out_means_the_same_in_every_version() -> None:
         "spoke": 0.0,
         "noted": {},
         "try_number": None,
+        "absent": "",
     }
 
 

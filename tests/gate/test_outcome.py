@@ -90,7 +90,7 @@ def check(row: Row) -> None:
         case Waits(about):
             assert isinstance(verdict, Wait), verdict
             assert about in verdict.state
-            assert verdict.absent is ("absent" in row.notes)
+            assert verdict.absent == ("amva-1" if "there yet" in verdict.state else "")
         case Fails(error, told, task_id):
             assert isinstance(verdict, Fail), verdict
             assert type(verdict.error) is error
@@ -132,6 +132,12 @@ OUTCOME = [
             f"{SOURCE}\u200b",
             "amv-\u202emade",
             "amv\u3000made",
+            "None",
+            "NULL",
+            "undefined",
+            "am-set",
+            "amva-1",
+            "svco-1",
         )
     ],
     Row(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from airflow_provider_qianfan.api.resource import MODEL, SERVICE, Absence, Row
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
 from airflow_provider_qianfan.gate.look import (
+    DETAIL_PAUSE,
     Found,
     judge,
     next_target,
@@ -72,8 +75,6 @@ def test_a_model_version(row: Row, kind: type, told: str) -> None:
 
     assert isinstance(verdict, kind)
     assert told in (verdict.state if isinstance(verdict, Wait) else str(getattr(verdict, "error", "")))
-    if isinstance(verdict, Wait):
-        assert verdict.selected == MODEL_ID
 
 
 @pytest.mark.parametrize(
@@ -108,8 +109,6 @@ def test_a_service(row: Row, kind: type, told: str) -> None:
     assert told in (verdict.state if isinstance(verdict, Wait) else str(getattr(verdict, "error", "")))
     if isinstance(verdict, Open):
         assert verdict.model_id == NEW
-    if isinstance(verdict, Wait):
-        assert verdict.selected == "svco-1"
     if isinstance(verdict, Fail):
         assert isinstance(verdict.error, QianfanResourceFailedError)
         assert (verdict.error.resource_id, verdict.error.status) == ("svco-1", row.json["runStatus"])
@@ -173,7 +172,7 @@ def test_one_that_is_not_there(memory: Memory, kind: type, told: str) -> None:
 
     assert isinstance(verdict, kind)
     if isinstance(verdict, Wait):
-        assert verdict.absent
+        assert verdict.absent == "svco-1"
         assert verdict.state == "service svco-1 is not there yet"
         assert told in verdict.notes[0].text
     if isinstance(verdict, Fail):
@@ -277,7 +276,7 @@ def test_a_look_at_what_is_not_there(reply: Reply, said: str) -> None:
     drive = take(A_SERVICE, reply, memory=MISSED)
 
     assert isinstance(drive.result, Wait)
-    assert drive.result.absent
+    assert drive.result.absent == "svco-1"
     assert drive.result.notes == (Note("absent", f"Service svco-1 {LEFT}{said}", 3600),)
 
 
@@ -292,7 +291,7 @@ def test_a_look_at_what_is_not_there(reply: Reply, said: str) -> None:
             Wait(
                 "amva-1 is not there yet",
                 (Note("absent", f"Model compression task amva-1 {LEFT} The platform said: gone", 3600),),
-                absent=True,
+                absent="amva-1",
             ),
         ),
         (
@@ -301,7 +300,7 @@ def test_a_look_at_what_is_not_there(reply: Reply, said: str) -> None:
             Wait(
                 "service svco-1 is not there yet",
                 (Note("absent", f"Service svco-1 {LEFT} The platform said: gone", 3600),),
-                absent=True,
+                absent="svco-1",
             ),
         ),
     ],
@@ -369,6 +368,62 @@ def test_how_long_what_the_gate_waits_for_may_be_missing(
 
     assert isinstance(drive.result, Wait)
     assert [note.text for note in drive.result.notes] == [f"{missing} {LEFT}"]
+
+
+MISSING = answer({"result": None})
+FINISHED_AT = datetime.fromtimestamp(NOW - 20, UTC).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("memory", "finished", "left"),
+    [
+        pytest.param(
+            Memory(NOW - 999, absent="amva-1", absent_since=NOW - 900), None, "1 minute", id="first the task"
+        ),
+        pytest.param(Memory(NOW - 999, forgetful=True), FINISHED_AT, "40 seconds", id="reschedule"),
+        pytest.param(Memory(NOW - 999, forgetful=True), None, "1 minute", id="reschedule, when is not told"),
+    ],
+)
+def test_a_model_is_not_missing_for_as_long_as_its_task_was(
+    memory: Memory, finished: str | None, left: str
+) -> None:
+    listed = json.loads(json.dumps(LISTED))
+    listed["result"]["modelCompTaskList"][0]["finishTime"] = finished
+
+    drive = take(Selector(SOURCE, model_ready=True), answer(listed), *[MISSING] * 3, memory=memory)
+
+    assert isinstance(drive.result, Wait), drive.result
+    assert f"failing unless it appears within {left}." in drive.result.notes[0].text
+    assert drive.result.absent == MODEL_ID
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind"),
+    [
+        pytest.param([MISSING, answer({"result": dict(model("Ready").json)})], Open, id="a blip"),
+        pytest.param([MISSING] * 3, Fail, id="it is gone"),
+    ],
+)
+def test_one_miss_proves_nothing_if_nothing_is_remembered(replies: list[Reply], kind: type) -> None:
+    drive = take(A_MODEL, *replies, memory=Memory(NOW - 999, forgetful=True))
+
+    assert isinstance(drive.result, kind)
+    assert drive.slept == [DETAIL_PAUSE] * (len(replies) - 1)
+
+
+@pytest.mark.parametrize("status", ["Creating", "Fail"])
+def test_what_the_gate_tells_of_the_task_while_its_model_is_not_ready(status: str) -> None:
+    started = datetime(2026, 2, 1, tzinfo=UTC)
+    selector = Selector(SOURCE, model_ready=True, run_started=started)
+
+    drive = take(selector, answer(LISTED), answer({"result": dict(model(status).json)}))
+
+    assert [note.key for note in drive.result.notes] == ["older:amva-1"]
+    if isinstance(drive.result, Fail):
+        assert drive.result.described is not None
+        assert drive.result.described.id == "amva-1"
+    else:
+        assert drive.result.selected == "amva-1"
 
 
 def test_the_gate_does_not_ask_for_the_model_unless_told_to() -> None:

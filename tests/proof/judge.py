@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.proof.oracle import NOT_FOUND, SETTLE, WAITS, Answer, Question, answer, is_usable, matches
+from tests.proof.oracle import (
+    NO_SUCH_MODEL,
+    NOT_FOUND,
+    SETTLE,
+    WAITS,
+    Answer,
+    Question,
+    answer,
+    is_usable,
+    matches,
+    with_model,
+)
 from tests.proof.qianfan import ENDS, FOREVER
 
 if TYPE_CHECKING:
@@ -17,6 +28,8 @@ VERDICTS = (
     "QianfanTaskAmbiguousError",
     "QianfanTaskNotFoundError",
     "QianfanModelIdMissingError",
+    "QianfanResourceFailedError",
+    "QianfanResourceNotFoundError",
 )
 
 LATEST = 340.0
@@ -39,7 +52,7 @@ def answers(
     """
     moments = [began, *(moment for moment in world.changes() if began < moment <= ended)]
     missing = (0,) if question.id is None else (0, SETTLE)
-    return {
+    found = {
         answer(
             world.listed(listed_at),
             shown,
@@ -52,6 +65,15 @@ def answers(
         for shown in (world.detailed(asked_at), *([{}] if denied else []))
         for missing_for in missing
         for by_list in (False, True)
+    }
+    if not question.model_ready:
+        return found
+    return {
+        with_model(told, shown, missing_for=missing_for)
+        for told in found
+        for asked_at in moments
+        for shown in (world.models(asked_at), *([{}] if denied else []))
+        for missing_for in (0, SETTLE)
     }
 
 
@@ -100,6 +122,9 @@ def _problems_of_look(world: World, question: Question, mode: str, look: Look, e
         return [f"opened wrongly: {told}; the tables say {sorted(allowed)}"]
     if look.answer not in allowed and not (changed and look.answer.does != "fails"):
         return [f"the tables say {sorted(allowed)}, not {told}"]
+    if look.answer == NO_SUCH_MODEL:
+        named = min(task.named_at for task in world.tasks)
+        return [] if look.ended - max(named, end.began) >= SETTLE - 1 else [f"not missing for long: {told}"]
     if look.answer == NOT_FOUND and not _is_shown(world, question, look.began, look.ended):
         seen = [each for each in end.looks if each.answer not in (None, WAITS, NOT_FOUND)]
         if look.ended - end.began < SETTLE - 1 or (
@@ -132,8 +157,9 @@ def _may_open(world: World, question: Question, look: Look) -> bool:
         if row.status == "succeeded" and is_usable(row) and matches(row, question)
         if look.answer is not None and row.model == look.answer.what
     ]
-    if question.id is not None:
-        return bool(made)
+    ready = any(world.models(at).get(str(row.model)) == "Ready" for at in moments for row in made)
+    if question.id is not None or (question.model_ready and not ready):
+        return bool(made) and (ready or not question.model_ready)
     always = set.intersection(*({row.id for row in listed if matches(row, question)} for listed, _ in views))
     newer = {row.id: row for listed, _ in views for row in listed if row.id in always}
     return any(
@@ -162,6 +188,8 @@ def _problems_of_end(world: World, gate: Gate, mode: str, end: End) -> list[str]
         ):
             return [f"the XComs say {xcoms}, {end.xcoms}, not {model}"]
         return []
+    if "id" not in end.xcoms.get("model_comp_task", {"id": ""}):
+        return [f"the XCom is no task: {end.xcoms}: {told}"]
     if {"modelId", "return_value"} & end.xcoms.keys():
         return [f"an XCom was pushed: {end.xcoms}: {told}"]
     if end.skipped != (gate.soft_fail and end.name in (*VERDICTS, "AirflowSensorTimeout")):

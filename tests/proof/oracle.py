@@ -38,6 +38,7 @@ class Question:
     name: str | None = None
     created_after: int | None = None
     if_several: str = "fail"
+    model_ready: bool = False
 
 
 class Answer(NamedTuple):
@@ -49,6 +50,7 @@ class Answer(NamedTuple):
 
 WAITS = Answer("waits")
 FAILED, AMBIGUOUS = Answer("fails", "TaskFailed"), Answer("fails", "TaskAmbiguous")
+MODEL_FAILED, NO_SUCH_MODEL = Answer("fails", "ResourceFailed"), Answer("fails", "ResourceNotFound")
 NOT_FOUND, NO_MODEL = Answer("fails", "TaskNotFound"), Answer("fails", "ModelIdMissing")
 
 
@@ -61,6 +63,17 @@ def matches(row: Row, question: Question) -> bool:
         and question.id in (None, row.id)
         and question.name in (None, row.name)
     )
+
+
+def with_model(told: Answer, models: dict[str, str], *, missing_for: int) -> Answer:
+    """
+    Say what a gate does that waits for the produced model version, too.
+
+    :param models: the status of each model version that is there.
+    """
+    if told.does != "opens" or told.what not in models:
+        return told if told.does != "opens" else NO_SUCH_MODEL if missing_for >= SETTLE else WAITS
+    return {"Ready": told, "Fail": MODEL_FAILED}.get(models[told.what], WAITS)
 
 
 def answer(
@@ -116,5 +129,8 @@ def outcome(row: Row, detailed: dict[str, Row]) -> Answer:
 
 
 def is_usable(row: Row) -> bool:
-    """Tell whether a task names a produced model that is not its source model."""
-    return bool(row.model) and row.model == str(row.model).strip() and row.model != row.source
+    """Tell whether a task names a produced model that is not its source model, nothing, or something else."""
+    model = str(row.model)
+    if model.lower() in ("none", "null") or model.startswith(("am-", "amva-", "svco-")):
+        return False
+    return bool(model) and model == model.strip() and model != row.source

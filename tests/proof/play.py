@@ -258,6 +258,7 @@ class Play:
             name=asked.name,
             created_after=None if after is None else datetime.fromtimestamp(EPOCH + after, UTC),
             if_several=asked.if_several,
+            wait_for_model_ready=asked.model_ready,
             poke_interval=gate.poke_interval,
             timeout=gate.timeout,
             settle=SETTLE,

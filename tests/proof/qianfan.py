@@ -31,6 +31,9 @@ class Task:
     :param model_after: seconds after its success until the platform names the model.
     :param end_told: whether the platform says when it finished.
     :param late: seconds by which the list is behind with this task, beyond ``list_late``.
+    :param model_shown: seconds after the task names the model until the platform has such a model version.
+    :param model_lasts: seconds for which the model version is then ``Creating``.
+    :param model_ends: its status after that.
     """
 
     id: str
@@ -44,6 +47,9 @@ class Task:
     model_after: int = 0
     end_told: bool = False
     late: int = 0
+    model_shown: int = 0
+    model_lasts: int = 0
+    model_ends: str = "Ready"
 
     def row(self, now: float) -> Row | None:
         """Return what the platform shows at a time; None if the task is not there."""
@@ -65,8 +71,21 @@ class Task:
 
     def changes(self) -> set[int]:
         """Return when anything changes."""
-        named = {since + self.model_after for since, status in self.steps if status == "succeeded"}
-        return {self.created, self.deleted, *(since for since, _ in self.steps), *named}
+        named = self.named_at
+        shown = named + self.model_shown
+        models = {named, shown, shown + self.model_lasts}
+        return {self.created, self.deleted, *(since for since, _ in self.steps), *models}
+
+    @property
+    def named_at(self) -> int:
+        """When the platform names the model."""
+        succeeded = (since for since, status in self.steps if status == "succeeded")
+        return next(succeeded, FOREVER) + self.model_after
+
+    def model_status(self, now: float) -> str:
+        """Return the status of the produced model version; empty if it is not there."""
+        shown_for = now - self.named_at - self.model_shown
+        return "" if shown_for < 0 else "Creating" if shown_for < self.model_lasts else self.model_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +149,11 @@ class World:
         if self.lacks == "models, sources":
             return {task_id: replace(row, source="") for task_id, row in found.items()}
         return found
+
+    def models(self, now: float) -> dict[str, str]:
+        """Return the status of each model version that is there."""
+        made = ((str(task.model), task.model_status(now)) for task in reversed(self.tasks))
+        return {model: status for model, status in made if status}
 
     def changes(self) -> list[float]:
         """Return when anything changes in what is shown."""
@@ -209,8 +233,10 @@ def answer(world: World, now: float, action: str, asked: dict[str, Any], signed:
     """Answer as the platform does when all is well."""
     if abs(signed.timestamp() - EPOCH - now) > EXPIRES:
         return _error(403, "RequestExpired", "Too late.", date=_http_date(now))
-    if action == "DescribeModelCompTask":
-        row = world.detailed(now).get(asked["modelCompTaskId"])
+    if action in ("DescribeModelCompTask", "DescribeModel"):
+        row: Any = world.detailed(now).get(asked.get("modelCompTaskId"))
+        if action == "DescribeModel" and (status := world.models(now).get(asked["modelId"])):
+            return _ok({"modelId": asked["modelId"], "status": status})
         if row is None and world.not_found == "null":
             return 200, {"content-type": "application/json"}, b'{"requestId": "r", "result": null}'
         if row is None:

@@ -22,7 +22,7 @@ PATHS = (
     ("queueing", "running", "succeeded"),
     ("running", "failed", "running", "succeeded"),
 )
-MODELS = (*["made"] * 6, "same", "same", "source", None, "", " amv-blank ")
+MODELS = (*["made"] * 6, "same", "same", "source", None, "", " amv-blank ", "null", "am-set")
 MOMENTS = st.integers(-10, 20).map(lambda tens: 10 * tens)
 LASTS = st.sampled_from([1, 3, 20, 60, 150])
 
@@ -50,6 +50,10 @@ def _tasks(draw: st.DrawFn) -> tuple[Task, ...]:
                 draw(st.integers(0, 7)) < 7,
                 deleted,
                 draw(st.sampled_from([0, 0, 0, 3, 40])),
+                end_told=draw(st.booleans()),
+                model_shown=draw(st.sampled_from([0, 0, 0, 30, FOREVER])),
+                model_lasts=draw(st.sampled_from([0, 0, 20, 150, FOREVER])),
+                model_ends=draw(st.sampled_from(["Ready", "Ready", "Ready", "Fail"])),
             )
         )
     return tuple(found)
@@ -98,6 +102,7 @@ def gates(draw: st.DrawFn, world: World) -> Gate:
         name=draw(st.sampled_from([meant.name or None, *NAMES[1:]])) if kind in ("name", "both") else None,
         created_after=meant.created + draw(st.integers(-2, 1)) if kind in ("after", "both") else None,
         if_several=draw(st.sampled_from(["fail", "newest"])),
+        model_ready=draw(st.integers(0, 2)) == 2,
     )
     return Gate(
         question,

@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_qianfan._xcoms import push
 from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.specs import TaskSpec
@@ -24,6 +25,7 @@ from airflow_provider_qianfan.exceptions import (
 )
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
+from airflow_provider_qianfan.sensors import _waiting
 from airflow_provider_qianfan.sensors.model_compression import QianfanModelCompTaskSensor
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
 from tests.dag_runs import AIRFLOW_3
@@ -362,6 +364,26 @@ def test_silent_fail_opens_after_all(emulator: EmulatorServer, gate: Any) -> Non
     emulator.world.faults.append(Fault(legacy_error=6, calls=(1, 2)))
 
     assert opened(gate(silent_fail=True))
+
+
+def test_silent_fail_looks_again_if_an_xcom_could_not_be_pushed(
+    emulator: EmulatorServer, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed, traced = list[str](), []
+    monkeypatch.setattr(QianfanModelCompTaskSensor, "_trace", lambda *_: traced.append(1))
+
+    def refuse_once(context: Any, key: str, value: Any) -> None:
+        pushed.append(key)
+        if pushed.count("modelId") == 1 and key == "modelId":
+            raise OSError("the bucket is full")
+        push(context, key, value)
+
+    monkeypatch.setattr(_waiting, "push", refuse_once)
+    emulator.world.tasks.add(TaskSpec(SOURCE, status="succeeded", model_id=MADE))
+
+    assert opened(gate(silent_fail=True, soft_fail=True))
+    assert pushed == ["model_comp_task", "modelId"] * 2
+    assert len(traced) == 1
 
 
 def test_reschedule_hands_the_slot_back_for_a_long_retry_after(

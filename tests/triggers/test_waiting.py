@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.specs import TaskSpec
-from airflow_provider_qianfan.emulator.steps import TaskStep
+from airflow_provider_qianfan.emulator.steps import ModelStep, TaskStep
 from airflow_provider_qianfan.gate.memory import Health, Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import _shared, waiting
@@ -61,6 +61,31 @@ def test_a_finished_task_is_worth_a_look(emulator: EmulatorServer) -> None:
     assert event["why"] == "it may have come to an end"
     assert event["target"] == Selector(SOURCE).to_json()
     assert emulator.world.count(LIST) >= 2
+
+
+@pytest.mark.parametrize("newer", ["succeeded", "failed"])
+def test_a_newer_task_counts_although_an_older_ones_model_is_not_ready(
+    emulator: EmulatorServer, newer: Any
+) -> None:
+    """As in the other modes, in which each look begins with the task."""
+    never = (ModelStep(status="Creating"),)
+    older = TaskStep(status="succeeded", model_id="amv-made", model_timeline=never)
+    emulator.world.tasks.add(TaskSpec(SOURCE, timeline=(older,), created=-10))
+
+    async def watch() -> Any:
+        watching = asyncio.ensure_future(
+            anext(trigger(target=Selector(SOURCE, model_ready=True).to_json()).run())
+        )
+        while emulator.world.count("DescribeModel") < 2:  # noqa: ASYNC110  the emulator runs in a thread
+            await asyncio.sleep(0.05)
+        assert not watching.done()
+        emulator.world.tasks.add(TaskSpec(SOURCE, status=newer))
+        return (await watching).payload
+
+    event = asyncio.run(asyncio.wait_for(watch(), 15))
+
+    assert event["why"] == "it may have come to an end"
+    assert Memory.from_json(event["memory"], now=0).state == "model version amv-made is Creating"
 
 
 @pytest.mark.parametrize(
