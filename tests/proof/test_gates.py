@@ -109,6 +109,23 @@ FOUND = {
         ),
         Gate(Question("amv-s"), began=5, poke_interval=20),
     ),
+    "a newer task while the model of an older one is not ready": (
+        World(
+            (
+                replace(MADE, model_lasts=FOREVER),
+                replace(MADE, id="amva-1", created=70, steps=((90, "failed"),)),
+            )
+        ),
+        Gate(Question("amv-s", model_ready=True), poke_interval=20, timeout=1200),
+    ),
+    "a model that is late": (
+        World((replace(MADE, steps=((2, "running"), (200, "succeeded")), model_shown=50, end_told=True),)),
+        Gate(Question("amv-s", model_ready=True), poke_interval=20),
+    ),
+    "a model that is late, after a long interval": (
+        World((replace(MADE, created=150, steps=((151, "succeeded"),), model_shown=50),)),
+        Gate(Question(id="amva-0", model_ready=True), began=40, poke_interval=125),
+    ),
 }
 """Worlds in which a gate ended otherwise than its tables say, or would without one of its precautions."""
 
