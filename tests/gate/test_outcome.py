@@ -122,7 +122,8 @@ OUTCOME = [
     Row("another case", [task(status="Succeeded", model="amv-made")], Waits(), notes=("status:Succeeded",)),
     Row("succeeded", [made()], Opens()),
     *[
-        Row(f"succeeded with modelId {model!r}", [made(model=model)], Asks())
+        # mutmut does not find tests with a backslash in their names again
+        Row(f"succeeded with modelId {model!r}".replace("\\", ""), [made(model=model)], Asks())
         for model in (
             None,
             "",

@@ -163,7 +163,7 @@ class World:
                 for task in self.tasks
                 for at in task.changes()
                 for by in (self.list_late + task.late, self.detail_late)
-                if at < FOREVER
+                if at < FOREVER / 2  # never, and what counts from then, is about FOREVER
             }
         )
 

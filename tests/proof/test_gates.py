@@ -136,7 +136,8 @@ def test_a_world_that_was_found(world: World, gate: Gate, mode: str) -> None:
     stage = Play(world, mode)
     (ends,) = stage.run([gate])
 
-    assert problems(world, gate, mode, ends, stage.quiet_since) == []
+    found = problems(world, gate, mode, ends, stage.quiet_since)
+    assert not found, "\n".join([*found, *stage.story])
 
 
 def _is_clear(world: World, gate: Gate) -> bool:

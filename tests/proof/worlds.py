@@ -108,7 +108,7 @@ def gates(draw: st.DrawFn, world: World) -> Gate:
         question,
         began=draw(st.integers(0, 10)) * 10,
         poke_interval=draw(st.sampled_from([60, 20, 120])),
-        timeout=draw(st.sampled_from([300, 300, 150, 45, 1200])),
+        timeout=draw(st.sampled_from([*[300] * 5, 150, 150, 45, 1200])),
         longest_interval=draw(st.sampled_from([None, None, None, 120])),
         retries=draw(st.integers(0, 1)),
         soft_fail=draw(st.integers(0, 3)) == 3,
