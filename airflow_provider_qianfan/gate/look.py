@@ -68,7 +68,8 @@ def take_look(
             return verdict
         if memory.forgetful:
             # The model may be missing since the task finished, and not since the wait began.
-            finished = getattr(verdict.described, "finish_time", None)
+            task = verdict.described
+            finished = task.finish_time if isinstance(task, ModelCompTask) else None
             memory = replace(memory, started=finished.timestamp() if finished else clock())
         ready = yield from take_look(exchange, model, memory, settle=settle, clock=clock)
         return _with_model(verdict, ready)

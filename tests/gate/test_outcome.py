@@ -279,7 +279,7 @@ PINNED = [
         [],
         Waits("not there yet"),
         PIN,
-        memory={"absent_since": NOW - 119},
+        memory={"absent": "amva-1", "absent_since": NOW - 119},
         notes=("absent",),
     ),
     Row(
@@ -287,7 +287,7 @@ PINNED = [
         [],
         Fails(QianfanTaskNotFoundError, ("amva-1", "2 minutes"), None),
         PIN,
-        memory={"absent_since": NOW - 120},
+        memory={"absent": "amva-1", "absent_since": NOW - 120},
     ),
     Row(
         "not there 119 s after the first look, nothing remembered",

@@ -163,6 +163,7 @@ def test_what_a_warning_tells(row: Row | None, wanted: Resource, note: Note) -> 
         (Memory(NOW - 999), Wait, "failing unless it appears within 1 minute. The platform said: gone"),
         (Memory(NOW - 999, absent_since=NOW - 20), Wait, "within 40 seconds."),
         (Memory(NOW - 999, absent_since=NOW - 60), Fail, "There is no service svco-1."),
+        (Memory(NOW - 999, absent="svco-1", absent_since=NOW - 60), Fail, "There is no service svco-1."),
         (Memory(NOW - 20, forgetful=True), Wait, "within 40 seconds."),
         (Memory(NOW - 60, forgetful=True), Fail, "The platform said: gone"),
     ],
