@@ -241,7 +241,7 @@ class _Watching:
     def memory_for_the_worker(self) -> Memory:
         """What the worker gets. By its own clock, the worker counts how long the target has been missing."""
         memory, told = self.memory, Memory.from_json(self._trigger.memory, now=0.0)
-        same = (memory.absent, memory.absent_since) == (told.absent, told.absent_since)
+        same = memory.absent_since == told.absent_since and told.absent in ("", memory.absent)
         return memory if same else replace(memory, absent="", absent_since=None)
 
     async def until_a_look_is_worthwhile(self) -> str:
