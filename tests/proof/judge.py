@@ -123,8 +123,10 @@ def _problems_of_look(world: World, question: Question, mode: str, look: Look, e
     if look.answer not in allowed and not (changed and look.answer.does != "fails"):
         return [f"the tables say {sorted(allowed)}, not {told}"]
     if look.answer == NO_SUCH_MODEL:
-        named = min(task.named_at for task in world.tasks)
-        return [] if look.ended - max(named, end.began) >= SETTLE - 1 else [f"not missing for long: {told}"]
+        since = max(end.began, min(task.named_at for task in world.tasks))
+        if mode == "reschedule":  # it remembers nothing, and counts from the time at which the task finished
+            since = min(task.named_at - task.model_after for task in world.tasks)
+        return [] if look.ended - since >= SETTLE - 1 else [f"not missing for long: {told}"]
     if look.answer == NOT_FOUND and not _is_shown(world, question, look.began, look.ended):
         seen = [each for each in end.looks if each.answer not in (None, WAITS, NOT_FOUND)]
         if look.ended - end.began < SETTLE - 1 or (
