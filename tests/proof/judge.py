@@ -100,8 +100,8 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     last = ends[-1]
     still = max([quiet_since, last.began, *world.changes()])
     interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
-    # If the triggerer misses the task first, the worker counts anew.
-    decided = still + interval + 2 * SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
+    # If the triggerer misses the task first, the worker counts anew. Each begins and ends with a look.
+    decided = still + 3 * interval + 2 * SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
     if last.ended > decided and last.began + gate.timeout > decided and settled(world, gate, still):
         found.append(f"undecided at {last.ended:.1f}, though all is clear since {still:.1f}")
     for end in ends:
