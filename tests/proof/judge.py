@@ -98,7 +98,8 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     """
     found: list[str] = []
     last = ends[-1]
-    still = max([quiet_since, last.began, *world.changes()])
+    # A triggerer that takes over a wait counts anew.
+    still = max([quiet_since, last.began, *world.changes(), *(10.0 * death for death in world.deaths)])
     interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
     # If the triggerer misses the task first, the worker counts anew. Each begins and ends with a look.
     decided = still + 3 * interval + 2 * SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
