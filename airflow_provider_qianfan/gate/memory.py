@@ -119,14 +119,15 @@ class Memory:
     :param said: the subject of the last line.
     :param selected: the task that counted at the last look.
     :param last_healthy: when any observer last got a complete answer; None if none has yet.
-    :param absent_since: since when the task or resource that is ``absent`` has been missing; None while
-        nothing is.
+    :param absent_since: since when the task or resource that is ``absent`` has been missing, or an update of
+        it has not shown; None while nothing is missing.
     :param worker: what the workers get.
     :param triggerer: what the triggerer gets.
     :param spoke: when the last line was written.
     :param noted: when each warning was last given.
     :param try_number: the number of the try; None if another version did not say.
-    :param absent: the id of what is missing. Empty: nothing is, or another version did not say.
+    :param absent: the id of what is missing, or of a service whose update does not show. Empty: nothing is,
+        or another version did not say.
     """
 
     started: float

@@ -65,15 +65,17 @@ def decide_resource(
     Draw the verdict.
 
     :param row: what was read; None if the resource is not there.
-    :param settle: seconds for which the resource may be missing: it may have been created a moment ago.
+    :param settle: seconds for which the resource may be missing, or a failed service may show another model
+        version: it may have been created or updated a moment ago.
     :param absence: what the platform said about the id.
     """
     if row is None:
         return _absent(wanted, memory, now, settle, absence)
     kind, status = wanted.kind, clean(row.json.get(wanted.kind.status_key) or "", 40)
     if status in kind.failed:
+        going_on = _after_update(row, wanted, status, memory, now, settle) if kind.serves else None
         message = f"{capital(wanted)} is {status}. The gate stays shut. Look at it in the Qianfan console."
-        return Fail(QianfanResourceFailedError(message, resource_id=row.id, status=status), row)
+        return going_on or Fail(QianfanResourceFailedError(message, resource_id=row.id, status=status), row)
     if status in kind.pending:
         return Wait(f"{wanted} is {status}")
     if status != kind.ready:
@@ -105,11 +107,35 @@ def _serving(row: Row, wanted: Resource) -> Verdict:
     return Open(row)
 
 
-def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence: Absence | None) -> Verdict:
+def _after_update(
+    row: Row, wanted: Resource, status: str, memory: Memory, now: float, settle: float
+) -> Wait | None:
+    """Return a wait if an update may still help a service that failed or was stopped; else None."""
+    update = row.json.get("updateStatus")
+    if update not in NO_UPDATE:
+        state = f"{wanted} is {status}, and is being updated ({clean(update, 40)})"
+        told = f"{capital(state)}; the gate stays shut and goes on waiting."
+        return Wait(state, (Note(f"updating:{status}", told),))
+    left = _left(wanted, memory, now, settle)
+    if row.model_id == wanted.model_id or left <= 0:
+        return None
+    state = f"{wanted} is {status}, and has {clean(row.model_id or 'no model', 80)}"
+    told = (
+        f"{capital(state)}, not {clean(wanted.model_id, 80)}; failing unless that changes within"
+        f" {duration(left)}. An update may not show yet."
+    )
+    return Wait(state, (Note("outdated", told, HOUR),), absent=wanted.id)
+
+
+def _left(wanted: Resource, memory: Memory, now: float, settle: float) -> float:
+    """Return for how many more seconds a change may not show yet."""
     since = memory.missing_since(wanted.id)
-    missing_for = 0.0 if since is None else now - since
-    absence = absence or Absence()
-    if missing_for >= settle:
+    return settle - (0.0 if since is None else now - since)
+
+
+def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence: Absence | None) -> Verdict:
+    left, absence = _left(wanted, memory, now, settle), absence or Absence()
+    if left <= 0:
         return Fail(
             QianfanResourceNotFoundError(
                 f"There is no {wanted}. Check the id, and that the connection's key belongs to the account"
@@ -118,10 +144,6 @@ def _absent(wanted: Resource, memory: Memory, now: float, settle: float, absence
                 request_id=absence.request_id,
             )
         )
-    left = duration(settle - missing_for)
-    note = Note(
-        "absent",
-        f"{capital(wanted)} is not there; failing unless it appears within {left}.{absence.sentence}",
-        HOUR,
-    )
+    told = f"{capital(wanted)} is not there; failing unless it appears within {duration(left)}."
+    note = Note("absent", f"{told}{absence.sentence}", HOUR)
     return Wait(f"{wanted} is not there yet", (note,), absent=wanted.id)

@@ -22,7 +22,12 @@ from airflow_provider_qianfan.api.errors import (
     is_transient,
     retry_after,
 )
-from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
+from airflow_provider_qianfan.api.model_compression import (
+    STATUSES,
+    read_task,
+    read_tasks,
+    read_tasks_within,
+)
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.resource import KINDS, Absence, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
@@ -147,12 +152,17 @@ class Snapshot:
         if query in self._told:
             return self._told[query]
         if query.given_id is not None:
-            task = None if query.kind or query.detail else self._tasks.get(query.given_id)
-            return Found((task,)) if task else None
+            task = None if query.kind or query.detail else self.listed(query.given_id)
+            # A row of the list may say less than the answer for the one task.
+            return Found((task,)) if task is not None and task.status in STATUSES else None
         if query.is_for_all:
             return Found(self._all) if self.whole else None
         tasks = self._by_source.get(query.source_model_id or "", () if self.whole else None)
         return None if tasks is None else Found(tasks)
+
+    def listed(self, task_id: str) -> ModelCompTask | None:
+        """Return a task as a list showed it; None if no list did."""
+        return self._tasks.get(task_id)
 
     def add(self, tasks: Iterable[ModelCompTask]) -> None:
         """Add the tasks of the whole list."""
@@ -348,15 +358,13 @@ def _read_given(
     exchange: Exchange, task_id: str, costs: Costs, now: float, snapshot: Snapshot
 ) -> Steps[None]:
     costs.covered.discard(task_id)
-    query = Query(None, task_id)
 
     def find_in_list() -> Steps[ModelCompTask | None]:
         if not snapshot.whole:
             trouble = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
             if trouble is not None:
                 raise trouble
-        found = snapshot.answer(query)
-        return found.tasks[0] if isinstance(found, Found) else None
+        return snapshot.listed(task_id)
 
     found = yield from read_given(exchange, task_id, find_in_list)
-    snapshot.tell(query, found)
+    snapshot.tell(Query(None, task_id), found)

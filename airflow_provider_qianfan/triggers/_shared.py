@@ -103,7 +103,7 @@ class Subscription:
         """Take an answer. Return whether it is worth waking the wait."""
         if isinstance(answer, Found):
             self.healthy_at = now
-            if answer is self._seen and answer.absence is None and now < self.wake_at:
+            if answer is self._seen and now < self.wake_at:
                 return False
             self._seen = answer
         self._answer = answer

@@ -286,7 +286,7 @@ class _Watching:
             except Exception as error:
                 answer: Found | QianfanError = reread_failed(error)
             else:
-                answer = await subscription.answer(wake_at=self._memory.spoke + HEARTBEAT)
+                answer = await subscription.answer(wake_at=self._wake_at())
             if not isinstance(answer, QianfanError):
                 go_on = self._go_on(answer, target, wanted)
                 if go_on is None:
@@ -307,6 +307,16 @@ class _Watching:
     def _first_due_in(self) -> float:
         due_at = self._trigger.next_look_at
         return self._shortest if due_at is None else max(0.0, due_at - _workers_time(self._trigger))
+
+    def _wake_at(self) -> float:
+        """Return when an answer counts even if it says nothing new, in seconds since the epoch."""
+        memory = self._memory
+        next_line = memory.spoke + HEARTBEAT
+        return (
+            next_line
+            if memory.absent_since is None
+            else min(next_line, memory.absent_since + self._trigger.settle)
+        )
 
     async def _join(self, query: Query, due_in: float, fresher_than: float) -> Subscription:
         from airflow_provider_qianfan.triggers._shared import join

@@ -87,6 +87,12 @@ def test_a_model_version(row: Row, kind: type, told: str) -> None:
         (service(runStatus="Deploying"), Wait, "service svco-1 is Deploying"),
         (service(runStatus="Failed"), Fail, "Service svco-1 is Failed."),
         (service(runStatus="Stopped"), Fail, "Service svco-1 is Stopped."),
+        (service(runStatus="Failed", updateStatus=...), Fail, "Service svco-1 is Failed."),
+        (service(runStatus="Failed", updateStatus="Updating"), Wait, "is Failed, and is being updated (Upd"),
+        (service(runStatus="Failed", updateStatus="x" * 41), Wait, f"is being updated ({'x' * 40}…)"),
+        (service(runStatus="Stopped", modelId=OLD), Wait, "service svco-1 is Stopped, and has amv-old"),
+        (service(runStatus="Stopped", modelId=...), Wait, "service svco-1 is Stopped, and has no model"),
+        (service(runStatus="Failed", modelId="x" * 81), Wait, f"is Failed, and has {'x' * 80}…"),
         (service(runStatus="Succeeded"), Wait, "unknown status 'Succeeded'"),
         (service(runStatus=...), Wait, "unknown status ''"),
         (service(updateStatus="Updating"), Wait, "is being updated (Updating)"),
@@ -139,6 +145,27 @@ def test_a_service(row: Row, kind: type, told: str) -> None:
             id="update",
         ),
         pytest.param(
+            service(runStatus="Stopped", updateStatus="Updating"),
+            A_SERVICE,
+            Note(
+                "updating:Stopped",
+                "Service svco-1 is Stopped, and is being updated (Updating); the gate stays shut and goes on"
+                " waiting.",
+            ),
+            id="failed, and being updated",
+        ),
+        pytest.param(
+            service(runStatus="Failed", modelId=OLD),
+            Resource(SERVICE, "svco-1", "x" * 81),
+            Note(
+                "outdated",
+                f"Service svco-1 is Failed, and has amv-old, not {'x' * 80}…; failing unless that changes"
+                " within 1 minute. An update may not show yet.",
+                3600,
+            ),
+            id="failed before the update",
+        ),
+        pytest.param(
             None,
             Resource(SERVICE, "x" * 81, NEW),
             Note(
@@ -180,6 +207,28 @@ def test_one_that_is_not_there(memory: Memory, kind: type, told: str) -> None:
         assert isinstance(verdict.error, QianfanResourceNotFoundError)
         assert (verdict.error.resource_id, verdict.error.request_id) == ("svco-1", "r-1")
         assert told in str(verdict.error)
+
+
+@pytest.mark.parametrize(
+    ("memory", "left"),
+    [
+        (Memory(NOW - 999), "1 minute"),
+        (Memory(NOW - 999, absent="svco-1", absent_since=NOW - 20), "40 seconds"),
+        (Memory(NOW - 999, absent="svco-1", absent_since=NOW - 60), None),
+        (Memory(NOW - 20, forgetful=True), "40 seconds"),
+        (Memory(NOW - 60, forgetful=True), None),
+    ],
+)
+def test_an_update_of_a_failed_service_may_not_show_yet(memory: Memory, left: str | None) -> None:
+    verdict = decide_resource(service(runStatus="Failed", modelId=OLD), A_SERVICE, memory, NOW, settle=60)
+
+    if left is None:
+        assert isinstance(verdict, Fail)
+        assert isinstance(verdict.error, QianfanResourceFailedError)
+    else:
+        assert isinstance(verdict, Wait)
+        assert verdict.absent == "svco-1"
+        assert f"failing unless that changes within {left}." in verdict.notes[0].text
 
 
 @pytest.mark.parametrize("target", [A_MODEL, A_SERVICE, Selector(SOURCE), Selector(SOURCE, model_ready=True)])

@@ -20,6 +20,7 @@ from airflow_provider_qianfan.api.resource import SERVICE, Absence
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import Patch
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.resource import Resource
@@ -325,6 +326,19 @@ def test_a_given_task_that_only_the_list_has(platform: Platform) -> None:
     platform.refuse = failing("amva-a-0", reply=error(404, "NoSuchKey"))
 
     assert ids(platform.take(given("amva-a-0")).answer(given("amva-a-0"))) == ["amva-a-0"]
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_given_task_whose_row_has_no_status_is_asked_for(platform: Platform, found: bool) -> None:
+    platform.world.tasks.add(TaskSpec("a", id="amva-1", status="running", in_list=Patch(omit=("status",))))
+    if not found:
+        platform.refuse = failing("amva-1", reply=error(404, "NoSuchKey"))
+
+    answered = platform.take(Query(), given("amva-1")).answer(given("amva-1"))
+
+    assert platform.asked == {"whole": 1, "amva-1": 1}
+    assert isinstance(answered, Found)
+    assert [task.status for task in answered.tasks] == ["running" if found else ""]
 
 
 @pytest.mark.parametrize(

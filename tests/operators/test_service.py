@@ -495,6 +495,24 @@ def test_an_update_that_was_taken_back_is_asked_for_again(
     assert outcome.xcoms["previous_model_id"] == OLD
 
 
+@pytest.mark.parametrize("updating", ["old", "new"])
+def test_a_service_that_failed_is_updated(
+    world: World, modified: Any, waiting: dict[str, Any], updating: Any
+) -> None:
+    """The platform shows the failure until the update has ended."""
+    world.behaviour.modify_unready, world.behaviour.updating_model = "accepted", updating
+    world.behaviour.update_seconds = 3.0
+    world.services.change(
+        SERVICE, ServiceStep(run_status="Failed"), ServiceStep(run_status="Serving", after=2)
+    )
+
+    outcome = modified(retries=1, **waiting)
+
+    assert outcome.state == "success", outcome
+    assert outcome.xcoms["service"]["runStatus"] == "Serving"
+    assert world.count(MODIFY) == 1
+
+
 def test_the_timeout_is_the_sensors(world: World, modified: Any, waiting: dict[str, Any]) -> None:
     from airflow_provider_qianfan._compat import AirflowSensorTimeout
 

@@ -123,6 +123,35 @@ def test_a_service_that_ends(emulator: EmulatorServer, run: Any, status: Any) ->
     assert pushed(outcome) == {"service"}
 
 
+def test_a_service_that_failed_is_updated(emulator: EmulatorServer, run: Any) -> None:
+    service = emulator.world.services.add(
+        ServiceSpec(
+            OLD,
+            timeline=(
+                ServiceStep(run_status="Failed"),
+                ServiceStep(update_status="Updating", after=1),
+                ServiceStep(model_id=NEW, after=1.5),
+                ServiceStep(run_status="Serving", update_status="None", after=2),
+            ),
+        )
+    )
+
+    outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW)
+
+    assert outcome.state == "success", outcome
+    assert outcome.xcoms["service"]["runStatus"] == "Serving"
+
+
+def test_a_service_that_failed_is_not_updated(emulator: EmulatorServer, run: Any) -> None:
+    service = emulator.world.services.add(ServiceSpec(OLD, run_status="Failed"))
+
+    outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW, settle=1)
+
+    assert outcome.state == "failed"
+    assert isinstance(outcome.error, QianfanResourceFailedError)
+    assert outcome.xcoms["service"]["modelId"] == OLD
+
+
 def test_a_service_that_serves_another_version_keeps_it_shut(emulator: EmulatorServer, run: Any) -> None:
     service = emulator.world.services.add(ServiceSpec(OLD, run_status="Serving"))
 
