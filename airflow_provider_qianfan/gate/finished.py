@@ -95,6 +95,9 @@ class Ledger:
     :param account: which account was read, if that is known.
     :param looked_at: when the list was last read, in seconds since the epoch. It may lag by some minutes.
     :param begun: whether the list has had a task yet. If not, tasks that finished after the horizon are news.
+    :param beginning_since: seconds since the epoch; None after a complete reading. Until then, a finished
+        task that the watcher sees for the first time may be an old one whose row was left out before. It is
+        news only if its time is after this.
     """
 
     horizon: float = field(compare=False)
@@ -104,6 +107,7 @@ class Ledger:
     account: str = ""
     looked_at: float = field(default=0.0, compare=False)
     begun: bool = True
+    beginning_since: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -116,6 +120,7 @@ class Ledger:
             "account": self.account,
             "looked_at": self.looked_at,
             "begun": self.begun,
+            "beginning_since": self.beginning_since,
         }
 
     @classmethod
@@ -127,6 +132,7 @@ class Ledger:
         if not _are_texts(unfinished) or not _are_texts(reported):
             return None
         undated, account, looked_at = value.get("undated"), value.get("account"), value.get("looked_at")
+        beginning_since = value.get("beginning_since")
         return cls(
             float(value["horizon"]),
             frozenset(unfinished),
@@ -135,6 +141,7 @@ class Ledger:
             account if isinstance(account, str) else "",
             float(looked_at) if is_number(looked_at) else 0.0,
             value.get("begun") is not False,
+            float(beginning_since) if is_number(beginning_since) else None,
         )
 
     def with_reported(self, event_ids: Sequence[str]) -> Ledger:
@@ -162,6 +169,7 @@ class Ledger:
             horizon=max(self.horizon, other.horizon),
             reported=self.reported | other.reported,
             undated=self.undated and other.undated,
+            beginning_since=None if other.beginning_since is None else self.beginning_since,
         )
 
 
@@ -201,7 +209,24 @@ def begin(tasks: Sequence[ModelCompTask], interest: Interest, since: float, now:
         recent = ended == _UNKNOWN or horizon <= ended < since
         if recent and task.status in interest.statuses and interest.covers(task):
             known.add(event_id_of(task))
-    return Ledger(horizon, reported=frozenset(known))
+    return Ledger(horizon, reported=frozenset(known), beginning_since=since)
+
+
+def go_on_beginning(
+    tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger, now: float, *, complete: bool
+) -> Ledger:
+    """
+    Begin the watch of tasks that earlier readings have left out, until a reading is complete.
+
+    :param now: seconds since the epoch.
+    :param complete: whether this reading leaves nothing out.
+    """
+    if ledger.beginning_since is None:
+        return ledger
+    strange = [task for task in tasks if task.id not in ledger.unfinished]
+    begun = begin(strange, interest, ledger.beginning_since, now)
+    since = None if complete else ledger.beginning_since
+    return replace(ledger, reported=ledger.reported | begun.reported, beginning_since=since)
 
 
 def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledger, now: float) -> Ledger:

@@ -158,12 +158,14 @@ class Found:
     :param pages: how many pages the list had.
     :param absence: what the platform said, if the given id is not there; else None.
     :param row: a resource of another kind.
+    :param left_out: whether rows of the list were left out, because they could not be read.
     """
 
     tasks: tuple[ModelCompTask, ...] = ()
     pages: int = 1
     absence: Absence | None = None
     row: Row | None = None
+    left_out: bool = False
 
     @property
     def is_sure(self) -> bool:

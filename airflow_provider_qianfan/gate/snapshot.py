@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
-    from airflow_provider_qianfan.api.model_compression import ModelCompTask
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask, Reading
 
 MEASURED_FOR = 3600.0
 """Seconds for which the page count of the whole list is trusted without another reading."""
@@ -143,8 +143,8 @@ class Snapshot:
         self.retry_after = 0.0
         self.throttled = False
         self._tasks: dict[str, ModelCompTask] = {}
-        self._all: tuple[ModelCompTask, ...] = ()
-        self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
+        self._all = Found()
+        self._by_source: dict[str, Found] = {}
         self._told: dict[Query, Found | QianfanError] = {}
 
     def answer(self, query: Query) -> Found | QianfanError | None:
@@ -156,29 +156,29 @@ class Snapshot:
             # A row of the list may say less than the answer for the one task.
             return Found((task,)) if task is not None and task.status in STATUSES else None
         if query.is_for_all:
-            return Found(self._all) if self.whole else None
-        tasks = self._by_source.get(query.source_model_id or "", () if self.whole else None)
-        return None if tasks is None else Found(tasks)
+            return self._all if self.whole else None
+        nothing = Found(pages=self._all.pages) if self.whole else None
+        return self._by_source.get(query.source_model_id or "", nothing)
 
     def listed(self, task_id: str) -> ModelCompTask | None:
         """Return a task as a list showed it; None if no list did."""
         return self._tasks.get(task_id)
 
-    def add(self, tasks: Iterable[ModelCompTask]) -> None:
+    def add(self, reading: Reading) -> None:
         """Add the tasks of the whole list."""
         self.whole = True
         groups: defaultdict[str, list[ModelCompTask]] = defaultdict(list)
-        for task in tasks:
+        for task in reading.tasks:
             self._tasks[task.id] = task
             groups[task.source_model_id or ""].append(task)
         for source, group in groups.items():
-            self._by_source[source] = _in_order(group)
-        self._all = _in_order(self._tasks.values())
+            self._by_source[source] = Found(_in_order(group), reading.pages)
+        self._all = Found(_in_order(self._tasks.values()), reading.pages)
 
-    def add_source(self, source_model_id: str, tasks: Iterable[ModelCompTask]) -> None:
+    def add_source(self, source_model_id: str, reading: Reading) -> None:
         """Add the tasks of a source model."""
-        own = _in_order(task for task in tasks if task.source_model_id == source_model_id)
-        self._by_source[source_model_id] = own
+        own = _in_order(task for task in reading.tasks if task.source_model_id == source_model_id)
+        self._by_source[source_model_id] = Found(own, reading.pages)
         self._tasks.update((task.id, task) for task in own)
 
     def __contains__(self, query: Query) -> bool:
@@ -190,7 +190,7 @@ class Snapshot:
 
     def sizes(self) -> dict[str, int]:
         """Count the tasks of each source model."""
-        return {source: len(tasks) for source, tasks in self._by_source.items()}
+        return {source: len(found.tasks) for source, found in self._by_source.items()}
 
 
 def _in_order(tasks: Iterable[ModelCompTask]) -> tuple[ModelCompTask, ...]:
@@ -319,10 +319,10 @@ def _read_whole(
         return None
     if reading.unreadable is not None:
         # A watcher reports what can be read. The waits may not need that row: each asks for its own.
-        snapshot.tell(Query(), Found(_in_order(reading.tasks)))
+        snapshot.tell(Query(), Found(_in_order(reading.tasks), reading.pages, left_out=True))
         costs.whole_is_longer(math.inf)
         return reading.unreadable
-    snapshot.add(reading.tasks)
+    snapshot.add(reading)
     costs.covered.clear()
     costs.whole = reading.pages
     page = max(1, math.ceil(len(reading.tasks) / reading.pages))
@@ -344,7 +344,7 @@ def _read_one(exchange: Exchange, query: Query, costs: Costs, now: float, snapsh
         return
     source = query.source_model_id or ""
     reading = yield from read_tasks(exchange, source)
-    snapshot.add_source(source, reading.tasks)
+    snapshot.add_source(source, reading)
     costs.of_source[source] = reading.pages
     if costs.filtered and any(task.source_model_id not in (None, source) for task in reading.tasks):
         # The platform ignored the filter, which newer pages do not document. It would do so each time.

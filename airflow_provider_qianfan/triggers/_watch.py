@@ -26,6 +26,7 @@ from airflow_provider_qianfan.gate.finished import (
     event_id_of,
     find_news,
     first_batch,
+    go_on_beginning,
     in_order,
     named_by,
 )
@@ -166,7 +167,8 @@ class Watch:
     async def _next_batch(self) -> Batch | None:
         if self._ledger is None:
             self._ledger = self._stored = await self._read(FIRST_PATIENCE)
-        tasks = await self._list()
+        read = await self._list()
+        tasks = read.tasks
         ahead, account = self._clock_ahead, self._account
         now = time.time() + ahead
         if self._ledger is None:
@@ -177,6 +179,8 @@ class Watch:
             self._recovered("no task listed yet")
             await self._write()
             return None
+        # Pages are no snapshot: the first reading of several may have missed a row.
+        complete = not read.left_out and (read.pages == 1 or self._ledger.beginning_since is not None)
         if not self._ledger.begun:
             since = min(self._ledger.horizon, self._since + ahead)
             self._ledger = begin(tasks, self._interest, since, now)
@@ -187,6 +191,7 @@ class Watch:
                 " report what finished there before its last look.",
                 self,
             )
+        self._ledger = go_on_beginning(tasks, self._interest, self._ledger, now, complete=complete)
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)
         to_come = len(found.ledger.unfinished) - len(found.tasks) - len(found.unnamed)
@@ -211,7 +216,7 @@ class Watch:
 
     # -- the platform ------------------------------------------------------------------------------------
 
-    async def _list(self) -> tuple[ModelCompTask, ...]:
+    async def _list(self) -> Found:
         """Return the next reading that differs from the last one. If there is more to report, return any."""
         if self._failing_since is None and time.monotonic() - self._joined_at > HEARTBEAT:
             await self._leave()  # the connection may have been edited
@@ -222,7 +227,7 @@ class Watch:
         answer = await self._subscription.answer(0.0 if self._more else time.time() + HEARTBEAT)
         if isinstance(answer, QianfanError):
             raise answer
-        return answer.tasks
+        return answer
 
     async def _ask_for_models(self, unnamed: Sequence[ModelCompTask]) -> list[ModelCompTask]:
         """Ask for the details of tasks that name no model in the list. Return those that name one now."""

@@ -21,6 +21,7 @@ from airflow_provider_qianfan.gate.finished import (
     begin_again,
     find_news,
     first_batch,
+    go_on_beginning,
     named_by,
     tell,
 )
@@ -59,12 +60,15 @@ class Watcher:
         self.since = since
         self.ledger: Ledger | None = None
 
-    def look(self, *tasks: ModelCompTask, after: float = 60, stored: bool = True) -> list[str]:
+    def look(
+        self, *tasks: ModelCompTask, after: float = 60, stored: bool = True, complete: bool = True
+    ) -> list[str]:
         """Look so many seconds after the beginning of the watch; return the ids that are news."""
         now = NOW + after
         if self.ledger is None:
             self.ledger = begin(tasks, self.interest, NOW + self.since, now)
-        news = find_news(tasks, self.interest, self.ledger, now)
+        ledger = go_on_beginning(tasks, self.interest, self.ledger, now, complete=complete)
+        news = find_news(tasks, self.interest, ledger, now)
         ledger = news.ledger
         if stored:
             ledger = ledger.with_reported([f"{each.id}:{each.status}" for each in news.tasks])
@@ -351,6 +355,18 @@ def test_what_a_ledger_forgets_is_still_news_when_it_ends() -> None:
     assert watcher.look(*ends, after=31_060) == []
 
 
+def test_what_the_first_readings_have_left_out_is_history_until_one_is_complete() -> None:
+    watcher, old = Watcher(), [ended("amva-old", -600), ended("amva-undated", None)]
+
+    assert watcher.look(running("amva-1"), complete=False) == []
+    assert watcher.look(*old[:1], ended("amva-1", None), ended("amva-2", 30), complete=False) == [
+        "amva-2",
+        "amva-1",
+    ]
+    assert watcher.look(*old, complete=True) == []
+    assert watcher.look(*old, ended("amva-3", None)) == ["amva-3"]
+
+
 def test_a_long_backlog_is_reported_whole_one_event_at_a_time() -> None:
     watcher, reported = Watcher(since=-200_000), list[str]()
     tasks = [ended(f"amva-{number:012}", -60.0 * number) for number in range(2000)]
@@ -430,6 +446,17 @@ def test_what_two_triggerers_have_stored_adds_up() -> None:
         20.0, frozenset({"amva-1"}), frozenset({"amva-1:failed", "amva-2:failed"}), undated=False
     )
     assert (one.merged(other).horizon, other.merged(one).horizon) == (20.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"), [(5.0, 6.0, 5.0), (5.0, None, None), (None, 6.0, None), (None, None, None)]
+)
+def test_a_watch_has_begun_for_both_triggerers_once_it_has_for_one(
+    one: float | None, other: float | None, both: float | None
+) -> None:
+    merged = Ledger(1.0, beginning_since=one).merged(Ledger(1.0, beginning_since=other))
+
+    assert merged.beginning_since == both
 
 
 def test_what_was_stored_and_is_lost_is_news_again() -> None:
@@ -552,9 +579,11 @@ def test_as_many_ids_as_fit_with_their_quotation_marks_and_commas(size: float, k
     assert len(json.dumps(ids, ensure_ascii=False).encode()) == finished._size(frozenset(ids))
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_ledger_is_stored_whole(begun: bool) -> None:
-    ledger = Ledger(1.5, frozenset({"b", "a"}), frozenset({"d:x", "c:x"}), False, "account", 2.5, begun)
+@pytest.mark.parametrize(("begun", "since"), [(True, 3.5), (False, None)])
+def test_a_ledger_is_stored_whole(begun: bool, since: float | None) -> None:
+    ledger = Ledger(
+        1.5, frozenset({"b", "a"}), frozenset({"d:x", "c:x"}), False, "account", 2.5, begun, since
+    )
 
     assert ledger.to_json() == {
         "version": 1,
@@ -565,6 +594,7 @@ def test_a_ledger_is_stored_whole(begun: bool) -> None:
         "account": "account",
         "looked_at": 2.5,
         "begun": begun,
+        "beginning_since": since,
     }
     read = Ledger.from_json(ledger.to_json())
     assert read == ledger

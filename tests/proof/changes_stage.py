@@ -41,6 +41,9 @@ from tests.proof.changes_oracle import CANNOT_TELL_APART, Change, Story, Try, Wi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+IN_A_REQUEST = ("effect", "reply", "send", "answered", "clock after an answer")
+"""Where a process may stand still so that the request seems to be slow."""
+
 EPOCH = 1_767_225_600.0
 TIMEOUT = 60.0
 """Seconds. The client waits no longer for an answer."""
@@ -180,6 +183,7 @@ class Process:
     steps: Steps[Any] | None = None
     moments: int = 0
     changing: bool = False
+    replied: bool = False
     doomed: bool = False
     gone: bool = False
     lost: Change | None = None
@@ -327,6 +331,7 @@ class Stage:
             else:
                 self.moment(process, "answered" if process.changing else "reply")
             assert process.steps is not None
+            process.replied = reply is not None
             effect = process.steps.send(reply)
             changing = isinstance(effect, Request) and "Action=Describe" not in effect.url
             process.changing = changing
@@ -380,7 +385,7 @@ class Stage:
             record.stood += seconds
             alive = process.run.owner is process and record.replaced_at == FOREVER
             if seconds >= self.world.heartbeat and alive and process.run.wishes:
-                unnoticed = where in ("effect", "reply", "send", "answered") and seconds < CANNOT_TELL_APART
+                unnoticed = where in IN_A_REQUEST and seconds < CANNOT_TELL_APART
                 record.unwatched = record.unwatched or unnoticed or record.requests == 0
                 record.replaced_at = self.now
                 self._next(process.run, self.world.heartbeat)
@@ -404,7 +409,10 @@ class Stage:
         )
 
         def clock() -> float:
-            self.moment(process, "clock")
+            # The process reads the clock to know how long the request took.
+            where = "clock after an answer" if process.replied else "clock"
+            process.replied = False
+            self.moment(process, where)
             return EPOCH + self.now
 
         ports = Ports(world.settle, clock, lambda _, text: None)

@@ -52,6 +52,7 @@ def answers(
     """
     moments = [began, *(moment for moment in world.changes() if began < moment <= ended)]
     missing = (0,) if question.id is None else (0, SETTLE)
+    hidden = denied or _is_hidden(world, question, moments)
     found = {
         answer(
             world.listed(listed_at),
@@ -64,7 +65,7 @@ def answers(
         for asked_at in moments
         for shown in (world.detailed(asked_at), *([{}] if denied else []))
         for missing_for in missing
-        for by_list in (False, True)
+        for by_list in ((False, True) if hidden else (False,))
     }
     if not question.model_ready:
         return found
@@ -75,6 +76,11 @@ def answers(
         for shown in (world.models(asked_at), *([{}] if denied else []))
         for missing_for in (0, SETTLE)
     }
+
+
+def _is_hidden(world: World, question: Question, moments: list[float]) -> bool:
+    """Tell whether the gate may have taken the task from the list, which may say more than its answer."""
+    return question.id is None or any(question.id not in world.detailed(at) for at in moments)
 
 
 def settled(world: World, gate: Gate, since: float) -> Answer | None:
@@ -90,6 +96,13 @@ def late_by_clock(world: World, mode: str) -> int:
     return max(0, world.worker_ahead) if mode != "poke" else 0
 
 
+def longest_decision(world: World, gate: Gate) -> float:
+    """Return the most seconds that a gate needs for its verdict if nothing changes and nothing is wrong."""
+    interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
+    # If the triggerer misses the task first, the worker counts anew. Each begins and ends with a look.
+    return 3 * interval + 2 * SETTLE + 60 + 20 * world.latency
+
+
 def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: float) -> list[str]:
     """
     Say what is wrong with how the tries of a gate ended.
@@ -100,9 +113,7 @@ def problems(world: World, gate: Gate, mode: str, ends: list[End], quiet_since: 
     last = ends[-1]
     # A triggerer that takes over a wait counts anew.
     still = max([quiet_since, last.began, *world.changes(), *(10.0 * death for death in world.deaths)])
-    interval = 1.1 * max(gate.poke_interval, gate.longest_interval or 0)
-    # If the triggerer misses the task first, the worker counts anew. Each begins and ends with a look.
-    decided = still + 3 * interval + 2 * SETTLE + 60 + 20 * world.latency + late_by_clock(world, mode)
+    decided = still + longest_decision(world, gate) + late_by_clock(world, mode)
     if last.ended > decided and last.began + gate.timeout > decided and settled(world, gate, still):
         found.append(f"undecided at {last.ended:.1f}, though all is clear since {still:.1f}")
     for end in ends:
@@ -152,7 +163,8 @@ def _may_open(world: World, question: Question, look: Look) -> bool:
     moments = [look.began, *(at for at in world.changes() if look.began < at <= look.ended), look.ended]
     views = [(world.listed(at), world.detailed(at)) for at in moments]
     # If the answer for one task does not say its source model, the list does.
-    sources = {row.id: row.source for listed, _ in views for row in listed if question.id is None}
+    hidden = not DENY.isdisjoint(look.struck) or _is_hidden(world, question, moments)
+    sources = {row.id: row.source for listed, _ in views for row in listed if hidden}
     rows = [row for listed, detailed in views for row in (*listed, *detailed.values())]
     made = [
         row

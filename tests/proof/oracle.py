@@ -90,13 +90,15 @@ def answer(
     :param listed: what the list shows.
     :param detailed: what the question for one task shows, by id.
     :param missing_for: seconds for which the task with the given id has been missing.
-    :param by_list: whether the list counts, or the answer for one task. This matters if several tasks have
-        finished and do not agree in the list, and the answer for one of them says that it has not finished.
-        The tables allow both.
+    :param by_list: whether the list counts, or the answer for one task. This matters in two cases. Several
+        tasks have finished and do not agree in the list, and the answer for one of them says that it has not
+        finished: the tables allow both. Or the platform did not find the task with the given id at first, and
+        the gate took it from the list.
     """
     if question.id is not None:
         shown = [row for row in listed if row.id == question.id]
-        row = detailed.get(question.id) or (shown[-1] if shown else None)
+        row = None if by_list and shown else detailed.get(question.id)
+        row = row or (shown[-1] if shown else None)
         if row is None:
             return NOT_FOUND if missing_for >= SETTLE else WAITS
         return outcome(row, detailed) if matches(row, question) else NOT_FOUND

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 
-from tests.proof.judge import problems, settled
-from tests.proof.oracle import NOT_FOUND, SETTLE, Question
+from tests.proof.judge import longest_decision, problems, settled
+from tests.proof.oracle import NOT_FOUND, Question
 from tests.proof.play import MODES, Gate, Play
 from tests.proof.qianfan import FOREVER, Task, World
 from tests.proof.record import record
@@ -143,7 +143,7 @@ def test_a_world_that_was_found(world: World, gate: Gate, mode: str) -> None:
 def _is_clear(world: World, gate: Gate) -> bool:
     """Tell whether the tables say one thing all the time, and nothing is in the way."""
     says = settled(world, gate, gate.began)
-    in_time = says != NOT_FOUND or gate.timeout > SETTLE + 2 * gate.poke_interval
+    in_time = says != NOT_FOUND or gate.timeout > longest_decision(world, gate)
     return (
         says is not None
         and in_time

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from airflow_provider_qianfan.emulator.server import EmulatorServer
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import Patch, TaskStep
 from airflow_provider_qianfan.gate.finished import Interest
+from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.memory import Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import _shared, model_compression
@@ -239,11 +241,11 @@ def test_a_start_goes_on_with_a_watch_that_found_nothing(emulator: EmulatorServe
 class Shown(Watch):
     """A watch that is shown a list, with the key of an account."""
 
-    tasks: tuple[ModelCompTask, ...] = ()
+    read = Found()
     key = "one"
 
-    async def _list(self) -> tuple[ModelCompTask, ...]:
-        return self.tasks
+    async def _list(self) -> Found:
+        return self.read
 
     @property
     def _account(self) -> str:
@@ -263,16 +265,50 @@ def test_a_key_that_changes_before_there_is_a_task_does_not_shorten_the_watch(an
         assert await watch._next_batch() is None
         watch = begin() if anew else watch
         watch.key = "another"
-        watch.tasks = (
-            ModelCompTask(
-                "amva-1", status="succeeded", source_model_id=SOURCE, model_id="amv-1", finish_time=ended
-            ),
-        )
+        watch.read = Found((succeeded("amva-1", finish_time=ended),))
         return await watch._next_batch()
 
     batch = in_a_loop(steps)
     assert batch is not None
     assert batch.event_ids == ("amva-1:succeeded",)
+
+
+def succeeded(task_id: str, **more: Any) -> ModelCompTask:
+    return ModelCompTask(task_id, status="succeeded", source_model_id=SOURCE, model_id="amv-made", **more)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.parametrize(
+    ("first", "second", "reported"),
+    [
+        pytest.param(Found(), Found(), ["amva-2", "amva-3"], id="all was read"),
+        pytest.param(Found(left_out=True), Found(), ["amva-3"], id="a row was left out"),
+        pytest.param(Found(left_out=True), Found(left_out=True), [], id="a row was left out twice"),
+        pytest.param(Found(pages=2), Found(pages=2), ["amva-3"], id="pages"),
+        pytest.param(Found(), Found(left_out=True), ["amva-2", "amva-3"], id="a row was left out later"),
+    ],
+)
+def test_what_the_first_reading_left_out_is_not_reported(
+    anew: bool, first: Found, second: Found, reported: list[str]
+) -> None:
+    """A task without any time that appears later had been there before the watch, as far as one can tell."""
+    store, since = Store(), time.time()
+
+    def begin() -> Shown:
+        return Shown("w", "qianfan_default", Interest(("succeeded",)), 60, since, store)
+
+    async def steps() -> list[str]:
+        watch, events = begin(), list[str]()
+        for number, found in enumerate((first, second, Found()), 2):
+            watch.read = replace(found, tasks=tuple(succeeded(f"amva-{each}") for each in range(1, number)))
+            batch = await watch._next_batch()
+            if batch is not None:
+                events += batch.event_ids
+                await watch.keep(batch)
+            watch = begin() if anew else watch
+        return events
+
+    assert in_a_loop(steps) == [f"{task_id}:succeeded" for task_id in reported]
 
 
 def test_a_receipt_that_comes_during_a_look_is_heard(emulator: EmulatorServer) -> None:
