@@ -236,7 +236,10 @@ def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledg
     What has finished since the last look is news. What finished before the last look is not.
     """
     strange = [task for task in tasks if task.id not in before.unfinished]
-    begun = begin(strange, interest, before.looked_at - _CLOCKS_DIFFER, now)
+    since = before.looked_at - _CLOCKS_DIFFER
+    if before.beginning_since is not None:
+        since = max(since, before.beginning_since)
+    begun = begin(strange, interest, since, now)
     return replace(begun, unfinished=before.unfinished, reported=begun.reported | before.reported)
 
 

@@ -185,6 +185,17 @@ def test_what_is_known_of_the_account_before_stays_known() -> None:
     assert again.reported == {"amva-2:failed", "amva-3:succeeded"}
 
 
+@pytest.mark.parametrize(("seconds", "news"), [(-10.0, []), (0.0, ["amva-1"]), (30.0, ["amva-1"])])
+def test_a_key_that_changes_while_a_watch_begins_does_not_lengthen_it(
+    seconds: float, news: list[str]
+) -> None:
+    before, tasks = Ledger(NOW - 3600, looked_at=NOW + 60, beginning_since=NOW), [ended("amva-1", seconds)]
+    again = begin_again(tasks, SUCCEEDED, before, NOW + 120)
+
+    assert again.beginning_since == NOW
+    assert [each.id for each in find_news(tasks, SUCCEEDED, again, NOW + 120).tasks] == news
+
+
 def test_a_list_that_is_empty_once_loses_nothing() -> None:
     watcher = Watcher()
     history = [ended(f"amva-{number}", -600.0 * number) for number in range(1, 100)]
