@@ -22,12 +22,7 @@ from airflow_provider_qianfan.api.errors import (
     is_transient,
     retry_after,
 )
-from airflow_provider_qianfan.api.model_compression import (
-    STATUSES,
-    read_task,
-    read_tasks,
-    read_tasks_within,
-)
+from airflow_provider_qianfan.api.model_compression import read_task, read_tasks, read_tasks_within
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.resource import KINDS, Absence, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
@@ -154,7 +149,7 @@ class Snapshot:
         if query.given_id is not None:
             task = None if query.kind or query.detail else self.listed(query.given_id)
             # A row of the list may say less than the answer for the one task.
-            return Found((task,)) if task is not None and task.status in STATUSES else None
+            return Found((task,)) if task is not None and task.status else None
         if query.is_for_all:
             return self._all if self.whole else None
         nothing = Found(pages=self._all.pages) if self.whole else None

@@ -328,6 +328,18 @@ def test_a_given_task_that_only_the_list_has(platform: Platform) -> None:
     assert ids(platform.take(given("amva-a-0")).answer(given("amva-a-0"))) == ["amva-a-0"]
 
 
+def test_a_given_task_with_an_undocumented_status_costs_nothing_where_the_list_is_read(
+    platform: Platform,
+) -> None:
+    platform.world.tasks.add(TaskSpec("a", id="amva-1", set={"status": "queued"}))
+
+    answered = platform.take(Query(), given("amva-1")).answer(given("amva-1"))
+
+    assert platform.asked == {"whole": 1}
+    assert isinstance(answered, Found)
+    assert [task.status for task in answered.tasks] == ["queued"]
+
+
 @pytest.mark.parametrize("found", [True, False])
 def test_a_given_task_whose_row_has_no_status_is_asked_for(platform: Platform, found: bool) -> None:
     platform.world.tasks.add(TaskSpec("a", id="amva-1", status="running", in_list=Patch(omit=("status",))))
