@@ -240,7 +240,12 @@ def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledg
     if before.beginning_since is not None:
         since = max(since, before.beginning_since)
     begun = begin(strange, interest, since, now)
-    return replace(begun, unfinished=before.unfinished, reported=begun.reported | before.reported)
+    return replace(
+        begun,
+        horizon=max(begun.horizon, before.horizon),  # it may be the same account
+        unfinished=before.unfinished,
+        reported=begun.reported | before.reported,
+    )
 
 
 def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger, now: float) -> News:

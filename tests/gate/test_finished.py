@@ -185,6 +185,15 @@ def test_what_is_known_of_the_account_before_stays_known() -> None:
     assert again.reported == {"amva-2:failed", "amva-3:succeeded"}
 
 
+@pytest.mark.parametrize(("seconds", "news"), [(30.0, []), (31.0, ["amva-1"])])
+def test_what_was_forgotten_stays_history_if_the_key_changes(seconds: float, news: list[str]) -> None:
+    """The ledger forgot the reports of the oldest, and its horizon stands for them."""
+    before, tasks = Ledger(NOW + 30.001, looked_at=NOW + 60), [ended("amva-1", seconds)]
+    again = begin_again(tasks, SUCCEEDED, before, NOW + 120)
+
+    assert [each.id for each in find_news(tasks, SUCCEEDED, again, NOW + 120).tasks] == news
+
+
 @pytest.mark.parametrize(("seconds", "news"), [(-10.0, []), (0.0, ["amva-1"]), (30.0, ["amva-1"])])
 def test_a_key_that_changes_while_a_watch_begins_does_not_lengthen_it(
     seconds: float, news: list[str]
