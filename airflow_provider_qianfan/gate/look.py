@@ -116,13 +116,13 @@ def look(
 
     :raises QianfanError: if the platform gave no complete answer.
     """
-    found = yield from read_candidates(exchange, selector)
+    found = yield from _read_meant(exchange, selector)
     confirmed = False
     if memory.forgetful and found.absence is not None:
         # Nothing is remembered of earlier looks: one miss does not prove that the task is gone.
         for _ in range(DETAIL_TRIES - 1):
             yield Sleep(DETAIL_PAUSE)
-            found = yield from read_candidates(exchange, selector)
+            found = yield from _read_meant(exchange, selector)
             if found.absence is None:
                 break
         confirmed = True
@@ -142,7 +142,7 @@ def look(
         elif isinstance(verdict, Open | Fail) and not (confirmed or found.is_sure):
             # Pages are no snapshot: a task may have moved to a page that was already read.
             confirmed = True
-            again = yield from read_candidates(exchange, selector)
+            again = yield from _read_meant(exchange, selector)
             tasks = {task.id: task for task in (*found.tasks, *again.tasks)}
             found, details = replace(again, tasks=tuple(tasks.values())), {}
         else:
@@ -180,11 +180,20 @@ def read_candidates(exchange: Exchange, selector: Selector) -> Steps[Found]:
         reading = yield from read_tasks(exchange, selector.source_model_id)
         return Found(reading.tasks, reading.pages)
 
-    def find_in_list() -> Steps[ModelCompTask | None]:
-        reading = yield from read_tasks(exchange)
-        return next((task for task in reading.tasks if task.id == pinned), None)
+    return (yield from read_given(exchange, pinned, lambda: _find_in_list(exchange, pinned)))
 
-    return (yield from read_given(exchange, pinned, find_in_list))
+
+def _read_meant(exchange: Exchange, selector: Selector) -> Steps[Found]:
+    """Read the tasks that may match, with their source models."""
+    found, pinned = (yield from read_candidates(exchange, selector)), selector.model_comp_task_id
+    if pinned is None:
+        return found
+    return (yield from add_source(found, lambda: _find_in_list(exchange, pinned)))
+
+
+def _find_in_list(exchange: Exchange, task_id: str) -> Steps[ModelCompTask | None]:
+    reading = yield from read_tasks(exchange)
+    return next((task for task in reading.tasks if task.id == task_id), None)
 
 
 def read_given(
@@ -208,6 +217,23 @@ def read_given(
     if task is None:
         task = yield from find_in_list()
     return Found(absence=absence) if task is None else Found((task,))
+
+
+def add_source(found: Found, find_in_list: Callable[[], Steps[ModelCompTask | None]]) -> Steps[Found]:
+    """
+    Take the source model of a given task from the list if the answer for the task does not name it.
+
+    :param find_in_list: finds the task in the whole list.
+    :raises QianfanTransientError: if the list does not name it, either. The task's model may be that one.
+    """
+    if not found.tasks or found.tasks[0].source_model_id is not None:
+        return found
+    (task,) = found.tasks
+    listed = yield from find_in_list()
+    if listed is None or listed.source_model_id is None:
+        told = f"neither the answer nor the list names the source model of {clean(task.id, 80)}"
+        raise QianfanTransientError(DETAIL, told)
+    return replace(found, tasks=(replace(task, source_model_id=listed.source_model_id),))
 
 
 def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]:

@@ -183,9 +183,10 @@ def described_by(detail: ModelCompTask, listed: ModelCompTask) -> ModelCompTask 
 
 
 def usable_model_id(task: ModelCompTask) -> bool:
-    """Tell whether the task names a produced model other than its source model, and a possible id."""
+    """Tell whether the task names its source model, and a produced model that is another one."""
+    source = task.source_model_id
     try:
-        return check_text("model_id", task.model_id) != task.source_model_id
+        return source is not None and check_text("model_id", task.model_id) != source.strip()
     except ValueError:
         return False
 

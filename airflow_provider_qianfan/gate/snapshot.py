@@ -26,7 +26,7 @@ from airflow_provider_qianfan.api.model_compression import read_task, read_tasks
 from airflow_provider_qianfan.api.paging import Scan
 from airflow_provider_qianfan.api.resource import KINDS, Absence, Kind, Row, find_resource
 from airflow_provider_qianfan.api.text import clean
-from airflow_provider_qianfan.gate.look import Found, Target, read_given
+from airflow_provider_qianfan.gate.look import Found, Target, add_source, read_given
 from airflow_provider_qianfan.gate.selection import Selector
 
 if TYPE_CHECKING:
@@ -362,4 +362,5 @@ def _read_given(
         return snapshot.listed(task_id)
 
     found = yield from read_given(exchange, task_id, find_in_list)
+    found = yield from add_source(found, find_in_list)
     snapshot.tell(Query(None, task_id), found)

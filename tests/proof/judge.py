@@ -163,8 +163,7 @@ def _may_open(world: World, question: Question, look: Look) -> bool:
     moments = [look.began, *(at for at in world.changes() if look.began < at <= look.ended), look.ended]
     views = [(world.listed(at), world.detailed(at)) for at in moments]
     # If the answer for one task does not say its source model, the list does.
-    hidden = not DENY.isdisjoint(look.struck) or _is_hidden(world, question, moments)
-    sources = {row.id: row.source for listed, _ in views for row in listed if hidden}
+    sources = {row.id: row.source for listed, _ in views for row in listed}
     rows = [row for listed, detailed in views for row in (*listed, *detailed.values())]
     made = [
         row
@@ -227,7 +226,8 @@ def _is_fair(world: World, gate: Gate, mode: str, end: End, lasted: float) -> bo
     if end.name == "AirflowSensorTimeout":
         return lasted >= gate.timeout - 0.01  # times are sums
     if end.name == "QianfanTransientError":
-        return mode != "reschedule" and lasted >= gate.max_unhealthy and bool(struck or behind)
+        troubled = struck or behind or world.lacks
+        return mode != "reschedule" and lasted >= gate.max_unhealthy and bool(troubled)
     if end.name == "QianfanAuthError":
         refused_for = end.ended - max(world.refused, end.began)
         return world.refused < FOREVER and (

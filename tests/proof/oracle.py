@@ -101,6 +101,10 @@ def answer(
         row = row or (shown[-1] if shown else None)
         if row is None:
             return NOT_FOUND if missing_for >= SETTLE else WAITS
+        if not row.source:
+            if not shown or not shown[-1].source:
+                return WAITS
+            row = replace(row, source=shown[-1].source)
         return outcome(row, detailed) if matches(row, question) else NOT_FOUND
     found = list({row.id: row for row in listed if matches(row, question)}.values())
     if not found:
@@ -135,4 +139,4 @@ def is_usable(row: Row) -> bool:
     model = str(row.model)
     if model.lower() in ("none", "null") or model.startswith(("am-", "amva-", "svco-")):
         return False
-    return bool(model) and model == model.strip() and model != row.source
+    return bool(model and row.source) and model == model.strip() and model != row.source
