@@ -34,15 +34,8 @@ from airflow_provider_qianfan.changes.once import pause_before_next
 from airflow_provider_qianfan.changes.readiness import find_model_set, read_existing
 from airflow_provider_qianfan.changes.standstill import Standstill
 from airflow_provider_qianfan.gate.errors import QianfanResourceFailedError, QianfanResourceNotFoundError
+from airflow_provider_qianfan.gate.resource import UPDATE_LASTS
 from airflow_provider_qianfan.gate.wording import name_of
-
-UPDATE_LASTS = 3600.0
-"""
-Seconds. After them, an update in progress no longer counts as the one that was requested.
-
-The documentation names only one value of ``updateStatus``, ``None``. Another value may mean that the update
-failed.
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ A wait has a target: a model compression task, or a resource of another kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import (
@@ -162,7 +162,7 @@ class Found:
     """
 
     tasks: tuple[ModelCompTask, ...] = ()
-    pages: int = 1
+    pages: int = field(default=1, compare=False)
     absence: Absence | None = None
     row: Row | None = None
     left_out: bool = False
@@ -256,7 +256,9 @@ def _detail(exchange: Exchange, need: NeedDetail) -> Steps[ModelCompTask | None]
             if not refuses_request(error):
                 raise
             task, why = None, f"{error}"
-        if task is not None and (task.status != SUCCEEDED or usable_model_id(task)):
+        # If the answer names no source model, the list does.
+        named = task and replace(task, source_model_id=task.source_model_id or "")
+        if named is not None and (named.status != SUCCEEDED or usable_model_id(named)):
             break
     if task is None and need.required:
         shown = f"the list shows {clean(need.task_id, 80)} as {SUCCEEDED}, without a model"

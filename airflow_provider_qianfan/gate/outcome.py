@@ -257,7 +257,7 @@ def _undated_notes(tasks: Sequence[ModelCompTask], selector: Selector) -> tuple[
 def _selection_notes(task: ModelCompTask, selector: Selector, memory: Memory) -> tuple[Note, ...]:
     notes: tuple[Note, ...] = ()
     if memory.selected and memory.selected != task.id:
-        notes += (
+        notes = (
             Note(
                 f"selected:{task.id}",
                 f"The newest task that matches is now {name_of(task)}; it was {clean(memory.selected, 80)}.",

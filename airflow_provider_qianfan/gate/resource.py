@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from airflow_provider_qianfan.gate.memory import Memory
 
 
+UPDATE_LASTS = 3600.0
+"""
+Seconds. After them, an update in progress no longer counts.
+
+The documentation names only one value of ``updateStatus``, ``None``. Another value may mean that the update
+failed.
+"""
+
+
 def _is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value) and value.isprintable()
 
@@ -65,8 +74,8 @@ def decide_resource(
     Draw the verdict.
 
     :param row: what was read; None if the resource is not there.
-    :param settle: seconds for which the resource may be missing, or a failed service may show another model
-        version: it may have been created or updated a moment ago.
+    :param settle: seconds for which the resource may be missing, or the service may show a failure: it may
+        have been created or updated a moment ago.
     :param absence: what the platform said about the id.
     """
     if row is None:
@@ -111,20 +120,14 @@ def _after_update(
     row: Row, wanted: Resource, status: str, memory: Memory, now: float, settle: float
 ) -> Wait | None:
     """Return a wait if an update may still help a service that failed or was stopped; else None."""
-    update = row.json.get("updateStatus")
+    update, state, why = row.json.get("updateStatus"), f"{wanted} is {status}", "An update may not show yet."
     if update not in NO_UPDATE:
-        state = f"{wanted} is {status}, and is being updated ({clean(update, 40)})"
-        told = f"{capital(state)}; the gate stays shut and goes on waiting."
-        return Wait(state, (Note(f"updating:{status}", told),))
+        settle, why = max(settle, UPDATE_LASTS), f"It is being updated ({clean(update, 40)})."
     left = _left(wanted, memory, now, settle)
-    if row.model_id == wanted.model_id or left <= 0:
+    if left <= 0:
         return None
-    state = f"{wanted} is {status}, and has {clean(row.model_id or 'no model', 80)}"
-    told = (
-        f"{capital(state)}, not {clean(wanted.model_id, 80)}; failing unless that changes within"
-        f" {duration(left)}. An update may not show yet."
-    )
-    return Wait(state, (Note("outdated", told, HOUR),), absent=wanted.id)
+    told = f"{capital(state)}; failing unless that changes within {duration(left)}. {why}"
+    return Wait(state, (Note(f"{status}:{why}", told, HOUR),), absent=wanted.id)
 
 
 def _left(wanted: Resource, memory: Memory, now: float, settle: float) -> float:

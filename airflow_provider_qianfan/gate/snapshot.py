@@ -147,17 +147,12 @@ class Snapshot:
         if query in self._told:
             return self._told[query]
         if query.given_id is not None:
-            task = None if query.kind or query.detail else self.listed(query.given_id)
-            # A row of the list may say less than the answer for the one task.
-            return Found((task,)) if task is not None and task.status else None
+            task = None if query.kind or query.detail else self._tasks.get(query.given_id)
+            return Found((task,)) if task else None
         if query.is_for_all:
             return self._all if self.whole else None
         nothing = Found(pages=self._all.pages) if self.whole else None
         return self._by_source.get(query.source_model_id or "", nothing)
-
-    def listed(self, task_id: str) -> ModelCompTask | None:
-        """Return a task as a list showed it; None if no list did."""
-        return self._tasks.get(task_id)
 
     def add(self, reading: Reading) -> None:
         """Add the tasks of the whole list."""
@@ -353,14 +348,16 @@ def _read_given(
     exchange: Exchange, task_id: str, costs: Costs, now: float, snapshot: Snapshot
 ) -> Steps[None]:
     costs.covered.discard(task_id)
+    query = Query(None, task_id)
 
     def find_in_list() -> Steps[ModelCompTask | None]:
         if not snapshot.whole:
             trouble = yield from _read_whole(exchange, math.inf, costs, now, snapshot)
             if trouble is not None:
                 raise trouble
-        return snapshot.listed(task_id)
+        found = snapshot.answer(query)
+        return found.tasks[0] if isinstance(found, Found) else None
 
     found = yield from read_given(exchange, task_id, find_in_list)
     found = yield from add_source(found, find_in_list)
-    snapshot.tell(Query(None, task_id), found)
+    snapshot.tell(query, found)

@@ -119,7 +119,7 @@ class QianfanTrigger(BaseTrigger):
         self.memory = memory
         self.poke_interval = poke_interval
         self.next_look_at = others.get("next_look") if next_look_at is None else next_look_at
-        self.settle = settle
+        self.settle = settle if is_number(settle) else DEFAULT_SETTLE
         self.max_unhealthy = max_unhealthy
         self.auth_grace = auth_grace
         self.longest_interval = longest_interval

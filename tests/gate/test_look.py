@@ -271,6 +271,39 @@ def test_an_id_that_is_missed_once_is_not_asked_for_again_by_a_wait_that_remembe
     assert actions(take(*MISSING, model_comp_task_id="amva-1")) == [DETAIL, LIST]
 
 
+NAMELESS = SUCCEEDED | {"sourceModelId": None}
+
+
+@pytest.mark.parametrize("criteria", [{"source_model_id": None}, {}])
+@pytest.mark.parametrize(
+    ("model_id", "listed", "kind"),
+    [
+        pytest.param("amv-made", SUCCEEDED, Open, id="the list names another model"),
+        pytest.param("amv-made", ROW | {"status": "running"}, Open, id="the list is behind"),
+        pytest.param(SOURCE, SUCCEEDED, Fail, id="the list names the same model"),
+        pytest.param("amv-made", NAMELESS, QianfanTransientError, id="the list names none"),
+        pytest.param("amv-made", NEWER, QianfanTransientError, id="the list has no such task"),
+    ],
+)
+def test_the_list_names_the_source_model_of_a_given_task(
+    model_id: str, listed: dict[str, Any], kind: type, criteria: dict[str, Any]
+) -> None:
+    told = detail(NAMELESS | {"modelId": model_id})
+    again = [told] * 3 if kind is Fail else []
+
+    drive = take(told, listing(NEWER, listed), *again, model_comp_task_id="amva-1", **criteria)
+
+    assert isinstance(drive.error or drive.result, kind), drive.error
+    assert actions(drive)[:2] == [DETAIL, LIST]
+    assert drive.bodies[1] == {"maxKeys": 100}
+    if kind is Open:
+        assert drive.result.described.source_model_id == SOURCE
+    if drive.error is not None:
+        assert str(drive.error) == (
+            "DescribeModelCompTask: neither the answer nor the list names the source model of amva-1."
+        )
+
+
 def test_a_refused_list_is_no_verdict() -> None:
     drive = take(error(404, "NoSuchKey"), error(400, "InappropriateJSON"), model_comp_task_id="amva-1")
 

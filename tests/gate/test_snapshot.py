@@ -20,7 +20,6 @@ from airflow_provider_qianfan.api.resource import SERVICE, Absence
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.specs import TaskSpec
-from airflow_provider_qianfan.emulator.steps import Patch
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.resource import Resource
@@ -238,6 +237,17 @@ def test_pages_of_a_source_are_counted_in_the_whole_list(platform: Platform) -> 
     assert platform.costs.of_source == {"a": 2, "b": 1}
 
 
+def test_what_was_read_tells_its_pages(platform: Platform) -> None:
+    platform.page_size = 50
+    platform.fill({"a": 60, "b": 60})
+
+    found = platform.take(Query("a")).answer(Query("a"))
+
+    assert platform.asked == {"a": 2}
+    assert isinstance(found, Found)
+    assert found.pages == 2
+
+
 def test_a_given_task_costs_nothing_where_others_are_read(platform: Platform) -> None:
     platform.fill({"a": 150, "other": 5000})
     platform.take(Query("a"), given("amva-a-7"))
@@ -326,31 +336,6 @@ def test_a_given_task_that_only_the_list_has(platform: Platform) -> None:
     platform.refuse = failing("amva-a-0", reply=error(404, "NoSuchKey"))
 
     assert ids(platform.take(given("amva-a-0")).answer(given("amva-a-0"))) == ["amva-a-0"]
-
-
-def test_a_given_task_with_an_undocumented_status_costs_nothing_where_the_list_is_read(
-    platform: Platform,
-) -> None:
-    platform.world.tasks.add(TaskSpec("a", id="amva-1", set={"status": "queued"}))
-
-    answered = platform.take(Query(), given("amva-1")).answer(given("amva-1"))
-
-    assert platform.asked == {"whole": 1}
-    assert isinstance(answered, Found)
-    assert [task.status for task in answered.tasks] == ["queued"]
-
-
-@pytest.mark.parametrize("found", [True, False])
-def test_a_given_task_whose_row_has_no_status_is_asked_for(platform: Platform, found: bool) -> None:
-    platform.world.tasks.add(TaskSpec("a", id="amva-1", status="running", in_list=Patch(omit=("status",))))
-    if not found:
-        platform.refuse = failing("amva-1", reply=error(404, "NoSuchKey"))
-
-    answered = platform.take(Query(), given("amva-1")).answer(given("amva-1"))
-
-    assert platform.asked == {"whole": 1, "amva-1": 1}
-    assert isinstance(answered, Found)
-    assert [task.status for task in answered.tasks] == ["running" if found else ""]
 
 
 @pytest.mark.parametrize(
@@ -676,7 +661,9 @@ def test_all_waits_are_answered_from_what_a_watcher_needs() -> None:
     found = snapshot.answer(WHOLE)
     assert isinstance(found, Found)
     assert len(found.tasks) == 151
-    assert snapshot.answer(Query("b")) == Found(found.tasks[-1:], pages=2)
+    assert snapshot.answer(Query("b")) == Found(found.tasks[-1:])
+    told = [snapshot.answer(query) for query in (WHOLE, Query("b"), Query("none"))]
+    assert [(each.pages, each.left_out) for each in told if isinstance(each, Found)] == [(2, False)] * 3
 
 
 def test_a_page_that_only_a_watcher_needs_does_not_disturb_the_waits() -> None:
@@ -725,7 +712,11 @@ def test_a_row_that_cannot_be_read_hides_the_others_from_no_watcher() -> None:
 
     snapshot = platform.take(WHOLE, Query("a"))
 
-    assert ids(snapshot.answer(WHOLE)) == ["amva-1", "amva-2"]
+    found = snapshot.answer(WHOLE)
+    assert ids(found) == ["amva-1", "amva-2"]
+    assert isinstance(found, Found)
+    assert found.left_out is True
+    assert found.pages == 1
     assert ids(snapshot.answer(Query("a"))) == ["amva-a-0"]  # asked for by itself
 
 

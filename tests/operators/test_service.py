@@ -495,18 +495,19 @@ def test_an_update_that_was_taken_back_is_asked_for_again(
     assert outcome.xcoms["previous_model_id"] == OLD
 
 
+@pytest.mark.parametrize("word", ["Updating", "None"])
 @pytest.mark.parametrize("updating", ["old", "new"])
 def test_a_service_that_failed_is_updated(
-    world: World, modified: Any, waiting: dict[str, Any], updating: Any
+    world: World, modified: Any, waiting: dict[str, Any], updating: Any, word: str
 ) -> None:
-    """The platform shows the failure until the update has ended."""
+    """The platform shows the failure for a while, whatever else it shows of the update."""
     world.behaviour.modify_unready, world.behaviour.updating_model = "accepted", updating
-    world.behaviour.update_seconds = 3.0
+    world.behaviour.update_seconds, world.behaviour.updating_word = 1.2, word
     world.services.change(
         SERVICE, ServiceStep(run_status="Failed"), ServiceStep(run_status="Serving", after=2)
     )
 
-    outcome = modified(retries=1, **waiting)
+    outcome = modified(retries=1, **{**waiting, "settle": 6})
 
     assert outcome.state == "success", outcome
     assert outcome.xcoms["service"]["runStatus"] == "Serving"

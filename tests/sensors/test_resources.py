@@ -117,7 +117,7 @@ def test_a_service_that_ends(emulator: EmulatorServer, run: Any, status: Any) ->
         )
     )
 
-    outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW)
+    outcome = run(QianfanServiceSensor, service_id=service, model_id=NEW, settle=1)
 
     assert outcome.state == "failed"
     assert pushed(outcome) == {"service"}
