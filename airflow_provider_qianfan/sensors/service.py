@@ -26,7 +26,8 @@ class QianfanServiceSensor(QianfanSensor):
     Platform page: https://cloud.baidu.com/doc/qianfan/s/Kmh4sv4c7.
 
     The service serves the model version if its ``runStatus`` is ``Serving``, it names this version, and no
-    update is in progress. If the platform does not show the service within ``settle``, the sensor fails.
+    update is in progress. If the platform does not show the service within ``settle``, the sensor fails. It
+    also fails if the service is ``Failed`` or ``Stopped`` for ``settle``, or for an hour during an update.
 
     Choose ``mode="reschedule"`` or ``deferrable=True``, not both. With ``mode="reschedule"`` the sensor
     remembers nothing between two looks. Then ``max_unhealthy`` has no effect, and ``auth_grace`` counts from
