@@ -149,8 +149,8 @@ WATCHERS = Feature(
 RECEIPTS = Feature(
     "a watcher knows after a restart what it has reported",
     ("2.11", "3.0", "3.1", "3.2"),
-    "whenever a watcher starts, it reports again what finished within `look_back`, with the same `event_id`"
-    " ([Start a DAG](howto/event.md))",
+    "whenever a watcher starts, it reports again what finished within `look_back`, or since `catch_up_from`,"
+    " with the same `event_id` ([Start a DAG](howto/event.md))",
     lambda: _has("SharedStreamProducer", "airflow.triggers.shared_stream"),
 )
 PARTITIONS = Feature(
