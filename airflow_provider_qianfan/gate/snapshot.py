@@ -309,7 +309,7 @@ def _read_whole(
         return None
     if reading.unreadable is not None:
         # A watcher reports what can be read. The waits may not need that row: each asks for its own.
-        snapshot.tell(Query(), Found(_in_order(reading.tasks), reading.pages, left_out=True))
+        snapshot.tell(Query(), Found(_in_order(reading.tasks), left_out=True))
         costs.whole_is_longer(math.inf)
         return reading.unreadable
     snapshot.add(reading)

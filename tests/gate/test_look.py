@@ -274,6 +274,13 @@ def test_an_id_that_is_missed_once_is_not_asked_for_again_by_a_wait_that_remembe
 NAMELESS = SUCCEEDED | {"sourceModelId": None}
 
 
+def test_an_answer_without_a_source_model_is_not_asked_for_again() -> None:
+    drive = take(listing(EMPTY), detail(NAMELESS))
+
+    assert isinstance(drive.result, Open)
+    assert actions(drive) == [LIST, DETAIL]
+
+
 @pytest.mark.parametrize("criteria", [{"source_model_id": None}, {}])
 @pytest.mark.parametrize(
     ("model_id", "listed", "kind"),

@@ -20,6 +20,7 @@ from airflow_provider_qianfan.api.resource import SERVICE, Absence
 from airflow_provider_qianfan.api.signing import Credentials
 from airflow_provider_qianfan.emulator.errors import ApiError
 from airflow_provider_qianfan.emulator.specs import TaskSpec
+from airflow_provider_qianfan.emulator.steps import Patch
 from airflow_provider_qianfan.emulator.world import World
 from airflow_provider_qianfan.gate.look import Found
 from airflow_provider_qianfan.gate.resource import Resource
@@ -235,6 +236,16 @@ def test_pages_of_a_source_are_counted_in_the_whole_list(platform: Platform) -> 
 
     assert platform.asked == {"whole": 2}
     assert platform.costs.of_source == {"a": 2, "b": 1}
+
+
+def test_the_list_names_the_source_model_of_a_given_task(platform: Platform) -> None:
+    platform.world.tasks.add(TaskSpec("a", id="amva-1", in_detail=Patch(omit=("sourceModelId",))))
+
+    found = platform.take(given("amva-1")).answer(given("amva-1"))
+
+    assert platform.asked == {"amva-1": 1, "whole": 1}
+    assert isinstance(found, Found)
+    assert [task.source_model_id for task in found.tasks] == ["a"]
 
 
 def test_what_was_read_tells_its_pages(platform: Platform) -> None:
@@ -716,7 +727,6 @@ def test_a_row_that_cannot_be_read_hides_the_others_from_no_watcher() -> None:
     assert ids(found) == ["amva-1", "amva-2"]
     assert isinstance(found, Found)
     assert found.left_out is True
-    assert found.pages == 1
     assert ids(snapshot.answer(Query("a"))) == ["amva-a-0"]  # asked for by itself
 
 
