@@ -269,7 +269,8 @@ def test_a_skip_has_only_its_own_line(
 ) -> None:
     made, arguments = kind
 
-    outcome = dag_runner.run(lambda: made(task_id="t", timeout=20, soft_fail=True, **arguments, **mode))["t"]
+    given = {"timeout": 20, "settle": 0, "soft_fail": True, **arguments, **mode}
+    outcome = dag_runner.run(lambda: made(task_id="t", **given))["t"]
 
     assert outcome.state == "skipped"
     assert dag_runner.log.count("This task is skipped (Qianfan") == 1
