@@ -381,7 +381,8 @@ def _with_later_horizon(
             if task_id not in ends:  # deleted, or lost by a page
                 return True, 0.0, task_id
             unknown = ends[task_id] == _UNKNOWN
-            return False, -_UNKNOWN if unknown and not ledger.undated else ends[task_id], task_id
+            counts = ledger.undated and ledger.beginning_since is None
+            return False, -_UNKNOWN if unknown and not counts else ends[task_id], task_id
 
         kept = frozenset(_as_many(sorted(kept, key=importance), _MOST_UNFINISHED))
     told = (time for times in _times_of(tasks) for time in times if _is_past(time, now))

@@ -7,7 +7,7 @@ A wait has a target: a model compression task, or a resource of another kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qianfan.api.errors import (
@@ -162,7 +162,7 @@ class Found:
     """
 
     tasks: tuple[ModelCompTask, ...] = ()
-    pages: int = field(default=1, compare=False)
+    pages: int = 1
     absence: Absence | None = None
     row: Row | None = None
     left_out: bool = False

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from airflow_provider_qianfan.api.exchange import Exchange, Steps
-    from airflow_provider_qianfan.api.model_compression import ModelCompTask, Reading
+    from airflow_provider_qianfan.api.model_compression import ModelCompTask
 
 MEASURED_FOR = 3600.0
 """Seconds for which the page count of the whole list is trusted without another reading."""
@@ -138,8 +138,8 @@ class Snapshot:
         self.retry_after = 0.0
         self.throttled = False
         self._tasks: dict[str, ModelCompTask] = {}
-        self._all = Found()
-        self._by_source: dict[str, Found] = {}
+        self._all: tuple[ModelCompTask, ...] = ()
+        self._by_source: dict[str, tuple[ModelCompTask, ...]] = {}
         self._told: dict[Query, Found | QianfanError] = {}
 
     def answer(self, query: Query) -> Found | QianfanError | None:
@@ -150,25 +150,25 @@ class Snapshot:
             task = None if query.kind or query.detail else self._tasks.get(query.given_id)
             return Found((task,)) if task else None
         if query.is_for_all:
-            return self._all if self.whole else None
-        nothing = Found(pages=self._all.pages) if self.whole else None
-        return self._by_source.get(query.source_model_id or "", nothing)
+            return Found(self._all) if self.whole else None
+        tasks = self._by_source.get(query.source_model_id or "", () if self.whole else None)
+        return None if tasks is None else Found(tasks)
 
-    def add(self, reading: Reading) -> None:
+    def add(self, tasks: Iterable[ModelCompTask]) -> None:
         """Add the tasks of the whole list."""
         self.whole = True
         groups: defaultdict[str, list[ModelCompTask]] = defaultdict(list)
-        for task in reading.tasks:
+        for task in tasks:
             self._tasks[task.id] = task
             groups[task.source_model_id or ""].append(task)
         for source, group in groups.items():
-            self._by_source[source] = Found(_in_order(group), reading.pages)
-        self._all = Found(_in_order(self._tasks.values()), reading.pages)
+            self._by_source[source] = _in_order(group)
+        self._all = _in_order(self._tasks.values())
 
-    def add_source(self, source_model_id: str, reading: Reading) -> None:
+    def add_source(self, source_model_id: str, tasks: Iterable[ModelCompTask]) -> None:
         """Add the tasks of a source model."""
-        own = _in_order(task for task in reading.tasks if task.source_model_id == source_model_id)
-        self._by_source[source_model_id] = Found(own, reading.pages)
+        own = _in_order(task for task in tasks if task.source_model_id == source_model_id)
+        self._by_source[source_model_id] = own
         self._tasks.update((task.id, task) for task in own)
 
     def __contains__(self, query: Query) -> bool:
@@ -180,7 +180,7 @@ class Snapshot:
 
     def sizes(self) -> dict[str, int]:
         """Count the tasks of each source model."""
-        return {source: len(found.tasks) for source, found in self._by_source.items()}
+        return {source: len(tasks) for source, tasks in self._by_source.items()}
 
 
 def _in_order(tasks: Iterable[ModelCompTask]) -> tuple[ModelCompTask, ...]:
@@ -312,7 +312,7 @@ def _read_whole(
         snapshot.tell(Query(), Found(_in_order(reading.tasks), left_out=True))
         costs.whole_is_longer(math.inf)
         return reading.unreadable
-    snapshot.add(reading)
+    snapshot.add(reading.tasks)
     costs.covered.clear()
     costs.whole = reading.pages
     page = max(1, math.ceil(len(reading.tasks) / reading.pages))
@@ -334,7 +334,7 @@ def _read_one(exchange: Exchange, query: Query, costs: Costs, now: float, snapsh
         return
     source = query.source_model_id or ""
     reading = yield from read_tasks(exchange, source)
-    snapshot.add_source(source, reading)
+    snapshot.add_source(source, reading.tasks)
     costs.of_source[source] = reading.pages
     if costs.filtered and any(task.source_model_id not in (None, source) for task in reading.tasks):
         # The platform ignored the filter, which newer pages do not document. It would do so each time.

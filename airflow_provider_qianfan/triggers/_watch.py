@@ -179,8 +179,6 @@ class Watch:
             self._recovered("no task listed yet")
             await self._write()
             return None
-        # Pages are no snapshot: the first reading of several may have missed a row.
-        complete = not read.left_out and (read.pages == 1 or self._ledger.beginning_since is not None)
         if not self._ledger.begun:
             since = min(self._ledger.horizon, self._since + ahead)
             self._ledger = begin(tasks, self._interest, since, now)
@@ -191,6 +189,7 @@ class Watch:
                 " report what finished there before its last look.",
                 self,
             )
+        complete = bool(tasks) and not read.left_out  # an empty list may be a mistake
         self._ledger = go_on_beginning(tasks, self._interest, self._ledger, now, complete=complete)
         self._ledger = replace(self._ledger, account=account)
         found = find_news(tasks, self._interest, self._ledger, now)

@@ -726,6 +726,16 @@ def test_the_ledger_is_bounded_if_too_many_tasks_have_a_time_and_too_many_have_n
     )
 
 
+def test_what_was_seen_unfinished_is_kept_first_while_the_watch_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finished, "_MOST_UNFINISHED", len("amva-1____"))
+    watcher = Watcher()
+    watcher.look(running("amva-1"), running("amva-2", created=5), complete=False)
+
+    assert watcher.look(ended("amva-1", None), ended("amva-2", 50)) == ["amva-2", "amva-1"]
+
+
 def test_both_bounds_at_once_lose_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the same look, tasks without a time cease to be news, and not all unfinished tasks can be kept."""
     watcher, history = Watcher(), [ended("amva-1", None), ended("amva-2", None)]

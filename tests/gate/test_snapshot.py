@@ -248,17 +248,6 @@ def test_the_list_names_the_source_model_of_a_given_task(platform: Platform) -> 
     assert [task.source_model_id for task in found.tasks] == ["a"]
 
 
-def test_what_was_read_tells_its_pages(platform: Platform) -> None:
-    platform.page_size = 50
-    platform.fill({"a": 60, "b": 60})
-
-    found = platform.take(Query("a")).answer(Query("a"))
-
-    assert platform.asked == {"a": 2}
-    assert isinstance(found, Found)
-    assert found.pages == 2
-
-
 def test_a_given_task_costs_nothing_where_others_are_read(platform: Platform) -> None:
     platform.fill({"a": 150, "other": 5000})
     platform.take(Query("a"), given("amva-a-7"))
@@ -673,8 +662,6 @@ def test_all_waits_are_answered_from_what_a_watcher_needs() -> None:
     assert isinstance(found, Found)
     assert len(found.tasks) == 151
     assert snapshot.answer(Query("b")) == Found(found.tasks[-1:])
-    told = [snapshot.answer(query) for query in (WHOLE, Query("b"), Query("none"))]
-    assert [(each.pages, each.left_out) for each in told if isinstance(each, Found)] == [(2, False)] * 3
 
 
 def test_a_page_that_only_a_watcher_needs_does_not_disturb_the_waits() -> None:
