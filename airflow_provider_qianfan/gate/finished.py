@@ -95,9 +95,9 @@ class Ledger:
     :param account: which account was read, if that is known.
     :param looked_at: when the list was last read, in seconds since the epoch. It may lag by some minutes.
     :param begun: whether the list has had a task yet. If not, tasks that finished after the horizon are news.
-    :param beginning_since: seconds since the epoch; None after a complete reading. Until then, a finished
-        task that the watcher sees for the first time may be an old one whose row was left out before. It is
-        news only if its time is after this.
+    :param beginning_since: from which time on the watch reports, in seconds since the epoch, while no reading
+        has been complete; else None. While it is set, a finished task that the watcher has not seen before
+        may be an old one, whose row was left out. It is news only if it ended at this time or later.
     """
 
     horizon: float = field(compare=False)
@@ -216,7 +216,7 @@ def go_on_beginning(
     tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger, now: float, *, complete: bool
 ) -> Ledger:
     """
-    Begin the watch of tasks that earlier readings have left out, until a reading is complete.
+    Until a reading is complete, treat a finished task that was not seen before as if the watch began with it.
 
     :param now: seconds since the epoch.
     :param complete: whether this reading leaves nothing out.
@@ -250,7 +250,7 @@ def begin_again(tasks: Sequence[ModelCompTask], interest: Interest, before: Ledg
 
 def find_news(tasks: Sequence[ModelCompTask], interest: Interest, ledger: Ledger, now: float) -> News:
     """
-    Find what to report in a complete reading of the list.
+    Find what to report in a reading of the list.
 
     :param now: seconds since the epoch.
     """

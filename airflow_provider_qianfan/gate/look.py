@@ -158,7 +158,8 @@ class Found:
     :param pages: how many pages the list had.
     :param absence: what the platform said, if the given id is not there; else None.
     :param row: a resource of another kind.
-    :param left_out: whether rows of the list were left out, because they could not be read.
+    :param left_out: whether rows of the list were left out, because they could not be read, or a page
+        described a task in two ways.
     """
 
     tasks: tuple[ModelCompTask, ...] = ()

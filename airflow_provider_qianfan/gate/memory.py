@@ -120,7 +120,7 @@ class Memory:
     :param selected: the task that counted at the last look.
     :param last_healthy: when any observer last got a complete answer; None if none has yet.
     :param absent_since: since when the task or resource that is ``absent`` has been missing, or an update of
-        it has not shown; None while nothing is missing.
+        it has not shown; None while neither is so.
     :param worker: what the workers get.
     :param triggerer: what the triggerer gets.
     :param spoke: when the last line was written.

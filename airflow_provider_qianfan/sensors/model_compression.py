@@ -41,7 +41,8 @@ class QianfanModelCompTaskSensor(QianfanSensor):
     the first look. On Airflow 2.11, ``timeout`` then counts from the first try.
 
     XComs: ``return_value`` and ``modelId`` are the produced model version. ``model_comp_task`` is the task as
-    the platform described it; the sensor pushes it also if the task failed or was stopped.
+    the platform described it; the sensor pushes it also if it fails because of this task or of its model
+    version.
 
     :param source_model_id: match only tasks that compress this model version, ``amv-…`` (templated).
     :param model_comp_task_id: the model compression task, ``amva-…`` (templated).

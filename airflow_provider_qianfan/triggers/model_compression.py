@@ -115,7 +115,8 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
     Each task in an event has an ``event_id``, made from its ID and its status. If a task is reported again
     with the same status, it has the same ``event_id``. Airflow 3.3 and newer keep what was reported, and the
     watcher misses no task. On older Airflows, the trigger forgets everything when it ends. So whenever it
-    starts, it reports what finished within ``look_back``.
+    starts, it reports what finished within ``look_back``, or since ``catch_up_from``. The same holds if one
+    trigger watches for several assets.
 
     If watchers and deferred waits of a triggerer have the same endpoint and key, they share one reading of
     the platform per interval. A watcher without ``source_model_id`` reads the whole list.
@@ -134,8 +135,8 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
     :param catch_up_from: a time: a datetime, a date, or ISO 8601 text, which is UTC if it has no offset. If
         Airflow keeps nothing of earlier events, the trigger also reports what finished since this time.
         Default: only what finishes from the first start on.
-    :param look_back: seconds. On Airflow before 3.3, a trigger that starts also reports what finished within
-        this time. Default: 3600. Airflow 3.3 and newer do not need it.
+    :param look_back: seconds. If Airflow keeps nothing (before 3.3, or for several assets), a trigger that
+        starts also reports what finished within this time. Default: 3600.
     :param watcher: a text that differs from that of other triggers with the same arguments: Airflow would
         take two equal triggers for one. Default: the name of the DAG file and of its folder, and a number.
     :raises RuntimeError: on Airflow 2.11, which has no asset watchers.
@@ -245,7 +246,8 @@ class QianfanModelCompTaskEventTrigger(BaseEventTrigger):
         if store is None and RECEIPTS.is_there():
             self.log.warning(
                 "The watcher %s watches for several assets, so Airflow keeps nothing for it: after a restart,"
-                " it reports again what finished within look_back. Give each asset a trigger of its own.",
+                " it reports again what finished within look_back, or since catch_up_from. Give each asset a"
+                " trigger of its own.",
                 self.watcher,
             )
         if store is None:

@@ -70,7 +70,11 @@ def told(**changed: Any) -> Reply:
 
 SUCCEEDED = {"id": "amva-1", "sourceModelId": SOURCE, "name": "nightly", "status": "succeeded"}
 ANSWERS: dict[str, list[list[Reply]]] = {
-    "has a usable `modelId`": [[told(modelId="amv-made")], [told(), told(), told(modelId="amv-made")]],
+    "has a usable `modelId`": [
+        [told(modelId="amv-made")],
+        [told(), told(), told(modelId="amv-made")],
+        [told(modelId="amv-made", sourceModelId=None, name=None)],
+    ],
     "has another status than `succeeded`": [
         [told(status="creating")],
         [told(status="running")],
@@ -81,7 +85,6 @@ ANSWERS: dict[str, list[list[Reply]]] = {
         [told(modelId="amv-made", sourceModelId="amv-other")],
         [told(modelId="amv-made", name="other")],
     ],
-    "has no source model or no name": [[told(modelId="amv-made", sourceModelId=None, name=None)]],
     "has no task, or refuses the request": [
         [answer({"result": None})] * 3,
         [error(404, "NoSuchKey")] * 3,
@@ -94,7 +97,7 @@ ANSWERS: dict[str, list[list[Reply]]] = {
 def test_what_the_answer_for_the_one_task_changes(row: list[str]) -> None:
     what, does, pushes = row
     listed = answer({"result": {"modelCompTaskList": [SUCCEEDED], "pageInfo": {"isTruncated": False}}})
-    expected = {"**opens**": Open, "fails": Fail, "does": Wait, "takes": Open, "goes": None, "ends": None}[
+    expected = {"**opens**": Open, "fails": Fail, "does": Wait, "goes": None, "ends": None}[
         does.partition(" ")[0]
     ]
 
