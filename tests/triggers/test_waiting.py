@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from airflow_provider_qianfan.emulator.behaviour import Account
 from airflow_provider_qianfan.emulator.faults import Fault
 from airflow_provider_qianfan.emulator.specs import TaskSpec
 from airflow_provider_qianfan.emulator.steps import ModelStep, TaskStep
-from airflow_provider_qianfan.gate.memory import Health, Memory
+from airflow_provider_qianfan.gate.memory import DEFAULT_SETTLE, Health, Memory
 from airflow_provider_qianfan.gate.selection import Selector
 from airflow_provider_qianfan.triggers import _shared, waiting
 from airflow_provider_qianfan.triggers.model_compression import QianfanModelCompTaskTrigger
@@ -501,6 +502,13 @@ def test_kwargs_that_an_older_version_did_not_give(emulator: EmulatorServer, mis
     del kwargs[missing]
 
     assert fire(QianfanModelCompTaskTrigger(**kwargs))["why"] == "it may have come to an end"
+
+
+@pytest.mark.parametrize("settle", [None, "120", True, math.nan])
+def test_a_settle_that_is_no_number_is_the_default(settle: Any) -> None:
+    _, kwargs = trigger().serialize()
+
+    assert QianfanModelCompTaskTrigger(**{**kwargs, "settle": settle}).settle == DEFAULT_SETTLE
 
 
 def test_without_any_kwargs_the_sensor_is_called() -> None:
