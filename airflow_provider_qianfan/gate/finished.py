@@ -84,7 +84,8 @@ class Ledger:
     """
     What a watcher knows, and keeps between its starts. :func:`find_news` bounds its size.
 
-    Ledgers that differ only in their times are equal: it is enough to store such a change now and then.
+    Ledgers that differ only in ``horizon`` and ``looked_at`` are equal: it is enough to store such a
+    change now and then.
 
     :param horizon: seconds since the epoch. If a task is not in this ledger, and ended earlier, it is not
         news.
